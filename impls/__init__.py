@@ -1,0 +1,113 @@
+"""The implementations that are compared, and the registry that finds them.
+
+The registry is one table of names; a row's module is imported only when the row is loaded, so that listing the
+rows imports nothing heavy. Third parties add rows by an entry point in the group `backprop_bench.implementations`
+or by path, `path/to/file.py:Class`; all three go through `load`.
+"""
+
+import difflib
+import importlib
+import importlib.metadata
+import importlib.util
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from impls.interface import Implementation
+
+ENTRY_POINTS = "backprop_bench.implementations"
+BASELINE = "per_example"
+
+
+class RowError(Exception):
+    """A row that cannot be found or loaded; the message is one line for the user."""
+
+
+class Unavailable(RowError):
+    """A row whose optional dependency is missing; the message names it and the command that installs it."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One implementation as the registry knows it."""
+
+    name: str
+    target: str  # "module:Class" or "path/to/file.py:Class"
+    summary: str
+    requires: tuple[str, ...] = ()  # optional modules; a missing one makes the row unavailable
+    install: str = ""  # the command that installs them
+
+    def unavailable(self) -> str | None:
+        """Return why this row cannot run here, with what to do, or None. Imports nothing."""
+        missing = [module for module in self.requires if importlib.util.find_spec(module) is None]
+        return f"needs {' and '.join(missing)}: {self.install}" if missing else None
+
+
+ROWS = {
+    row.name: row
+    for row in (
+        Row("pure_python", "impls.pure_python:PurePython", "lists and loops, no NumPy"),
+        Row("per_example", "impls.per_example:PerExample", "the book's loop, one example at a time; the baseline"),
+        Row("batched_3d", "impls.batched_3d:Batched3D", "stacks of column vectors through 3-D matmul"),
+        Row("batched_2d", "impls.batched_2d:Batched2D", "the mini-batch as a matrix, one GEMM per product"),
+        Row("in_place", "impls.in_place:InPlace", "2-D without temporaries, BLAS does the update"),
+        Row("multithreaded", "impls.multithreaded:Multithreaded", "mini-batch split over Python threads"),
+    )
+}
+
+
+def rows() -> dict[str, Row]:
+    """Return all known rows by name, third parties' entry points included. Imports none of them."""
+    found = dict(ROWS)
+    for entry in importlib.metadata.entry_points(group=ENTRY_POINTS):
+        if entry.name in found:
+            raise RowError(f"two implementations are called {entry.name!r}: one is the entry point {entry.value}")
+        found[entry.name] = Row(entry.name, entry.value, f"entry point of {entry.dist.name if entry.dist else '?'}")
+    return found
+
+
+def find(spec: str) -> Row:
+    """Return the row for a name or for `path/to/file.py:Class`. Imports nothing."""
+    path, colon, class_name = spec.rpartition(":")
+    if colon and path.endswith(".py"):
+        if not Path(path).is_file():
+            raise RowError(f"{spec}: there is no file {path}")
+        if class_name in rows():
+            raise RowError(f"{spec}: an implementation is already called {class_name!r}; rename the class")
+        return Row(class_name, f"{Path(path).resolve()}:{class_name}", f"from {path}")
+    known = rows()
+    if spec not in known:
+        near = difflib.get_close_matches(spec, known, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
+        raise RowError(f"unknown implementation {spec!r}; {hint} (or give path/to/file.py:Class)")
+    return known[spec]
+
+
+def load(spec: str) -> type[Implementation]:
+    """Import and return the class of a row.
+
+    Raises RowError if there is no such row or it is not an Implementation, Unavailable if an optional
+    dependency is missing; any other error of the row's module propagates.
+    """
+    row = find(spec)
+    reason = row.unavailable()
+    if reason:
+        raise Unavailable(f"{row.name} is unavailable: it {reason}")
+    module_name, _, class_name = row.target.rpartition(":")
+    module = _import_path(Path(module_name)) if module_name.endswith(".py") else importlib.import_module(module_name)
+    found = getattr(module, class_name, None)
+    if not (isinstance(found, type) and issubclass(found, Implementation)):
+        raise RowError(f"{spec}: expected a subclass of impls.interface.Implementation, found {found!r}")
+    if found.__abstractmethods__:
+        raise RowError(f"{spec}: {class_name} does not define {', '.join(sorted(found.__abstractmethods__))}")
+    return found
+
+
+def _import_path(path: Path) -> object:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise RowError(f"{path}: not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module  # dataclasses and pickles of the row look it up
+    spec.loader.exec_module(module)
+    return module

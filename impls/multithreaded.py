@@ -1,0 +1,143 @@
+"""The mini-batch split over Python threads, BLAS held at one thread in each of them.
+
+NumPy releases the interpreter's lock inside its products and its passes over large arrays, so plain threads run
+them side by side. A step has two parts with a barrier between them. First, each thread takes a slice of the
+examples forward and back, down to the deltas. Then each thread takes a slice of every layer's units and updates
+their weights from all examples. Nothing is added up across threads, so there is no gradient per thread, and the
+result depends only on the number of threads, never on which of them is first.
+
+The calling thread works on the first slice; `threads - 1` others wait for it between steps, asleep on a lock.
+
+Work space: three buffers of B x n_l per layer l >= 1 and one gradient of the weights, whatever the threads.
+"""
+
+import threading
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import DTypeLike
+from threadpoolctl import threadpool_limits
+
+from impls.interface import Array, Batch, Implementation, Parameters
+
+
+class Multithreaded(Implementation):
+    """Examples, then units, split over Python threads."""
+
+    def __init__(
+        self, sizes: Sequence[int], batch_size: int, dtype: DTypeLike = "float64", threads: int = 1
+    ) -> None:
+        super().__init__(sizes, batch_size, dtype, threads)
+        self._blas = threadpool_limits(limits=1, user_api="blas")
+        self._most = 708.0 if self.dtype == np.float64 else 87.0  # exp of it is finite
+        self._a = [np.empty((batch_size, n), self.dtype) for n in self.sizes[1:]]  # (B, n_out)
+        self._delta = [np.empty((batch_size, n), self.dtype) for n in self.sizes[1:]]  # (B, n_out)
+        self._slope = [np.empty((batch_size, n), self.dtype) for n in self.sizes[1:]]  # (B, n_out)
+        self._dW = [np.empty_like(W) for W in self.weights]  # (n_out, n_in)
+        self._team = Team(threads)
+
+    def gradients(self, batch: Batch) -> Parameters:
+        self._team.run(lambda thread: self._backprop(batch, thread))
+        rows = len(batch.x)
+        inputs = [batch.x] + [a[:rows] for a in self._a[:-1]]
+        deltas = [delta[:rows] for delta in self._delta]
+        dW = [delta.T @ a for delta, a in zip(deltas, inputs, strict=True)]  # (n_out, n_in)
+        return Parameters(dW, [delta.sum(axis=0) for delta in deltas])
+
+    def step(self, batch: Batch, learning_rate: float) -> None:
+        self._team.run(lambda thread: self._backprop(batch, thread))
+        self._team.run(lambda thread: self._update(batch, learning_rate, thread))
+
+    def close(self) -> None:
+        self._team.close()
+        self._blas.restore_original_limits()
+
+    def _backprop(self, batch: Batch, thread: int) -> None:
+        """Compute this thread's rows of all activations and of all deltas, the latter divided by B."""
+        part = share(len(batch.x), thread, self.threads)
+        if part.start == part.stop:
+            return
+        x, y = batch.x[part], batch.y[part]  # (b, n_0), (b, n_L)
+        a = x
+        for W, b, buffer in zip(self.weights, self.biases, self._a, strict=True):
+            z = np.matmul(a, W.T, out=buffer[part])  # (b, n_out)
+            np.add(z, b, out=z)
+            np.negative(z, out=z)
+            np.minimum(z, self._most, out=z)
+            np.exp(z, out=z)
+            np.add(z, 1.0, out=z)
+            a = np.reciprocal(z, out=z)
+        for layer in range(len(self.weights) - 1, -1, -1):
+            a, delta, slope = self._a[layer][part], self._delta[layer][part], self._slope[layer][part]  # (b, n_out)
+            if layer == len(self.weights) - 1:
+                np.subtract(a, y, out=delta)
+                np.multiply(delta, 1.0 / len(batch.x), out=delta)
+            else:
+                np.matmul(self._delta[layer + 1][part], self.weights[layer + 1], out=delta)
+            np.multiply(delta, a, out=delta)
+            np.subtract(1.0, a, out=slope)
+            np.multiply(delta, slope, out=delta)
+
+    def _update(self, batch: Batch, learning_rate: float, thread: int) -> None:
+        """Update the weights and biases of this thread's units in every layer, from all examples."""
+        rows = len(batch.x)
+        a: Array = batch.x
+        for W, b, dW, delta, activation in zip(self.weights, self.biases, self._dW, self._delta, self._a, strict=True):
+            part = share(len(b), thread, self.threads)
+            if part.start < part.stop:
+                delta = delta[:rows, part]  # (B, units)
+                np.matmul(delta.T, a, out=dW[part])  # (units, n_in)
+                np.multiply(dW[part], learning_rate, out=dW[part])
+                np.subtract(W[part], dW[part], out=W[part])
+                b[part] -= learning_rate * delta.sum(axis=0)
+            a = activation[:rows]
+
+
+def share(total: int, thread: int, threads: int) -> slice:
+    """Return the thread's part of `range(total)`: contiguous, as equal as can be, empty if there is no more."""
+    return slice(total * thread // threads, total * (thread + 1) // threads)
+
+
+class Team:
+    """Threads that run one job at a time, each its part; the calling thread is number 0."""
+
+    def __init__(self, threads: int) -> None:
+        self._job: Callable[[int], None] | None = None
+        self._errors: list[BaseException] = []
+        self._start = threading.Barrier(threads)
+        self._finish = threading.Barrier(threads)
+        self._helpers = [threading.Thread(target=self._help, args=(n,), daemon=True) for n in range(1, threads)]
+        for helper in self._helpers:
+            helper.start()
+
+    def run(self, job: Callable[[int], None]) -> None:
+        """Run `job(thread)` on every thread and return when all are done. Raises the first error of any of them."""
+        self._job = job
+        self._start.wait()
+        try:
+            job(0)
+        finally:
+            self._finish.wait()
+        if self._errors:
+            raise self._errors.pop()
+
+    def close(self) -> None:
+        """End the helpers. Safe to call twice."""
+        if self._helpers:
+            self._job = None
+            self._start.wait()
+            for helper in self._helpers:
+                helper.join()
+            self._helpers = []
+
+    def _help(self, thread: int) -> None:
+        while True:
+            self._start.wait()
+            if self._job is None:
+                return
+            try:
+                self._job(thread)
+            except BaseException as error:
+                self._errors.append(error)
+            finally:
+                self._finish.wait()
