@@ -1,0 +1,84 @@
+"""Facts about the machine that a reader of the results needs, and what disturbed it while it was measured."""
+
+import contextlib
+import importlib.metadata
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.workloads import usable_cpus
+
+PACKAGES = ("backprop-bench", "numpy", "scipy", "threadpoolctl", "pytest-benchmark", "py-spy")
+
+
+def facts() -> dict[str, Any]:
+    """Return processor, cores, memory, system and versions, for pytest-benchmark's `machine_info`."""
+    build = np.show_config(mode="dicts")
+    blas = build["Build Dependencies"]["blas"] if isinstance(build, dict) else {}
+    return {
+        "cpu_model": cpu_model(),
+        "cpus": os.cpu_count(),
+        "usable_cpus": len(usable_cpus()),
+        "memory_bytes": _memory_bytes(),
+        "governor": _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+        "hypervisor": "hypervisor" in _cpu_info().get("flags", "").split(),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "versions": {name: version for name in PACKAGES if (version := _version(name))},
+        "numpy_blas": f"{blas.get('name', 'unknown')} {blas.get('version', '')}".strip(),
+    }
+
+
+def cpu_model() -> str:
+    """Return the processor's name as the system tells it."""
+    return _cpu_info().get("model name") or platform.processor() or platform.machine()
+
+
+def cpu_ticks() -> tuple[int, int] | None:
+    """Return the ticks stolen by the hypervisor and all ticks since boot, over all CPUs; None where unknown."""
+    text = _read("/proc/stat")
+    if not text:
+        return None
+    ticks = [int(field) for field in text.splitlines()[0].split()[1:9]]  # user … steal; guest is part of user
+    return ticks[7], sum(ticks)
+
+
+def steal_percent(before: tuple[int, int] | None, after: tuple[int, int] | None) -> float | None:
+    """Return the share of CPU time that the hypervisor gave to others between two readings, in per cent."""
+    if before is None or after is None or after[1] == before[1]:
+        return None
+    return 100 * (after[0] - before[0]) / (after[1] - before[1])
+
+
+def load_average() -> float | None:
+    """Return the processes that wanted to run over the last minute, on average."""
+    with contextlib.suppress(OSError, AttributeError):
+        return os.getloadavg()[0]
+    return None
+
+
+def _cpu_info() -> dict[str, str]:
+    """Return the first processor's entry in /proc/cpuinfo."""
+    pairs = (line.split(":", 1) for line in _read("/proc/cpuinfo").split("\n\n")[0].splitlines() if ":" in line)
+    return {key.strip(): value.strip() for key, value in pairs}
+
+
+def _memory_bytes() -> int | None:
+    with contextlib.suppress(ValueError, OSError, AttributeError):
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return None
+
+
+def _read(path: str) -> str:
+    with contextlib.suppress(OSError):
+        return Path(path).read_text().strip()
+    return ""
+
+
+def _version(name: str) -> str | None:
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        return importlib.metadata.version(name)
+    return None

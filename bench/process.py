@@ -1,0 +1,126 @@
+"""The parent's side of a worker: start it confined to its cores, ask it, give up on it when it hangs or dies."""
+
+import contextlib
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable
+from typing import Any
+
+THREAD_VARIABLES = (
+    "BLIS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "NUMBA_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "RAYON_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+)
+
+
+class WorkerFailed(Exception):
+    """A worker that gave no good reply: `outcome` is its name, the message what happened."""
+
+    def __init__(self, outcome: str, reason: str) -> None:
+        super().__init__(reason)
+        self.outcome = outcome
+
+
+class WorkerProcess:
+    """One worker process. Every request has a time limit; a worker that failed is killed and stays failed."""
+
+    def __init__(self, implementation: str, threads: int, cpus: Iterable[int], time_out: float) -> None:
+        """Start the process on `cpus`, with every known thread setting at `threads`, and import the row."""
+        self.implementation = implementation
+        self.threads = threads
+        self.time_out = time_out
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 (closed in `close`)
+        self._pending = b""
+        environment = os.environ | dict.fromkeys(THREAD_VARIABLES, str(threads))
+        environment |= {"OMP_WAIT_POLICY": "passive", "KMP_BLOCKTIME": "0"}  # idle pools sleep
+        with _confined_to(cpus):
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "bench.worker"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._stderr,
+                env=environment,
+                start_new_session=True,  # Ctrl-C is the parent's to handle
+            )
+        self.pid = self._process.pid
+
+    def ask(self, do: str, **arguments: Any) -> dict[str, Any]:
+        """Send a request and return its reply. Raises WorkerFailed."""
+        self.send(do, **arguments)
+        return self.receive()
+
+    def send(self, do: str, **arguments: Any) -> None:
+        """Send a request without waiting for the reply."""
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # `receive` tells why it died
+            self._process.stdin.write(json.dumps({"do": do} | arguments).encode() + b"\n")
+            self._process.stdin.flush()
+
+    def receive(self) -> dict[str, Any]:
+        """Return the next reply. Raises WorkerFailed with its outcome if there is none or it is not a good one."""
+        assert self._process.stdout is not None
+        deadline = time.monotonic() + self.time_out
+        while b"\n" not in self._pending:
+            remaining = deadline - time.monotonic()
+            ready = remaining > 0 and select.select([self._process.stdout], [], [], remaining)[0]
+            if not ready:
+                self.close()
+                raise WorkerFailed("timed out", f"no answer within {self.time_out:g} s")
+            received = os.read(self._process.stdout.fileno(), 1 << 20)
+            if not received:
+                raise WorkerFailed("crashed", self._last_words())
+            self._pending += received
+        line, self._pending = self._pending.split(b"\n", 1)
+        reply: dict[str, Any] = json.loads(line)
+        if "outcome" in reply:
+            raise WorkerFailed(reply["outcome"], reply["reason"])
+        return reply
+
+    @property
+    def alive(self) -> bool:
+        """Return whether the process is running."""
+        return self._process.poll() is None
+
+    def close(self) -> None:
+        """Kill the process and everything that it started. Safe to call twice."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)
+        self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout, self._stderr):
+            if stream is not None:
+                with contextlib.suppress(OSError):
+                    stream.close()
+
+    def _last_words(self) -> str:
+        """Return how the process ended and the last line that it wrote to standard error."""
+        status = self._process.wait()
+        ending = f"exit status {status}" if status >= 0 else signal.Signals(-status).name
+        self._stderr.seek(max(0, self._stderr.seek(0, os.SEEK_END) - 4096))
+        lines = self._stderr.read().decode(errors="replace").strip().splitlines()
+        self.close()
+        return f"the worker ended with {ending}" + (f"; its last words: {lines[-1][:200]}" if lines else "")
+
+
+@contextlib.contextmanager
+def _confined_to(cpus: Iterable[int]) -> Any:
+    """Let processes started within inherit these CPUs, where the system allows it."""
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cpus)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)

@@ -1,0 +1,179 @@
+"""What came out: estimates from the samples, the part of the JSON that is ours, and the reader of such files.
+
+A results file is pytest-benchmark's JSON with one more key, `backprop_bench`, described by `Results`. Plots and
+tables are made from it alone.
+"""
+
+import json
+import math
+import os
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from bench import statistics
+from bench.errors import UserError
+from bench.sampler import CONTROL, Row, Sampler, median_seconds
+
+KEY = "backprop_bench"
+SCHEMA = 1
+FEWEST_PROCESSES = 3  # for a claim
+NOISY_SPREAD = 0.10  # interquartile range of the baseline's samples over their median
+NOISY_STEAL = 1.0  # per cent of CPU time given to others
+WIDE = 0.03  # half-width of an interval over its value
+OVER_SHARE = 1.05  # cores used over cores given
+MOST_OVERHEAD = 1.0  # per cent of a sample
+
+Results = dict[str, Any]
+
+
+def summarise(sampler: Sampler, steal_percent: float | None, load_average: float | None) -> Results:
+    """Return what a run found, ready for JSON: settings, workloads, rows with estimates, and words on trust."""
+    workloads: list[dict[str, Any]] = []
+    rows: list[dict[str, Any]] = []
+    notes = ["the run was interrupted: the figures come from what was finished"] if sampler.interrupted else []
+    for name, of_workload in sampler.rows.items():
+        baseline, limit = of_workload[0], sampler.limits[name]
+        examples = of_workload[0].workload.examples(sampler.data_examples)
+        summaries = [_row(row, baseline, limit, examples) for row in of_workload]
+        workloads.append(_workload(baseline, limit, examples))
+        rows += summaries
+        notes += _notes(summaries)
+    if steal_percent is not None and steal_percent > NOISY_STEAL:
+        notes.append(f"the hypervisor gave {steal_percent:.1f} % of the CPU time to others during the run")
+    return {
+        "schema": SCHEMA,
+        "settings": asdict(sampler.settings),
+        "interrupted": sampler.interrupted,
+        "steal_percent": steal_percent,
+        "load_average_before": load_average,
+        "workloads": workloads,
+        "rows": rows,
+        "notes": notes,
+    }
+
+
+def _workload(baseline: Row, limit: Row, examples: int) -> dict[str, Any]:
+    """Return a workload with its operations and, if the limit was measured, the seconds that they take at best."""
+    workload = baseline.workload
+    found: dict[str, Any] = asdict(workload) | {
+        "description": workload.describe(),
+        "baseline_label": baseline.label,
+        "examples": examples,
+        "flops": workload.flops(examples),
+    }
+    if limit.outcome == "ok" and any(limit.samples):
+        size = limit.facts[-1]["size"]
+        rate = 2 * size**3 / median_seconds(limit.samples)
+        found |= {"gemm_size": size, "gemm_flops_per_second": rate, "limit_seconds": found["flops"] / rate}
+    return found
+
+
+def _row(row: Row, baseline: Row, limit: Row, examples: int) -> dict[str, Any]:
+    """Return one row's figures; those made of samples are there only if its outcome is ok."""
+    found: dict[str, Any] = {
+        "workload": row.workload.name,
+        "label": row.label,
+        "implementation": row.implementation,
+        "threads": row.threads,
+        "outcome": row.outcome,
+        "reason": row.reason,
+    }
+    if row.outcome != "ok" or not any(row.samples):
+        return found
+    first = row.facts[0]
+    found |= {
+        "median_seconds": median_seconds(row.samples),
+        "spread": _finite(statistics.spread(row.samples)),
+        "rounds_by_generation": [len(rounds) for rounds in row.samples],
+        "cores_used": sum(map(sum, row.cpu_seconds)) / sum(map(sum, row.samples)),
+        "peak_rss_bytes": max(facts["peak_rss_bytes"] for facts in row.facts),
+        "overhead_percent": max(facts["overhead_percent"] for facts in row.facts),
+        "import_seconds": first["import_seconds"],
+        "setup_seconds": first["setup_seconds"],
+        "first_call_seconds": first["first_call_seconds"],
+        "calls_by_generation": [facts["calls"] for facts in row.facts],
+        "cpus_by_generation": [facts["cpus"] for facts in row.facts],
+        "thread_pools": first["thread_pools"],
+    }
+    if baseline.outcome == "ok" and row is not baseline:
+        found["speed_up"] = _estimate(statistics.paired_ratio(baseline.samples, row.samples))
+    if limit.outcome == "ok" and any(limit.samples):
+        per_cent = 100 * row.workload.flops(examples) / (2 * limit.facts[-1]["size"] ** 3)
+        found["percent_of_limit"] = _estimate(statistics.paired_ratio(limit.samples, row.samples), per_cent)
+    return found
+
+
+def _notes(rows: list[dict[str, Any]]) -> list[str]:
+    """Return in words what a reader should know before believing these rows of one workload."""
+    name, notes = rows[0]["workload"], []
+    for row in rows:
+        where = f"{name}, {row['label']}"
+        if row["outcome"] not in ("ok", "unavailable", "left out"):
+            notes.append(f"{where}: {row['outcome']}: {row['reason']}")
+        if "median_seconds" not in row:
+            continue
+        speed_up = row.get("speed_up")
+        if speed_up and speed_up["low"] is not None:
+            low, high = speed_up["low"], speed_up["high"]
+            if row["label"] == CONTROL and not low <= 1.0 <= high:
+                notes.append(
+                    f"{where}: identical code differed, {low:.3f} to {high:.3f}; differences of that size mean nothing here"
+                )
+            elif (high - low) / 2 > WIDE * speed_up["value"]:
+                notes.append(f"{where}: the interval is wider than ± {WIDE:.0%}; measure longer or on a quieter machine")
+        if row["label"] == rows[0]["label"] and (row["spread"] or 0) > NOISY_SPREAD:
+            notes.append(f"{where}: the baseline's samples spread over {row['spread']:.0%} of their median; the machine was noisy")
+        if len(row["rounds_by_generation"]) < FEWEST_PROCESSES:
+            notes.append(f"{where}: {len(row['rounds_by_generation'])} processes, at least {FEWEST_PROCESSES} are needed for a claim")
+        if row["cores_used"] > row["threads"] * OVER_SHARE:
+            notes.append(f"{where}: used {row['cores_used']:.2f} cores, it was given {row['threads']}")
+        if row["overhead_percent"] > MOST_OVERHEAD:
+            notes.append(f"{where}: the harness's own share of a sample is {row['overhead_percent']:.1f} %")
+    return notes
+
+
+def _estimate(estimate: statistics.Estimate, scale: float = 1.0) -> dict[str, float | None]:
+    return {name: _finite(value * scale) for name, value in estimate._asdict().items()}
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Return the content of a results file. Raises UserError if it is not one that this version can read."""
+    try:
+        content = json.loads(path.read_text())
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise UserError(f"{path}: not JSON, or truncated: {error}") from error
+    ours = content.get(KEY) if isinstance(content, dict) else None
+    if not isinstance(ours, dict) or not isinstance(ours.get("schema"), int):
+        raise UserError(f"{path}: not a results file of backprop-bench: expected the key {KEY!r} with a schema number")
+    if ours["schema"] > SCHEMA:
+        raise UserError(
+            f"{path}: schema {ours['schema']}, this version reads up to {SCHEMA}; install a newer backprop-bench"
+        )
+    missing = {"workloads", "rows", "notes", "settings"} - ours.keys()
+    if missing:
+        raise UserError(f"{path}: incomplete: {KEY!r} lacks {', '.join(sorted(missing))}; run the benchmark again")
+    found: dict[str, Any] = content
+    return found
+
+
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Write a file whole or not at all. Raises UserError if the folder cannot be written to."""
+    data = content.encode() if isinstance(content, str) else content
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(data)
+        temporary.replace(path)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written: {error.strerror}; choose another folder with --results") from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)

@@ -1,0 +1,267 @@
+"""Takes the samples: generations of fresh workers, interleaved rounds, a control, a limit.
+
+In each generation every row of a workload has a worker of its own, all alive together; a round takes one sample of
+each, in random order, so that samples of one round are pairs. The baseline runs twice, the second time as the
+control. One worker computes at a time; the others sleep. Workers serve all workloads of the same number of threads,
+because starting them is what costs.
+"""
+
+import random
+import statistics
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.process import WorkerFailed, WorkerProcess
+from bench.workloads import Workload, usable_cpus
+from impls import find
+
+CONTROL = "control"
+LIMIT = "limit"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How much to measure. Times are in seconds."""
+
+    generations: int = 5
+    workload_seconds: float = 8.0  # of sampling per workload, over all generations
+    sample_seconds: float = 0.005  # at least, per sample
+    budget_seconds: float = 0.25  # a call that takes longer leaves its row out
+    time_out: float = 120.0  # for any answer of a worker
+    fewest_rounds: int = 5
+    most_rounds: int = 40
+    seed: int = 0
+
+
+@dataclass(repr=False, eq=False)
+class Row:
+    """One implementation on one workload, with all that was found out about it."""
+
+    workload: Workload
+    label: str  # the implementation's name, "control", or "name@1" where it has not the workload's threads
+    implementation: str
+    threads: int
+    outcome: str = "pending"  # then: ok, wrong, crashed, timed out, unavailable, left out, interrupted
+    reason: str = ""
+    samples: list[list[float]] = field(default_factory=list)  # seconds per call, by generation and round
+    cpu_seconds: list[list[float]] = field(default_factory=list)  # likewise
+    facts: list[dict[str, Any]] = field(default_factory=list)  # what the worker told, by generation
+
+    def __repr__(self) -> str:
+        return f"{self.workload.name}-{self.label}"
+
+    @property
+    def open(self) -> bool:
+        """Return whether the row can still be sampled."""
+        return self.outcome in ("pending", "ok")
+
+    def fail(self, outcome: str, reason: str) -> None:
+        """Record why the row cannot be timed."""
+        self.outcome, self.reason = outcome, reason
+
+
+def plan(workload: Workload, implementations: Iterable[str]) -> list[Row]:
+    """Return the rows of a workload: the baseline, its control, and the implementations."""
+    baseline = workload.baseline
+    label = baseline if workload.baseline_threads == workload.threads else f"{baseline}@{workload.baseline_threads}"
+    rows = [
+        Row(workload, label, baseline, workload.baseline_threads),
+        Row(workload, CONTROL, baseline, workload.baseline_threads),
+    ]
+    for spec in implementations:
+        name = find(spec).name
+        if name != label:
+            rows.append(Row(workload, name, spec, workload.threads))
+    return rows
+
+
+class Sampler:
+    """Samples the rows of several workloads; `rows` and `limits` fill up while `run` is going."""
+
+    def __init__(
+        self,
+        rows: Mapping[str, list[Row]],
+        settings: Settings,
+        data: tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]],
+        progress: Callable[[str, float], None] = lambda message, fraction: None,
+    ) -> None:
+        """Take the rows by workload name, and the data set's x (N, 784) and one-hot y (N, 10)."""
+        self.rows = rows
+        self.limits = {name: Row(of[0].workload, LIMIT, LIMIT, of[0].workload.threads) for name, of in rows.items()}
+        self.settings = settings
+        self.interrupted = False
+        self.data_examples = len(data[0])
+        self._data = data
+        self._progress = progress
+        self._random = random.Random(settings.seed)
+        self._workers: dict[tuple[str, str, int], WorkerProcess] = {}
+        self._started: dict[tuple[str, str, int], dict[str, Any]] = {}
+        self._limit_sizes: dict[tuple[str, int], int] = {}
+        self._hung: dict[str, str] = {}
+
+    def run(self) -> None:
+        """Take all samples. Ctrl-C ends it early and keeps the rounds that are finished."""
+        for row in self._all_rows():
+            reason = find(row.implementation).unavailable()
+            if reason:
+                row.fail("unavailable", reason)
+        workloads = sorted((rows[0].workload for rows in self.rows.values()), key=lambda w: w.threads)
+        groups = [list(group) for _, group in groupby(workloads, key=lambda w: w.threads)]
+        total, done = self.settings.generations * len(workloads), 0
+        with tempfile.TemporaryDirectory(prefix="backprop-bench-") as folder:
+            for name, array in zip(("x", "y"), self._data, strict=True):
+                np.save(Path(folder) / f"{name}.npy", array)
+            try:
+                for group in groups:
+                    for generation in range(self.settings.generations):
+                        try:
+                            for workload in group:
+                                self._progress(
+                                    f"generation {generation + 1} of {self.settings.generations}: {workload.name}",
+                                    done / total,
+                                )
+                                self._sample_workload(workload, generation, folder)
+                                done += 1
+                        finally:
+                            self._stop_workers()
+            except KeyboardInterrupt:
+                self.interrupted = True
+        for rows in self.rows.values():
+            for row in rows:
+                if row.outcome == "pending":
+                    if self.interrupted and not any(row.samples):
+                        row.fail("interrupted", "the run was interrupted before this row was timed")
+                    else:
+                        row.outcome = "ok"
+        self._progress("done", 1.0)
+
+    def _sample_workload(self, workload: Workload, generation: int, folder: str) -> None:
+        """Prepare every row of a workload, then take its rounds."""
+        rows = [row for row in self.rows[workload.name] if row.open]
+        cpus = self._cpus(workload.threads, generation)
+        ready: dict[str, WorkerProcess] = {}
+        for row in rows:
+            if row.implementation in self._hung:
+                row.fail("timed out", f"not tried again: {self._hung[row.implementation]}")
+                continue
+            worker = self._prepare(row, cpus, folder)
+            if worker is not None:
+                ready[row.label] = worker
+        rows = [row for row in rows if row.label in ready]
+        limit = self.limits[workload.name]
+        if any(row.label != CONTROL for row in rows) and self.settings.workload_seconds > 0:
+            worker = self._prepare_limit(limit, cpus)
+            if worker is not None:
+                ready[LIMIT] = worker
+                rows.append(limit)
+        for row in rows:
+            row.samples.append([])
+            row.cpu_seconds.append([])
+        for _ in range(self._rounds(rows)):
+            self._round(rows, ready)
+            rows = [row for row in rows if row.open]
+        for row in rows:
+            ready[row.label].ask("release")
+
+    def _round(self, rows: list[Row], ready: Mapping[str, WorkerProcess]) -> None:
+        """Take one sample of every row in random order; keep the round only if it was not interrupted."""
+        taken: dict[str, dict[str, float]] = {}
+        for row in self._random.sample(rows, len(rows)):
+            try:
+                taken[row.label] = ready[row.label].ask("sample")
+            except WorkerFailed as failure:
+                self._record(row, failure)
+        for row in rows:
+            if row.open:
+                row.samples[-1].append(taken[row.label]["seconds"])
+                row.cpu_seconds[-1].append(taken[row.label]["cpu_seconds"])
+
+    def _rounds(self, rows: list[Row]) -> int:
+        """Return how many rounds of these rows fit into the time of a generation."""
+        seconds = sum(row.facts[-1]["call_seconds"] * (row.facts[-1]["calls"] + 1) for row in rows)
+        if not rows or self.settings.workload_seconds <= 0:
+            return 0
+        fitting = int(self.settings.workload_seconds / self.settings.generations / max(seconds, 1e-9))
+        return min(self.settings.most_rounds, max(self.settings.fewest_rounds, fitting))
+
+    def _prepare(self, row: Row, cpus: list[int], folder: str) -> WorkerProcess | None:
+        """Have a worker construct, check and calibrate the row; record the failure and return None if it can't."""
+        try:
+            worker, facts = self._worker(row, cpus)
+            facts |= worker.ask(
+                "prepare",
+                workload=asdict(row.workload),
+                threads=row.threads,
+                data=folder,
+                seed=self.settings.seed,
+                sample_seconds=self.settings.sample_seconds,
+                budget_seconds=self.settings.budget_seconds if not row.facts else 3600.0,  # decided once
+            )
+        except WorkerFailed as failure:
+            self._record(row, failure)
+            return None
+        row.facts.append(facts)
+        return worker
+
+    def _prepare_limit(self, row: Row, cpus: list[int]) -> WorkerProcess | None:
+        """Have a worker prepare the matrix product that sets the limit; its size is chosen once per run."""
+        key = (row.workload.dtype, row.threads)
+        try:
+            worker, _ = self._worker(row, cpus)
+            facts = worker.ask(
+                "prepare_limit",
+                dtype=row.workload.dtype,
+                threads=row.threads,
+                size=self._limit_sizes.get(key),
+                sample_seconds=self.settings.sample_seconds,
+            )
+        except WorkerFailed as failure:
+            self._record(row, failure)
+            return None
+        self._limit_sizes[key] = facts["size"]
+        row.facts.append(facts)
+        return worker
+
+    def _worker(self, row: Row, cpus: list[int]) -> tuple[WorkerProcess, dict[str, Any]]:
+        """Return the living worker of a row, started if need be, and what its start told."""
+        key = (row.implementation, "control" if row.label == CONTROL else "", row.threads)
+        worker = self._workers.get(key)
+        if worker is None or not worker.alive:
+            worker = WorkerProcess(row.implementation, row.threads, cpus[: row.threads], self.settings.time_out)
+            self._workers[key] = worker
+            try:
+                self._started[key] = worker.ask("start", implementation=row.implementation)
+            except WorkerFailed:
+                worker.close()
+                raise
+        return worker, dict(self._started[key])
+
+    def _record(self, row: Row, failure: WorkerFailed) -> None:
+        row.fail(failure.outcome, str(failure))
+        if failure.outcome == "timed out":
+            self._hung[row.implementation] = f"it gave {failure} on {row.workload.name}"
+
+    def _stop_workers(self) -> None:
+        for worker in self._workers.values():
+            worker.close()
+        self._workers.clear()
+
+    def _cpus(self, threads: int, generation: int) -> list[int]:
+        """Return the CPUs of a generation: neighbours, another set each time, so that no one core decides."""
+        cpus = usable_cpus()
+        start = generation * threads % len(cpus)
+        return (cpus + cpus)[start : start + threads]
+
+    def _all_rows(self) -> list[Row]:
+        return [row for rows in self.rows.values() for row in rows]
+
+
+def median_seconds(samples: list[list[float]]) -> float:
+    """Return the median over generations of the median over rounds."""
+    return statistics.median(statistics.median(rounds) for rounds in samples if rounds)

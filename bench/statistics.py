@@ -1,0 +1,65 @@
+"""How sure we are: speed-ups with intervals from paired samples of several processes.
+
+Samples of one process share what was drawn when the process started (memory layout, most of all), so the process,
+not the sample, is the unit of the interval. Each generation gives one number, the median over its rounds of the
+paired ratio; the interval is Student's t on the logarithms of these numbers. A percentile bootstrap at these
+counts is too narrow; `tests/test_statistics.py` shows the coverage of this one by simulation.
+"""
+
+import math
+import statistics
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from scipy.stats import t as student_t
+
+Generations = Sequence[Sequence[float]]  # seconds of each round, per generation
+
+
+class Estimate(NamedTuple):
+    """A value with its confidence interval; low and high are NaN where one process alone gives no interval."""
+
+    value: float
+    low: float
+    high: float
+
+    @property
+    def half_width(self) -> float:
+        """Return half of the interval's width relative to the value."""
+        return (self.high - self.low) / (2 * self.value)
+
+
+def paired_ratio(numerator: Generations, denominator: Generations, confidence: float = 0.95) -> Estimate:
+    """Return numerator / denominator with its interval, from samples paired by generation and round.
+
+    Generations without a round count for nothing. Raises ValueError if the two are not paired or are empty.
+    """
+    medians = [
+        statistics.median(a / b for a, b in zip(one, other, strict=True))
+        for one, other in zip(numerator, denominator, strict=True)
+        if one
+    ]
+    if not medians:
+        raise ValueError("paired_ratio: expected at least one round, got none")
+    return geometric_mean(medians, confidence)
+
+
+def geometric_mean(values: Sequence[float], confidence: float = 0.95) -> Estimate:
+    """Return the geometric mean with Student's t interval on the logarithms: exp(m ± t * s / sqrt(n))."""
+    logs = [math.log(value) for value in values]
+    mean = statistics.fmean(logs)
+    if len(logs) < 2:
+        return Estimate(math.exp(mean), math.nan, math.nan)
+    quantile = float(student_t.ppf((1 + confidence) / 2, len(logs) - 1))
+    margin = quantile * statistics.stdev(logs) / math.sqrt(len(logs))
+    return Estimate(math.exp(mean), math.exp(mean - margin), math.exp(mean + margin))
+
+
+def spread(samples: Generations) -> float:
+    """Return the interquartile range within a generation relative to its median, the median over generations."""
+    spreads = []
+    for rounds in samples:
+        if len(rounds) >= 4:
+            low, middle, high = statistics.quantiles(rounds, n=4)
+            spreads.append((high - low) / middle)
+    return statistics.median(spreads) if spreads else math.nan

@@ -1,0 +1,64 @@
+"""The table of speed-ups, printed after a run and by `backprop bench`."""
+
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+COLUMNS = ("row", "time", "speed-up", "95 % interval", "% of limit", "cores", "peak MB", "import s", "set-up s", "1st call", "outcome")
+
+
+def summary_lines(found: dict[str, Any], width: int) -> list[str]:
+    """Return the tables of all workloads and the notes as lines of text, at most `width` characters where that fits."""
+    console = Console(width=max(width, 110), no_color=True, highlight=False, emoji=False, markup=False)
+    with console.capture() as capture:
+        for workload in found["workloads"]:
+            rows = [row for row in found["rows"] if row["workload"] == workload["name"]]
+            console.print(_table(workload, rows))
+        for note in found["notes"]:
+            console.print(f"note: {note}", soft_wrap=True)
+    return [line.rstrip() for line in capture.get().splitlines()]
+
+
+def seconds_text(seconds: float) -> str:
+    """Return a time with three significant digits and its unit: 31.4 µs, 2.05 ms, 1.20 s."""
+    for unit, scale in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6), ("ns", 1e-9)):
+        if seconds >= 0.9995 * scale:
+            value = seconds / scale
+            return f"{value:.{2 if value < 9.995 else 1 if value < 99.95 else 0}f} {unit}"
+    return f"{seconds:.3g} s"
+
+
+def _table(workload: dict[str, Any], rows: list[dict[str, Any]]) -> Table:
+    title = f"{workload['name']}: {workload['description']}; speed-ups over {workload['baseline_label']}"
+    if "limit_seconds" in workload:
+        rate = workload["gemm_flops_per_second"] / 1e9
+        title += f"; limit {seconds_text(workload['limit_seconds'])} at {rate:.0f} Gflop/s"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE, pad_edge=False)
+    for column in COLUMNS:
+        table.add_column(column, justify="left" if column in ("row", "outcome") else "right", no_wrap=column != "outcome")
+    for row in sorted(rows, key=lambda row: -row.get("median_seconds", -1.0)):
+        table.add_row(*_cells(row, workload))
+    return table
+
+
+def _cells(row: dict[str, Any], workload: dict[str, Any]) -> list[str]:
+    if "median_seconds" not in row:
+        outcome = f"{row['outcome']}: {row['reason']}" if row["reason"] else row["outcome"]
+        return [row["label"], *[""] * (len(COLUMNS) - 2), outcome]
+    speed_up, percent = row.get("speed_up"), row.get("percent_of_limit")
+    over = row["cores_used"] > 1.05 * row["threads"]
+    return [
+        row["label"],
+        seconds_text(row["median_seconds"]),
+        "1" if row["label"] == workload["baseline_label"] else f"{speed_up['value']:.3g}" if speed_up else "",
+        f"{speed_up['low']:.3g} to {speed_up['high']:.3g}" if speed_up and speed_up["low"] is not None else "",
+        f"{percent['value']:.1f}" if percent else "",
+        f"{row['cores_used']:.2f}" + ("!" if over else ""),
+        f"{row['peak_rss_bytes'] / 1e6:.0f}",
+        f"{row['import_seconds']:.2f}",
+        f"{row['setup_seconds']:.2g}",
+        seconds_text(row["first_call_seconds"]),
+        "uses more cores than given" if over else row["outcome"],
+    ]
