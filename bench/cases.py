@@ -16,6 +16,7 @@ from impls.interface import Array, Implementation, Parameters
 
 LEARNING_RATE = 3.0  # the book's
 GEMM_SIZES = (256, 384, 512, 768, 1024)  # square products tried for the limit; the fastest one is kept
+FAR_OVER = 4.0  # an estimate of so many budgets needs no confirmation
 SMALL = 1_000_000  # examples x weights up to which a call is affordable for any implementation
 
 
@@ -76,22 +77,23 @@ class Problem:
 def estimate_seconds(cls: type[Implementation], problem: Problem, threads: int, budget: float) -> float:
     """Return about how many seconds a call takes, without making one that takes much longer than the budget.
 
-    Times steps of one and of eight examples and extends the line through the two.
+    Times steps of 1, 8, 64, … examples, up to the mini-batch, and extends the line through the last two; ends early
+    only when the answer is far over the budget, because short times are easily disturbed.
     """
     workload = problem.workload
     steps = math.ceil(len(problem.x) / workload.batch_size)
     if workload.batch_size * workload.weights <= SMALL and steps == 1:
         return 0.0
-    times = []
-    counts = sorted({1, min(8, workload.batch_size)})
-    for count in counts:
+    before, seconds, estimate, count = 0, 0.0, 0.0, 1
+    while True:
         with problem.construct(cls, threads, count) as implementation:
             batch = implementation.prepare(problem.x[:count], problem.y[:count])
-            times.append(min(_seconds(implementation.step, batch, problem.learning_rate) for _ in range(2)))
-        if times[-1] > budget:
-            break
-    slope = (times[-1] - times[0]) / max(1, counts[-1] - 1) if len(times) > 1 else times[0]
-    return steps * (times[0] + max(0.0, slope) * (workload.batch_size - 1))
+            now = min(_seconds(implementation.step, batch, problem.learning_rate) for _ in range(2))
+        slope = max(0.0, now - seconds) / (count - before)
+        estimate = steps * (now + slope * (workload.batch_size - count))
+        if count == workload.batch_size or now > budget or estimate > FAR_OVER * budget:
+            return estimate
+        before, seconds, count = count, now, min(8 * count, workload.batch_size)
 
 
 def gemm(n: int, dtype: str) -> tuple[Callable[..., object], tuple[Any, ...]]:

@@ -5,6 +5,7 @@ selected; each test then replays its own through pytest-benchmark's `timer`, so 
 and storage work as its users know them.
 """
 
+import argparse
 import json
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -94,6 +95,19 @@ class Run:
         """Give a console that writes past pytest's capture."""
         with self.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
             yield Console()
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected a positive number, found {text!r}")
+    return value
+
+
+def _positive_int(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, found {text!r}")
+    return int(text)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -197,5 +211,5 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     if run is None or run.found is None or config.getoption("benchmark_disable"):
         return
     terminalreporter.section("speed-ups")
-    for line in summary_lines(run.found, terminalreporter._screen_width) + run.written:
+    for line in summary_lines(run.found) + run.written:
         terminalreporter.write_line(line)

@@ -109,28 +109,34 @@ def _notes(rows: list[dict[str, Any]]) -> list[str]:
     """Return in words what a reader should know before believing these rows of one workload."""
     name, notes = rows[0]["workload"], []
     for row in rows:
-        where = f"{name}, {row['label']}"
         if row["outcome"] not in ("ok", "unavailable", "left out"):
-            notes.append(f"{where}: {row['outcome']}: {row['reason']}")
-        if "median_seconds" not in row:
-            continue
-        speed_up = row.get("speed_up")
-        if speed_up and speed_up["low"] is not None:
-            low, high = speed_up["low"], speed_up["high"]
-            if row["label"] == CONTROL and not low <= 1.0 <= high:
-                notes.append(
-                    f"{where}: identical code differed, {low:.3f} to {high:.3f}; differences of that size mean nothing here"
-                )
-            elif (high - low) / 2 > WIDE * speed_up["value"]:
-                notes.append(f"{where}: the interval is wider than ± {WIDE:.0%}; measure longer or on a quieter machine")
-        if row["label"] == rows[0]["label"] and (row["spread"] or 0) > NOISY_SPREAD:
-            notes.append(f"{where}: the baseline's samples spread over {row['spread']:.0%} of their median; the machine was noisy")
-        if len(row["rounds_by_generation"]) < FEWEST_PROCESSES:
-            notes.append(f"{where}: {len(row['rounds_by_generation'])} processes, at least {FEWEST_PROCESSES} are needed for a claim")
+            notes.append(f"{name}, {row['label']}: {row['outcome']}: {row['reason']}")
+    timed = [row for row in rows if "median_seconds" in row]
+    wide = []
+    for row in timed:
+        where = f"{name}, {row['label']}"
+        estimate = row.get("speed_up", {})
+        value, low, high = (estimate.get(key) for key in ("value", "low", "high"))
+        if row["label"] == CONTROL and low is not None and not low <= 1.0 <= high:
+            notes.append(
+                f"{where}: identical code differed, {low:.3f} to {high:.3f}: distrust differences of this size here"
+            )
+        elif low is not None and (high - low) / 2 > WIDE * value:
+            wide.append(row["label"])
         if row["cores_used"] > row["threads"] * OVER_SHARE:
             notes.append(f"{where}: used {row['cores_used']:.2f} cores, it was given {row['threads']}")
         if row["overhead_percent"] > MOST_OVERHEAD:
             notes.append(f"{where}: the harness's own share of a sample is {row['overhead_percent']:.1f} %")
+    if wide:
+        notes.append(f"{name}: intervals wider than ± {WIDE:.0%} for {', '.join(wide)}: measure longer or in quiet")
+    if timed:
+        processes = len(timed[0]["rounds_by_generation"])
+        if processes < FEWEST_PROCESSES:
+            notes.append(f"{name}: {processes} processes a row; a claim needs at least {FEWEST_PROCESSES}")
+        if (timed[0]["spread"] or 0) > NOISY_SPREAD:
+            notes.append(
+                f"{name}: the machine was noisy, half of {timed[0]['label']}'s samples lie over {timed[0]['spread']:.0%}"
+            )
     return notes
 
 

@@ -132,13 +132,12 @@ class Sampler:
                             self._stop_workers()
             except KeyboardInterrupt:
                 self.interrupted = True
-        for rows in self.rows.values():
-            for row in rows:
-                if row.outcome == "pending":
-                    if self.interrupted and not any(row.samples):
-                        row.fail("interrupted", "the run was interrupted before this row was timed")
-                    else:
-                        row.outcome = "ok"
+        for row in [*self._all_rows(), *self.limits.values()]:
+            if row.outcome == "pending":
+                if self.interrupted and not any(row.samples):
+                    row.fail("interrupted", "the run was interrupted before this row was timed")
+                else:
+                    row.outcome = "ok"
         self._progress("done", 1.0)
 
     def _sample_workload(self, workload: Workload, generation: int, folder: str) -> None:
@@ -201,7 +200,7 @@ class Sampler:
                 data=folder,
                 seed=self.settings.seed,
                 sample_seconds=self.settings.sample_seconds,
-                budget_seconds=self.settings.budget_seconds if not row.facts else 3600.0,  # decided once
+                budget_seconds=self.settings.budget_seconds if not row.facts else None,  # decided once
             )
         except WorkerFailed as failure:
             self._record(row, failure)

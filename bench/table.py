@@ -6,16 +6,30 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-COLUMNS = ("row", "time", "speed-up", "95 % interval", "% of limit", "cores", "peak MB", "import s", "set-up s", "1st call", "outcome")
+COLUMNS = (
+    "row",
+    "time",
+    "speed-up",
+    "95 % interval",
+    "% of limit",
+    "cores",
+    "peak MB",
+    "import",
+    "set-up",
+    "1st call",
+)
 
 
-def summary_lines(found: dict[str, Any], width: int) -> list[str]:
-    """Return the tables of all workloads and the notes as lines of text, at most `width` characters where that fits."""
-    console = Console(width=max(width, 110), no_color=True, highlight=False, emoji=False, markup=False)
+def summary_lines(found: dict[str, Any]) -> list[str]:
+    """Return the tables of all workloads and the notes as lines of text."""
+    console = Console(width=240, no_color=True, highlight=False, emoji=False, markup=False)
     with console.capture() as capture:
         for workload in found["workloads"]:
             rows = [row for row in found["rows"] if row["workload"] == workload["name"]]
-            console.print(_table(workload, rows))
+            console.print(_table(workload, [row for row in rows if "median_seconds" in row]))
+            for row in rows:
+                if "median_seconds" not in row:
+                    console.print(f" {row['label']}: {row['outcome']}: {row['reason']}", soft_wrap=True)
         for note in found["notes"]:
             console.print(f"note: {note}", soft_wrap=True)
     return [line.rstrip() for line in capture.get().splitlines()]
@@ -37,16 +51,13 @@ def _table(workload: dict[str, Any], rows: list[dict[str, Any]]) -> Table:
         title += f"; limit {seconds_text(workload['limit_seconds'])} at {rate:.0f} Gflop/s"
     table = Table(title=title, title_justify="left", box=box.SIMPLE, pad_edge=False)
     for column in COLUMNS:
-        table.add_column(column, justify="left" if column in ("row", "outcome") else "right", no_wrap=column != "outcome")
-    for row in sorted(rows, key=lambda row: -row.get("median_seconds", -1.0)):
+        table.add_column(column, justify="left" if column == "row" else "right", no_wrap=True)
+    for row in sorted(rows, key=lambda row: -row["median_seconds"]):
         table.add_row(*_cells(row, workload))
     return table
 
 
 def _cells(row: dict[str, Any], workload: dict[str, Any]) -> list[str]:
-    if "median_seconds" not in row:
-        outcome = f"{row['outcome']}: {row['reason']}" if row["reason"] else row["outcome"]
-        return [row["label"], *[""] * (len(COLUMNS) - 2), outcome]
     speed_up, percent = row.get("speed_up"), row.get("percent_of_limit")
     over = row["cores_used"] > 1.05 * row["threads"]
     return [
@@ -57,8 +68,7 @@ def _cells(row: dict[str, Any], workload: dict[str, Any]) -> list[str]:
         f"{percent['value']:.1f}" if percent else "",
         f"{row['cores_used']:.2f}" + ("!" if over else ""),
         f"{row['peak_rss_bytes'] / 1e6:.0f}",
-        f"{row['import_seconds']:.2f}",
-        f"{row['setup_seconds']:.2g}",
+        seconds_text(row["import_seconds"]),
+        seconds_text(row["setup_seconds"]),
         seconds_text(row["first_call_seconds"]),
-        "uses more cores than given" if over else row["outcome"],
     ]

@@ -114,7 +114,7 @@ class Worker:
         return {"import_seconds": time.perf_counter() - start, "pid": os.getpid()}
 
     def prepare(
-        self, workload: dict[str, Any], threads: int, data: str, seed: int, sample_seconds: float, budget_seconds: float
+        self, workload: dict[str, Any], threads: int, data: str, seed: int, sample_seconds: float, budget_seconds: float | None
     ) -> dict[str, Any]:
         """Construct, call once, check and calibrate."""
         from bench.cases import Problem, estimate_seconds, thread_pools
@@ -126,9 +126,10 @@ class Worker:
         if dtype not in cls.dtypes:
             return {"outcome": "left out", "reason": f"computes in {' and '.join(cls.dtypes)}, not in {dtype}"}
         problem = Problem.make(Workload(**workload | {"sizes": tuple(workload["sizes"])}), Path(data), seed)
-        seconds = estimate_seconds(cls, problem, threads, budget_seconds)
-        if seconds > budget_seconds:
-            return _too_slow(seconds, budget_seconds)
+        if budget_seconds is not None:
+            seconds = estimate_seconds(cls, problem, threads, budget_seconds)
+            if seconds > budget_seconds:
+                return _too_slow(seconds, budget_seconds)
 
         forget_highest()
         start = time.perf_counter()
@@ -150,7 +151,7 @@ class Worker:
         gc.collect()
         gc.freeze()
         call_seconds = case.calibrate(sample_seconds)
-        if call_seconds > budget_seconds:
+        if budget_seconds is not None and call_seconds > budget_seconds:
             return _too_slow(call_seconds, budget_seconds)
         empty_seconds = time_calls(_empty, arguments, 1000)[0] / 1000
         if threads > 1:

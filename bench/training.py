@@ -1,0 +1,171 @@
+"""Training: the book's stochastic gradient descent (chapter 1), with any implementation.
+
+Everything random is drawn here, from one seed, in float64: the same initial parameters and the same order of examples
+for every implementation. So all of them follow the same trajectory, up to rounding.
+"""
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.lib.npyio import NpzFile
+from numpy.typing import DTypeLike
+from scipy.special import expit
+
+from bench.data import CLASSES, Dataset, one_hot
+from bench.errors import UserError
+from impls.interface import Array, Implementation, Parameters
+
+
+@dataclass(frozen=True, eq=False)
+class Epoch:
+    """What an epoch of training came to."""
+
+    index: int  # 0 is the first
+    correct: int  # test examples classified rightly after it …
+    total: int  # … of so many
+    seconds: float  # of wall-clock time in the implementation's `epoch`, without the test
+    parameters: Parameters  # after it, a copy
+
+
+def initial_parameters(
+    sizes: Sequence[int], seed: int | np.random.Generator = 0, dtype: DTypeLike = np.float64
+) -> Parameters:
+    """Return the book's initial parameters: standard-normal biases, then weights, drawn in float64.
+
+    `sizes` are the units per layer, inputs first; a generator given as `seed` is drawn from.
+    """
+    rng = np.random.default_rng(seed)
+    biases = [rng.standard_normal(n_out).astype(dtype) for n_out in sizes[1:]]  # (n_out,)
+    weights = [rng.standard_normal((n_out, n_in)).astype(dtype) for n_in, n_out in pairwise(sizes)]  # (n_out, n_in)
+    return Parameters(weights, biases)
+
+
+def predict(parameters: Parameters, x: Array) -> Array:
+    """Return the network's outputs (N, n_L) for inputs `x` (N, n_0)."""
+    a = x
+    for W, b in zip(*parameters, strict=True):
+        a = expit(a @ W.T + b)  # (N, n_out)
+    return a
+
+
+def accuracy(parameters: Parameters, x: Array, labels: Array) -> int:
+    """Return for how many of the inputs `x` (N, n_0) the largest output is the one of `labels` (N,).
+
+    An example with NaN among its outputs counts as wrong.
+    """
+    outputs = predict(parameters, x)  # (N, n_L)
+    right = (outputs.argmax(axis=1) == labels) & ~np.isnan(outputs).any(axis=1)  # (N,)
+    return int(np.count_nonzero(right))
+
+
+def train(
+    implementation_class: type[Implementation],
+    dataset: Dataset,
+    sizes: Sequence[int] = (784, 30, 10),
+    epochs: int = 30,
+    batch_size: int = 10,
+    learning_rate: float = 3.0,
+    seed: int = 0,
+    dtype: DTypeLike = "float64",
+    threads: int = 1,
+) -> Iterator[Epoch]:
+    """Return an iterator that trains by one epoch at each turn: the book's `SGD`, its settings the defaults.
+
+    Each epoch goes through all examples in a fresh random order, `batch_size` at a time.
+    Raises UserError at once if the settings do not fit the data set.
+    """
+    inputs = dataset.x_train.shape[1]
+    if len(sizes) < 2 or (sizes[0], sizes[-1]) != (inputs, CLASSES):
+        raise UserError(
+            f"sizes: expected {inputs} inputs and {CLASSES} outputs for {dataset.name}, as {inputs}-30-{CLASSES}, "
+            f"found {'-'.join(map(str, sizes))}"
+        )
+    for name, number in (("sizes", min(sizes)), ("epochs", epochs), ("batch_size", batch_size), ("threads", threads)):
+        if number < 1:
+            raise UserError(f"{name}: expected at least 1, found {number}")
+    if not (math.isfinite(learning_rate) and learning_rate > 0):
+        raise UserError(f"learning_rate: expected a positive finite number, found {learning_rate}")
+    batch_size = min(batch_size, len(dataset.x_train))  # no mini-batch is larger
+    implementation = implementation_class(sizes, batch_size, dtype, threads)
+    return _epochs(implementation, dataset, epochs, learning_rate, seed)
+
+
+def _epochs(
+    implementation: Implementation, dataset: Dataset, epochs: int, learning_rate: float, seed: int
+) -> Iterator[Epoch]:
+    dtype = implementation.dtype
+    rng = np.random.default_rng(seed)
+    x_test = dataset.x_test.astype(dtype, copy=False)  # (M, n_0)
+    with implementation:
+        implementation.load(initial_parameters(implementation.sizes, rng, dtype))
+        data = implementation.prepare_data(
+            dataset.x_train.astype(dtype, copy=False), one_hot(dataset.labels_train, dtype=dtype)
+        )
+        for index in range(epochs):
+            order = rng.permutation(len(dataset.x_train))  # (N,)
+            start = time.perf_counter()
+            implementation.epoch(data, order, learning_rate)
+            seconds = time.perf_counter() - start
+            parameters = implementation.parameters()
+            correct = accuracy(parameters, x_test, dataset.labels_test)
+            yield Epoch(index, correct, len(x_test), seconds, parameters)
+
+
+def save(path: Path, parameters: Parameters) -> None:
+    """Write a network to an .npz file, whole or not at all: arrays weights_0, biases_0, weights_1, … and no pickle.
+
+    Raises UserError if the file cannot be written.
+    """
+    weights = {f"weights_{layer}": W for layer, W in enumerate(parameters.weights)}
+    biases = {f"biases_{layer}": b for layer, b in enumerate(parameters.biases)}
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix=".save-", dir=path.parent) as temporary:
+            part = Path(temporary) / "network.npz"
+            np.savez(part, allow_pickle=False, **weights, **biases)
+            part.replace(path)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written: {error.strerror}; choose another place") from error
+
+
+def load_network(path: Path) -> Parameters:
+    """Return the network in a file that `save` wrote. Raises UserError if it is not one, or is damaged."""
+    try:
+        with path.open("rb") as file:
+            archive = np.load(file, allow_pickle=False)
+            arrays = dict(archive) if isinstance(archive, NpzFile) else {}
+        return _network(arrays)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+    except (BadZipFile, EOFError, ValueError) as error:
+        raise UserError(
+            f"{path}: not a saved network, or damaged: {error}; save one with: backprop train --save"
+        ) from error
+
+
+def _network(arrays: dict[str, Array]) -> Parameters:
+    """Return the network made of the arrays of a file. Raises ValueError if they do not fit together."""
+    layers = max(1, len(arrays) // 2)
+    names = [f"{kind}_{layer}" for kind in ("weights", "biases") for layer in range(layers)]
+    if set(names) != arrays.keys():
+        raise ValueError(f"expected arrays {', '.join(names)}, found {', '.join(arrays) or 'none'}")
+    found = [arrays[name] for name in names]
+    weights, biases = found[:layers], found[layers:]
+    n_in = weights[0].shape[-1] if weights[0].ndim else 0
+    for layer, (W, b) in enumerate(zip(weights, biases, strict=True)):
+        n_out = b.size
+        if W.shape != (n_out, n_in) or b.shape != (n_out,):
+            raise ValueError(
+                f"layer {layer}: expected weights (n_out, {n_in}) and biases (n_out,), found {W.shape} and {b.shape}"
+            )
+        if not (W.dtype == b.dtype == weights[0].dtype and W.dtype in (np.float32, np.float64)):
+            raise ValueError(f"layer {layer}: expected float32 or float64 throughout, found {W.dtype} and {b.dtype}")
+        n_in = n_out
+    return Parameters(weights, biases)
