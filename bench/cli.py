@@ -80,7 +80,7 @@ def verify(implementation: str, time_out: float) -> int:
     reason = row.unavailable()
     if reason:
         raise Unavailable(f"{row.name} is unavailable: it {reason}")
-    worker = WorkerProcess(implementation, 1, usable_cpus(), time_out)
+    worker = WorkerProcess(1, usable_cpus(), time_out)
     try:
         worker.ask("start", implementation=implementation)
         violations = worker.ask("verify")["violations"]

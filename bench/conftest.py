@@ -5,8 +5,9 @@ selected; each test then replays its own through pytest-benchmark's `timer`, so 
 and storage work as its users know them.
 """
 
-import argparse
+import dataclasses
 import json
+import math
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,16 +19,17 @@ from rich.console import Console
 from bench import machine, results
 from bench.data import load, one_hot
 from bench.errors import UserError
+from bench.plots import draw
 from bench.progress import report_progress
 from bench.replay import REPLAY
 from bench.sampler import Row, Sampler, Settings, plan
-from bench.plots import draw
 from bench.table import summary_lines
 from bench.workloads import select
-from impls import RowError, find, rows
+from impls import RowError, rows
 
 RUN = pytest.StashKey["Run"]()
 ENDED_BY_INTERRUPT = 130
+EPOCH_EXAMPLES = 1_500  # that workers get, an epoch of any data set: as many as the digits have to train on
 
 
 class Run:
@@ -40,10 +42,10 @@ class Run:
         self.config = config
         self.rows = {name: plan(workload, implementations) for name, workload in chosen.items()}
         self.settings = Settings(
-            generations=option("generations"),
-            workload_seconds=option("seconds"),
-            budget_seconds=option("budget"),
-            time_out=option("time_out"),
+            generations=int(_positive("--generations", option("generations"), whole=True)),
+            workload_seconds=_positive("--seconds", option("seconds")),
+            budget_seconds=_positive("--budget", option("budget")),
+            time_out=_positive("--time-out", option("time_out")),
         )
         self.dataset = load(option("data"))
         self.folder = Path(option("results"))
@@ -56,8 +58,9 @@ class Run:
         """Take the samples of what was selected, on the first call; return what was found."""
         if self.found is None:
             if self.config.getoption("benchmark_disable"):
-                self.settings = Settings(generations=1, workload_seconds=0, budget_seconds=self.settings.budget_seconds)
-            x, y = self.dataset.x_train, one_hot(self.dataset.labels_train)
+                self.settings = dataclasses.replace(self.settings, generations=1, workload_seconds=0)
+            x = self.dataset.x_train[:EPOCH_EXAMPLES]
+            y = one_hot(self.dataset.labels_train[:EPOCH_EXAMPLES])
             load_average, before = machine.load_average(), machine.cpu_ticks()
             with self.uncaptured() as console, report_progress(console) as progress:
                 sampler = Sampler(self.selected, self.settings, (x, y), progress)
@@ -97,30 +100,19 @@ class Run:
             yield Console()
 
 
-def _positive(text: str) -> float:
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"expected a positive number, found {text!r}")
-    return value
-
-
-def _positive_int(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, found {text!r}")
-    return int(text)
-
-
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add our options."""
     group = parser.getgroup("backprop-bench")
     group.addoption("--impl", action="append", default=[], metavar="NAME|PATH:CLASS", help="time this row; repeatable")
     group.addoption("--workload", action="append", default=[], metavar="NAME|SPEC", help="workload; repeatable")
-    group.addoption("--sweep", action="append", default=[], metavar="NAME", help="batch, width, depth, threads or dtype")
+    group.addoption(
+        "--sweep", action="append", default=[], metavar="NAME", help="batch, width, depth, threads or dtype"
+    )
     group.addoption("--data", metavar="digits|mnist|DIR", help="data set (default: digits)")
-    group.addoption("--generations", type=_positive_int, default=5, metavar="N", help="processes a row (default: 5)")
-    group.addoption("--seconds", type=_positive, default=8.0, metavar="S", help="sampling time a workload (default: 8)")
-    group.addoption("--budget", type=_positive, default=0.25, metavar="S", help="longest call a row may take (default: 0.25)")
-    group.addoption("--time-out", type=_positive, default=120.0, metavar="S", help="wait for a worker (default: 120)")
+    group.addoption("--generations", default="8", metavar="N", help="processes a row (default: 8)")
+    group.addoption("--seconds", default="8", metavar="S", help="sampling time a workload (default: 8)")
+    group.addoption("--budget", default="0.25", metavar="S", help="longest call that a row may take (default: 0.25)")
+    group.addoption("--time-out", default="120", metavar="S", help="longest wait for a worker (default: 120)")
     group.addoption("--results", default="results", metavar="DIR", help="where JSON and plots go (default: results)")
 
 
@@ -159,11 +151,26 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     kept = {id(item) for item in items}
     selected = {_row(item).workload.name for item in items if _row(item)}
     items[:] = [
-        item for item in collected if id(item) in kept or ((row := _row(item)) and row.workload.name in selected and row in run.rows[row.workload.name][:2])
+        item
+        for item in collected
+        if id(item) in kept
+        or ((row := _row(item)) and row.workload.name in selected and row in run.rows[row.workload.name][:2])
     ]
     for item in items:
         if row := _row(item):
             run.selected.setdefault(row.workload.name, []).append(row)
+
+
+def _positive(option: str, text: str, whole: bool = False) -> float:
+    """Return the number that an option gives. Raises UserError."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 < number < math.inf or (whole and number != int(number)):
+        kind = "a whole number of at least 1" if whole else "a positive number"
+        raise UserError(f"{option}: expected {kind}, found {text!r}")
+    return number
 
 
 def _row(item: pytest.Item) -> Any:

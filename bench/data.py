@@ -259,9 +259,8 @@ def _read(path: Path) -> bytes:
 def _parse_idx(content: bytes) -> NDArray[np.uint8]:
     """Return the array that an IDX file holds, read-only. Raises ValueError if it is not one of unsigned bytes."""
     if content[:3] != b"\x00\x00\x08" or len(content) < 4:
-        raise ValueError(
-            f"expected the magic number of an IDX file of bytes, 00 00 08 .., found {content[:4].hex(' ')}"
-        )
+        found_magic = content[:4].hex(" ") or "nothing"
+        raise ValueError(f"expected the magic number of an IDX file of bytes, 00 00 08 .., found {found_magic}")
     dimensions = content[3]
     start = 4 + 4 * dimensions
     if len(content) < start:

@@ -1,8 +1,8 @@
 """The plots, made from a results file alone, the same bytes every time: SVG and PNG.
 
-    speedups     per workload: bars of the speed-up with its interval, the control's band, the limit
-    limit        per cent of the limit against the operations of a call, a line a row
-    sweep-NAME   seconds against what the sweep varies, a line a row
+speedups     per workload: bars of the speed-up with its interval, the control's band, the limit
+limit        per cent of the limit against the operations of a call, a line a row
+sweep-NAME   seconds against what the sweep varies, a line a row
 """
 
 import io
@@ -21,7 +21,7 @@ from bench.sampler import CONTROL
 from bench.table import seconds_text
 from impls import ROWS
 
-STYLE = {
+STYLE: dict[Any, Any] = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.titlesize": 10,
@@ -104,11 +104,15 @@ def _speedup_panel(axes: Axes, workload: Workload, rows: list[Row]) -> None:
     for position, row in enumerate(shown):
         if row in others:
             words = f"{row['outcome']}: {row['reason']}"
-            axes.text(low / 1.2, position, words[:58] + ("…" if len(words) > 58 else ""), color=GREY, va="center", fontsize=7)
+            axes.text(
+                low / 1.2, position, words[:58] + ("…" if len(words) > 58 else ""), color=GREY, va="center", fontsize=7
+            )
             continue
         value, below, above = _speed_up(row)
         is_baseline = row is baseline
-        axes.barh(position, value - low / 1.25, left=low / 1.25, height=0.72, color=BASELINE_BAR if is_baseline else BAR)
+        axes.barh(
+            position, value - low / 1.25, left=low / 1.25, height=0.72, color=BASELINE_BAR if is_baseline else BAR
+        )
         if below is not None and above is not None:
             axes.plot([below, above], [position, position], color="black", linewidth=1.4, solid_capstyle="butt")
         text = seconds_text(row["median_seconds"]) if is_baseline else f"{value:.3g}×"
@@ -199,7 +203,9 @@ def sweep(found: dict[str, Any], name: str, workloads: list[Workload], machine: 
             _line(axes, label, [x for x, _ in points], [{"value": y} for _, y in points])
             if name == "threads" and label == "multithreaded":
                 ideal = [(x, points[0][1] * points[0][0] / x) for x, _ in points]
-                axes.plot(*zip(*ideal, strict=True), color=GREY, linestyle=":", label="multithreaded, if it scaled ideally")
+                axes.plot(
+                    *zip(*ideal, strict=True), color=GREY, linestyle=":", label="multithreaded, if it scaled ideally"
+                )
     limits = sorted(
         (of(workload), workload["limit_seconds"] / (workload["examples"] if per_example else 1))
         for workload in workloads
@@ -251,9 +257,9 @@ def _legend(figure: Figure, axes: Axes) -> None:
 def _labels(found: dict[str, Any], workloads: Iterable[Workload]) -> list[str]:
     """Return the labels of rows in order of first appearance, the control left out."""
     names = {workload["name"] for workload in workloads}
-    return list(dict.fromkeys(
-        row["label"] for row in found["rows"] if row["workload"] in names and row["label"] != CONTROL
-    ))
+    return list(
+        dict.fromkeys(row["label"] for row in found["rows"] if row["workload"] in names and row["label"] != CONTROL)
+    )
 
 
 def _rows(found: dict[str, Any], workload: Workload) -> list[Row]:

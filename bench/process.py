@@ -43,11 +43,10 @@ class WorkerFailed(Exception):
 class WorkerProcess:
     """One worker process. Every request has a time limit; a worker that failed is killed and stays failed."""
 
-    def __init__(self, implementation: str, threads: int, cpus: Iterable[int], time_out: float) -> None:
-        """Start the process on `cpus`, with every known thread setting at `threads`, and import the row."""
-        self.implementation = implementation
-        self.threads = threads
+    def __init__(self, threads: int, cpus: Iterable[int], time_out: float) -> None:
+        """Start the process, confined to `cpus`, with every known thread setting at `threads`."""
         self.time_out = time_out
+        self.started: dict[str, Any] = {}  # the reply to "start"
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 (closed in `close`)
         self._pending = b""
         environment = os.environ | dict.fromkeys(THREAD_VARIABLES, str(threads)) | ENVIRONMENT
@@ -93,6 +92,12 @@ class WorkerProcess:
         if "outcome" in reply:
             raise WorkerFailed(reply["outcome"], reply["reason"])
         return reply
+
+    def confine(self, cpus: Iterable[int]) -> None:
+        """Move all threads of the process to `cpus`, where the system allows it."""
+        with contextlib.suppress(OSError):
+            for thread in os.listdir(f"/proc/{self.pid}/task"):
+                os.sched_setaffinity(int(thread), cpus)
 
     @property
     def alive(self) -> bool:

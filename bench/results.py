@@ -14,7 +14,7 @@ from typing import Any
 
 from bench import statistics
 from bench.errors import UserError
-from bench.sampler import CONTROL, Row, Sampler, median_seconds
+from bench.sampler import CONTROL, Row, Sampler
 
 KEY = "backprop_bench"
 SCHEMA = 1
@@ -65,7 +65,7 @@ def _workload(baseline: Row, limit: Row, examples: int) -> dict[str, Any]:
     }
     if limit.outcome == "ok" and any(limit.samples):
         size = limit.facts[-1]["size"]
-        rate = 2 * size**3 / median_seconds(limit.samples)
+        rate = 2 * size**3 / statistics.median_seconds(limit.samples)
         found |= {"gemm_size": size, "gemm_flops_per_second": rate, "limit_seconds": found["flops"] / rate}
     return found
 
@@ -84,10 +84,10 @@ def _row(row: Row, baseline: Row, limit: Row, examples: int) -> dict[str, Any]:
         return found
     first = row.facts[0]
     found |= {
-        "median_seconds": median_seconds(row.samples),
+        "median_seconds": statistics.median_seconds(row.samples),
         "spread": _finite(statistics.spread(row.samples)),
-        "rounds_by_generation": [len(rounds) for rounds in row.samples],
-        "cores_used": sum(map(sum, row.cpu_seconds)) / sum(map(sum, row.samples)),
+        "rounds_by_generation": [list(rounds) for rounds in row.samples],
+        "cores_used": _total(row.cpu_seconds) / _total(row.samples),
         "peak_rss_bytes": max(facts["peak_rss_bytes"] for facts in row.facts),
         "overhead_percent": max(facts["overhead_percent"] for facts in row.facts),
         "import_seconds": first["import_seconds"],
@@ -130,7 +130,7 @@ def _notes(rows: list[dict[str, Any]]) -> list[str]:
     if wide:
         notes.append(f"{name}: intervals wider than ± {WIDE:.0%} for {', '.join(wide)}: measure longer or in quiet")
     if timed:
-        processes = len(timed[0]["rounds_by_generation"])
+        processes = sum(map(bool, timed[0]["rounds_by_generation"]))
         if processes < FEWEST_PROCESSES:
             notes.append(f"{name}: {processes} processes a row; a claim needs at least {FEWEST_PROCESSES}")
         if (timed[0]["spread"] or 0) > NOISY_SPREAD:
@@ -142,6 +142,10 @@ def _notes(rows: list[dict[str, Any]]) -> list[str]:
 
 def _estimate(estimate: statistics.Estimate, scale: float = 1.0) -> dict[str, float | None]:
     return {name: _finite(value * scale) for name, value in estimate._asdict().items()}
+
+
+def _total(samples: statistics.Generations) -> float:
+    return sum(sum(rounds.values()) for rounds in samples)
 
 
 def _finite(value: float) -> float | None:

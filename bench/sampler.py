@@ -22,6 +22,8 @@ from bench.workloads import Workload, usable_cpus
 from impls import find
 
 CONTROL = "control"
+SLOW = 3  # times a typical row's sample, from which a row is sampled less often …
+MOST_STRIDE = 5  # … but at least in every fifth round
 LIMIT = "limit"
 
 
@@ -29,7 +31,7 @@ LIMIT = "limit"
 class Settings:
     """How much to measure. Times are in seconds."""
 
-    generations: int = 5
+    generations: int = 8
     workload_seconds: float = 8.0  # of sampling per workload, over all generations
     sample_seconds: float = 0.005  # at least, per sample
     budget_seconds: float = 0.25  # a call that takes longer leaves its row out
@@ -49,8 +51,8 @@ class Row:
     threads: int
     outcome: str = "pending"  # then: ok, wrong, crashed, timed out, unavailable, left out, interrupted
     reason: str = ""
-    samples: list[list[float]] = field(default_factory=list)  # seconds per call, by generation and round
-    cpu_seconds: list[list[float]] = field(default_factory=list)  # likewise
+    samples: list[dict[int, float]] = field(default_factory=list)  # seconds per call by round, of each generation
+    cpu_seconds: list[dict[int, float]] = field(default_factory=list)  # likewise
     facts: list[dict[str, Any]] = field(default_factory=list)  # what the worker told, by generation
 
     def __repr__(self) -> str:
@@ -60,6 +62,16 @@ class Row:
     def open(self) -> bool:
         """Return whether the row can still be sampled."""
         return self.outcome in ("pending", "ok")
+
+    @property
+    def worker_key(self) -> tuple[str, bool, int]:
+        """Return what tells the workers of one generation apart: the control has one of its own."""
+        return self.implementation, self.label == CONTROL, self.threads
+
+    @property
+    def sample_seconds(self) -> float:
+        """Return about how long a sample takes, its untimed call included."""
+        return self.facts[-1]["call_seconds"] * (self.facts[-1]["calls"] + 1)  # type: ignore[no-any-return]
 
     def fail(self, outcome: str, reason: str) -> None:
         """Record why the row cannot be timed."""
@@ -100,8 +112,7 @@ class Sampler:
         self._data = data
         self._progress = progress
         self._random = random.Random(settings.seed)
-        self._workers: dict[tuple[str, str, int], WorkerProcess] = {}
-        self._started: dict[tuple[str, str, int], dict[str, Any]] = {}
+        self._workers: dict[tuple[str, bool, int], WorkerProcess] = {}
         self._limit_sizes: dict[tuple[str, int], int] = {}
         self._hung: dict[str, str] = {}
 
@@ -142,58 +153,73 @@ class Sampler:
 
     def _sample_workload(self, workload: Workload, generation: int, folder: str) -> None:
         """Prepare every row of a workload, then take its rounds."""
+        for row in self.rows[workload.name]:
+            if row.open and row.implementation in self._hung:
+                row.fail("timed out", f"not tried again: {self._hung[row.implementation]}")
         rows = [row for row in self.rows[workload.name] if row.open]
         cpus = self._cpus(workload.threads, generation)
+        self._start_workers([*rows, self.limits[workload.name]], cpus)
         ready: dict[str, WorkerProcess] = {}
         for row in rows:
-            if row.implementation in self._hung:
-                row.fail("timed out", f"not tried again: {self._hung[row.implementation]}")
-                continue
-            worker = self._prepare(row, cpus, folder)
+            worker = self._prepare(row, folder) if row.open else None
             if worker is not None:
                 ready[row.label] = worker
         rows = [row for row in rows if row.label in ready]
         limit = self.limits[workload.name]
-        if any(row.label != CONTROL for row in rows) and self.settings.workload_seconds > 0:
-            worker = self._prepare_limit(limit, cpus)
+        if rows and self.settings.workload_seconds > 0:
+            worker = self._prepare_limit(limit)
             if worker is not None:
                 ready[LIMIT] = worker
                 rows.append(limit)
         for row in rows:
-            row.samples.append([])
-            row.cpu_seconds.append([])
-        for _ in range(self._rounds(rows)):
-            self._round(rows, ready)
-            rows = [row for row in rows if row.open]
+            row.samples.append({})
+            row.cpu_seconds.append({})
+        strides = self._strides(rows)
+        for number in range(self._rounds(rows, strides)):
+            self._round(number, [row for row in rows if row.open and number % strides[row.label] == 0], ready)
         for row in rows:
-            ready[row.label].ask("release")
+            if row.open:
+                ready[row.label].ask("release")
 
-    def _round(self, rows: list[Row], ready: Mapping[str, WorkerProcess]) -> None:
-        """Take one sample of every row in random order; keep the round only if it was not interrupted."""
-        taken: dict[str, dict[str, float]] = {}
+    def _round(self, number: int, rows: list[Row], ready: Mapping[str, WorkerProcess]) -> None:
+        """Take one sample of each row, in random order; a round that is interrupted counts for nothing."""
+        taken = {}
         for row in self._random.sample(rows, len(rows)):
             try:
                 taken[row.label] = ready[row.label].ask("sample")
             except WorkerFailed as failure:
                 self._record(row, failure)
         for row in rows:
-            if row.open:
-                row.samples[-1].append(taken[row.label]["seconds"])
-                row.cpu_seconds[-1].append(taken[row.label]["cpu_seconds"])
+            if row.label in taken:
+                row.samples[-1][number] = taken[row.label]["seconds"]
+                row.cpu_seconds[-1][number] = taken[row.label]["cpu_seconds"]
 
-    def _rounds(self, rows: list[Row]) -> int:
+    def _strides(self, rows: list[Row]) -> dict[str, int]:
+        """Return for each row that it is sampled in every n-th round: slow rows less often, they stretch the rounds.
+
+        The baseline, its control and the limit are in every round, so that every sample has its pair.
+        """
+        typical = statistics.median(row.sample_seconds for row in rows) if rows else 1.0
+        return {
+            row.label: 1
+            if row.label in (CONTROL, LIMIT) or row is self.rows[row.workload.name][0]
+            else min(MOST_STRIDE, max(1, round(row.sample_seconds / (SLOW * typical))))
+            for row in rows
+        }
+
+    def _rounds(self, rows: list[Row], strides: Mapping[str, int]) -> int:
         """Return how many rounds of these rows fit into the time of a generation."""
-        seconds = sum(row.facts[-1]["call_seconds"] * (row.facts[-1]["calls"] + 1) for row in rows)
         if not rows or self.settings.workload_seconds <= 0:
             return 0
-        fitting = int(self.settings.workload_seconds / self.settings.generations / max(seconds, 1e-9))
+        round_seconds = sum(row.sample_seconds / strides[row.label] for row in rows)
+        fitting = int(self.settings.workload_seconds / self.settings.generations / round_seconds)
         return min(self.settings.most_rounds, max(self.settings.fewest_rounds, fitting))
 
-    def _prepare(self, row: Row, cpus: list[int], folder: str) -> WorkerProcess | None:
+    def _prepare(self, row: Row, folder: str) -> WorkerProcess | None:
         """Have a worker construct, check and calibrate the row; record the failure and return None if it can't."""
         try:
-            worker, facts = self._worker(row, cpus)
-            facts |= worker.ask(
+            worker = self._workers[row.worker_key]
+            facts = worker.started | worker.ask(
                 "prepare",
                 workload=asdict(row.workload),
                 threads=row.threads,
@@ -208,11 +234,11 @@ class Sampler:
         row.facts.append(facts)
         return worker
 
-    def _prepare_limit(self, row: Row, cpus: list[int]) -> WorkerProcess | None:
+    def _prepare_limit(self, row: Row) -> WorkerProcess | None:
         """Have a worker prepare the matrix product that sets the limit; its size is chosen once per run."""
         key = (row.workload.dtype, row.threads)
         try:
-            worker, _ = self._worker(row, cpus)
+            worker = self._workers[row.worker_key]
             facts = worker.ask(
                 "prepare_limit",
                 dtype=row.workload.dtype,
@@ -227,19 +253,25 @@ class Sampler:
         row.facts.append(facts)
         return worker
 
-    def _worker(self, row: Row, cpus: list[int]) -> tuple[WorkerProcess, dict[str, Any]]:
-        """Return the living worker of a row, started if need be, and what its start told."""
-        key = (row.implementation, "control" if row.label == CONTROL else "", row.threads)
-        worker = self._workers.get(key)
-        if worker is None or not worker.alive:
-            worker = WorkerProcess(row.implementation, row.threads, cpus[: row.threads], self.settings.time_out)
-            self._workers[key] = worker
+    def _start_workers(self, rows: list[Row], cpus: list[int]) -> None:
+        """Start the workers that are missing, side by side, then bring all of them to the generation's CPUs."""
+        fresh: list[tuple[Row, WorkerProcess]] = []
+        spread = usable_cpus()
+        for row in rows:
+            worker = self._workers.get(row.worker_key)
+            if worker is None or not worker.alive:
+                place = [spread[(len(fresh) * row.threads + n) % len(spread)] for n in range(row.threads)]
+                worker = WorkerProcess(row.threads, place, self.settings.time_out)
+                self._workers[row.worker_key] = worker
+                worker.send("start", implementation=row.implementation)
+                fresh.append((row, worker))
+        for row, worker in fresh:
             try:
-                self._started[key] = worker.ask("start", implementation=row.implementation)
-            except WorkerFailed:
+                worker.started = worker.receive()
+                worker.confine(cpus[: row.threads])
+            except WorkerFailed as failure:
                 worker.close()
-                raise
-        return worker, dict(self._started[key])
+                self._record(row, failure)
 
     def _record(self, row: Row, failure: WorkerFailed) -> None:
         row.fail(failure.outcome, str(failure))
@@ -259,8 +291,3 @@ class Sampler:
 
     def _all_rows(self) -> list[Row]:
         return [row for rows in self.rows.values() for row in rows]
-
-
-def median_seconds(samples: list[list[float]]) -> float:
-    """Return the median over generations of the median over rounds."""
-    return statistics.median(statistics.median(rounds) for rounds in samples if rounds)

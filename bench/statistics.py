@@ -8,12 +8,12 @@ counts is too narrow; `tests/test_statistics.py` shows the coverage of this one 
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from scipy.stats import t as student_t
 
-Generations = Sequence[Sequence[float]]  # seconds of each round, per generation
+Generations = Sequence[Mapping[int, float]]  # seconds by round, of each generation
 
 
 class Estimate(NamedTuple):
@@ -32,16 +32,22 @@ class Estimate(NamedTuple):
 def paired_ratio(numerator: Generations, denominator: Generations, confidence: float = 0.95) -> Estimate:
     """Return numerator / denominator with its interval, from samples paired by generation and round.
 
-    Generations without a round count for nothing. Raises ValueError if the two are not paired or are empty.
+    Rounds that only one of them has count for nothing, nor do generations without a pair. Raises ValueError if
+    there is no pair at all.
     """
-    medians = [
-        statistics.median(a / b for a, b in zip(one, other, strict=True))
-        for one, other in zip(numerator, denominator, strict=True)
-        if one
-    ]
+    medians = []
+    for one, other in zip(numerator, denominator, strict=False):
+        ratios = [one[number] / other[number] for number in one.keys() & other.keys()]
+        if ratios:
+            medians.append(statistics.median(ratios))
     if not medians:
-        raise ValueError("paired_ratio: expected at least one round, got none")
+        raise ValueError("paired_ratio: expected at least one round that both have, got none")
     return geometric_mean(medians, confidence)
+
+
+def median_seconds(samples: Generations) -> float:
+    """Return the median over generations of the median over rounds."""
+    return statistics.median(statistics.median(rounds.values()) for rounds in samples if rounds)
 
 
 def geometric_mean(values: Sequence[float], confidence: float = 0.95) -> Estimate:
@@ -60,6 +66,6 @@ def spread(samples: Generations) -> float:
     spreads = []
     for rounds in samples:
         if len(rounds) >= 4:
-            low, middle, high = statistics.quantiles(rounds, n=4)
+            low, middle, high = statistics.quantiles(rounds.values(), n=4)
             spreads.append((high - low) / middle)
     return statistics.median(spreads) if spreads else math.nan

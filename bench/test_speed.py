@@ -15,7 +15,7 @@ def test_speed(row: Row, run: Any, benchmark: Any) -> None:
         pytest.skip(f"{row.outcome}: {row.reason}")
     if row.outcome != "ok":
         pytest.fail(f"{row.outcome}: {row.reason}", pytrace=False)
-    samples = [seconds for generation in row.samples for seconds in generation]
+    samples = [seconds for generation in row.samples for seconds in generation.values()]
     REPLAY.load(samples)
     benchmark.pedantic(lambda: None, rounds=max(1, len(samples)), iterations=1)
     if benchmark.enabled:

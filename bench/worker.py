@@ -14,6 +14,7 @@ A reply with "outcome" tells of a row that cannot be timed: it is wrong, or left
 """
 
 import contextlib
+import ctypes
 import gc
 import json
 import os
@@ -67,7 +68,9 @@ def settle(limit: float = 0.5) -> None:
 class Case:
     """An implementation, prepared for one workload and checked, or the matrix product that sets the limit."""
 
-    def __init__(self, function: Callable[..., object], arguments: tuple[Any, ...], reset: Callable[[], object]) -> None:
+    def __init__(
+        self, function: Callable[..., object], arguments: tuple[Any, ...], reset: Callable[[], object]
+    ) -> None:
         self.function = function
         self.arguments = arguments
         self.reset = reset  # untimed, before each sample
@@ -114,7 +117,13 @@ class Worker:
         return {"import_seconds": time.perf_counter() - start, "pid": os.getpid()}
 
     def prepare(
-        self, workload: dict[str, Any], threads: int, data: str, seed: int, sample_seconds: float, budget_seconds: float | None
+        self,
+        workload: dict[str, Any],
+        threads: int,
+        data: str,
+        seed: int,
+        sample_seconds: float,
+        budget_seconds: float | None,
     ) -> dict[str, Any]:
         """Construct, call once, check and calibrate."""
         from bench.cases import Problem, estimate_seconds, thread_pools
@@ -140,7 +149,11 @@ class Worker:
         peak_rss_bytes = resident_bytes("VmHWM") - BARE_RSS_BYTES
 
         violations = check_workload(
-            implementation, problem.parameters, problem.x, problem.y, problem.learning_rate,
+            implementation,
+            problem.parameters,
+            problem.x,
+            problem.y,
+            problem.learning_rate,
             epoch=problem.workload.timed == "epoch",
         )
         if violations:
@@ -211,6 +224,8 @@ class Worker:
             self.implementation = None
         gc.unfreeze()
         gc.collect()
+        with contextlib.suppress(AttributeError):
+            ctypes.CDLL(None).malloc_trim(0)  # glibc: give freed memory back, or the next case's peak would hold it
         return {}
 
 

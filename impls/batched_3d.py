@@ -35,4 +35,4 @@ class Batched3D(Implementation):
 def sigmoid(z: Array) -> Array:
     """Return 1 / (1 + exp(-z)), with z bounded below where exp(-z) would overflow."""
     lowest = -708.0 if z.dtype == np.float64 else -87.0
-    return 1.0 / (1.0 + np.exp(-np.maximum(z, lowest)))  # type: ignore[no-any-return]
+    return 1.0 / (1.0 + np.exp(-np.maximum(z, lowest)))

@@ -11,7 +11,8 @@ implementation: it keeps examples as columns and each bias as one more column of
 import math
 import warnings
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations, pairwise
@@ -34,9 +35,13 @@ Factory = Callable[[Sequence[int], int, str, int], Implementation]
 # implementations reach and well below what the next lower precision does:
 #
 #              u        3,500 u    allowed    worst right row    lower precision inside
-#   float64    1.1e-16  3.9e-13    1e-12      2e-15              float32: about 1e-7
-#   float32    6.0e-08  2.1e-04    1e-4       1e-6               TF32, bfloat16, float16: 3e-4 and more
+#   float64    1.1e-16  3.9e-13    1e-12      3e-15              float32: 1e-7
+#   float32    6.0e-08  2.1e-04    1e-4       3e-6               TF32, float16: 3e-4; bfloat16: 3e-3
 TOLERANCES = {"float64": 1e-12, "float32": 1e-4}
+
+# Mini-batches in the epoch of `check_workload`. Rounding errors grow from step to step, and over thousands of steps
+# with a large learning rate two right implementations part ways; so few steps stay within the tolerance.
+EPOCH_STEPS = 32
 
 
 @dataclass(frozen=True)
@@ -157,7 +162,7 @@ def _off_after(found: Any, before: Parameters, expected: Parameters, examples: i
             allowed = TOLERANCES[dtype] * moved + rounding * np.linalg.norm(theirs)
             difference = np.linalg.norm(mine - theirs)
             if not (difference <= allowed):  # NaN is off, too
-                faults.append(f"{name} is off by {difference:.1e}, {allowed:.1e} allowed; it should move by {moved:.1e}")
+                faults.append(f"{name} is off by {difference:.1e} of a move of {moved:.1e}, {allowed:.1e} allowed")
     return "; ".join(faults)
 
 
@@ -200,12 +205,13 @@ class _Watch:
 
     def changed(self) -> str:
         """Name the arrays that changed."""
-        return "; ".join(f"{name} was changed" for name, array in self._arrays.items()
-                         if _checksum(array) != self._sums[name])
+        return "; ".join(
+            f"{name} was changed" for name, array in self._arrays.items() if _checksum(array) != self._sums[name]
+        )
 
 
 def _checksum(array: Array) -> int:
-    return zlib.crc32(np.ascontiguousarray(array))
+    return zlib.crc32(np.ascontiguousarray(array).data)
 
 
 # --- Before timing -----------------------------------------------------------------------------------------------
@@ -226,28 +232,33 @@ def check_workload(
     Leaves the implementation loaded with `parameters`. What the implementation raises is not caught.
     """
     dtype = implementation.dtype.name
-    _tolerance(dtype)
-    order = np.random.default_rng(0).permutation(len(x)) if epoch else np.arange(len(x))
     batch_size = implementation.batch_size if epoch else len(x)
+    if len(x) > EPOCH_STEPS * batch_size:
+        examples = EPOCH_STEPS * batch_size + len(x) % batch_size  # the last mini-batch is as short as the real one
+        x, y = x[:examples], y[:examples]
+    order = np.random.default_rng(0).permutation(len(x)) if epoch else np.arange(len(x))
+    first = slice(0, batch_size)
+    expected_gradient = oracle_gradients(parameters, x[first], y[first])
+    expected = oracle_epoch(parameters, x, y, order, batch_size, learning_rate)
     watch = _Watch(parameters, x=x, y=y, order=order)
 
-    first = slice(0, batch_size)
     implementation.load(parameters)
     gradient = implementation.gradients(implementation.prepare(x[first], y[first]))
-    found = [("gradient", _off(gradient, oracle_gradients(parameters, x[first], y[first]), _tolerance(dtype)))]
+    gradient_fault = _off(gradient, expected_gradient, _tolerance(dtype)) or _wrong_types(gradient, dtype)
+    input_fault = watch.changed()
 
     implementation.load(parameters)
     if epoch:
         implementation.epoch(implementation.prepare_data(x, y), order, learning_rate)
     else:
         implementation.step(implementation.prepare(x, y), learning_rate)
-    expected = oracle_epoch(parameters, x, y, order, batch_size, learning_rate)
-    fault = _off_after(implementation.parameters(), parameters, expected, len(x), dtype)
-    found.append(("epoch" if epoch else "step", fault))
+    after = implementation.parameters()
+    step_fault = _off_after(after, parameters, expected, len(x), dtype) or _wrong_types(after, dtype)
+    input_fault = input_fault or watch.changed()
 
-    found.append(("inputs-unchanged", watch.changed()))
     implementation.load(parameters)
-    return [Violation(name, fault) for name, fault in found if fault]
+    found = {"gradient": gradient_fault, "epoch" if epoch else "step": step_fault, "inputs-unchanged": input_fault}
+    return [Violation(name, fault) for name, fault in found.items() if fault]
 
 
 # --- The whole kit -----------------------------------------------------------------------------------------------
@@ -274,7 +285,11 @@ class Trial:
     def open(self) -> Implementation:
         """Construct the implementation and load its parameters."""
         implementation = self.factory(self.case.sizes, self.case.batch_size, self.dtype, self.threads)
-        implementation.load(self.parameters)
+        try:
+            implementation.load(self.parameters)
+        except BaseException:
+            implementation.close()
+            raise
         return implementation
 
     @cached_property
@@ -441,7 +456,7 @@ def _fortran(array: Array) -> Array:
 
 def _strided(array: Array) -> Array:
     """Return the same numbers in every other place of a larger array, from back to front."""
-    wide = np.full([2 * n for n in array.shape], np.nan, array.dtype)
+    wide = np.full([2 * n for n in array.shape], np.nan if array.dtype.kind == "f" else -1, array.dtype)
     view = wide[tuple(slice(None, None, -2) for _ in array.shape)]
     view[...] = array
     return view
@@ -561,7 +576,7 @@ def _parameters_copied(trial: Trial) -> Iterator[str]:
         yield _words("after load", _different(implementation.parameters(), trial.parameters))
         for _, tensor in _tensors(implementation.parameters()):
             tensor[...] = 7.0
-        yield _words("after writing to what parameters() returned", _different(implementation.parameters(), trial.parameters))
+        yield _words("after writing to a copy", _different(implementation.parameters(), trial.parameters))
         mine = Parameters([W.copy() for W in trial.parameters.weights], [b.copy() for b in trial.parameters.biases])
         implementation.load(mine)
         for _, tensor in _tensors(mine):
@@ -622,7 +637,7 @@ def _bad_load(trial: Trial) -> Iterator[str]:
     }
     with trial.open() as implementation:
         for what, parameters in bad.items():
-            yield _not_refused(what, lambda parameters=parameters: implementation.load(parameters))
+            yield _not_refused(what, implementation.load, parameters)
 
 
 def _partial_load(trial: Trial) -> Iterator[str]:
@@ -632,7 +647,8 @@ def _partial_load(trial: Trial) -> Iterator[str]:
             ("weights", Parameters([*other.weights[:-1], other.weights[-1][:, :-1]], other.biases)),
             ("biases", Parameters(other.weights, [*other.biases[:-1], other.biases[-1][:-1]])),
         ):
-            _not_refused(what, lambda bad=bad: implementation.load(bad))
+            with suppress(Exception):
+                implementation.load(bad)
             fault = _different(implementation.parameters(), trial.parameters)
             yield _words(f"after a load that failed at the last {what}", fault)
 
@@ -657,8 +673,7 @@ def _bad_examples(method: str) -> Run:
         }
         with trial.open() as implementation:
             for what, (x_bad, y_bad) in bad.items():
-                prepare = getattr(implementation, method)
-                yield _not_refused(what, lambda prepare=prepare, x=x_bad, y=y_bad: prepare(x, y))
+                yield _not_refused(what, getattr(implementation, method), x_bad, y_bad)
             yield _words("after all that", trial.gradient_off(implementation.gradients(implementation.prepare(x, y))))
 
     return run
@@ -666,8 +681,7 @@ def _bad_examples(method: str) -> Run:
 
 def _too_large(trial: Trial) -> Iterator[str]:
     with trial.open() as implementation:
-        what = f"{trial.case.examples} examples"
-        yield _not_refused(what, lambda: implementation.prepare(trial.x, trial.y))
+        yield _not_refused("prepare", implementation.prepare, trial.x, trial.y)
 
 
 def _bad_construction(trial: Trial) -> Iterator[str]:
@@ -685,7 +699,7 @@ def _bad_construction(trial: Trial) -> Iterator[str]:
         "dtype complex128": (sizes, size, "complex128", threads),
     }
     for what, arguments in bad.items():
-        yield _not_refused(what, lambda arguments=arguments: trial.factory(*arguments).close())
+        yield _not_refused(what, trial.factory, *arguments)
 
 
 def _close_twice(trial: Trial) -> Iterator[str]:
@@ -698,10 +712,10 @@ def _close_twice(trial: Trial) -> Iterator[str]:
     yield ""
 
 
-def _not_refused(what: str, call: Callable[[], object]) -> str:
-    """Say that `call` does not raise ValueError, or does so without a word."""
+def _not_refused(what: str, function: Callable[..., object], *arguments: object) -> str:
+    """Say that a call does not raise ValueError, or does so without a word."""
     try:
-        call()
+        function(*arguments)
     except ValueError as error:
         return "" if str(error) else f"{what}: the ValueError says nothing"
     except Exception as error:
@@ -722,7 +736,7 @@ class Check:
     cases: Sequence[Case]
 
 
-SHALLOW = [Case((5, 3), 4, 4), Case((6, 5, 4), 7, 7), Case((1, 2, 1), 3, 3), Case((37, 17, 10), 33, 33)]
+SHALLOW = [Case((5, 3), 4, 4), Case((6, 5, 4), 7, 7), Case((1, 2, 1), 3, 3), Case((67, 33, 17), 65, 65)]
 BOOK = [Case((784, 30, 10), 10, 10)]
 SQUARE = [Case((4, 4, 4), 5, 5), Case((4, 4, 4), 4, 4), Case((5, 5, 5, 5), 3, 3)]
 DEEP = [Case((7, 6, 5, 3), 6, 6), Case((5, 7, 4, 6, 3), 5, 5), Case((6, 5, 7, 4, 8, 3), 8, 8)]
@@ -744,7 +758,7 @@ CHECKS = (
     Check("smaller-batch", _gradient, BELOW),
     Check("smaller-after-larger", _smaller_after_larger, SMALL),
     Check("result-type", _result_type, SMALL),
-    Check("step", _step, SHALLOW + SQUARE + DEEP + ONE + BELOW),
+    Check("step", _step, SHALLOW + BOOK + SQUARE + DEEP + ONE + BELOW),
     Check("no-learning", _no_learning, SMALL),
     Check("trajectory", _trajectory, [Case((7, 6, 5, 3), 6, 16)]),
     Check("epoch", _epoch_in_sequence, WHOLE_BATCHES),
@@ -777,7 +791,7 @@ CHECKS = (
 
 
 def check(
-    factory: Factory, dtypes: Iterable[str] = ("float64", "float32"), threads: Iterable[int] = (1, 2, 3)
+    factory: Factory, dtypes: Sequence[str] = ("float64", "float32"), threads: Sequence[int] = (1, 2, 3)
 ) -> list[Violation]:
     """Return every violation of the contract that the whole kit finds; an exception is a violation, too.
 
@@ -786,26 +800,30 @@ def check(
     """
     offered = getattr(factory, "dtypes", None)
     tried = [dtype for dtype in dtypes if offered is None or dtype in offered]
-    if not tried:
+    settings = [(dtype, count) for dtype in tried for count in threads]
+    if not settings:
         raise ValueError(f"dtypes: expected some of {offered}, got {tuple(dtypes)}; nothing would be checked")
     for dtype in tried:
         _tolerance(dtype)
-    trials = [
-        (check.name, check.run, Trial(factory, dtype, count, case))
-        for check in CHECKS for case in check.cases for dtype in tried for count in threads
-    ]  # fmt: skip
-    return [violation for trial in trials for violation in _violations(*trial)]
+    found = []
+    for row in CHECKS:
+        for case in row.cases:
+            trials = [Trial(factory, dtype, count, case) for dtype, count in settings]
+            details = [detail for detail in (_detail(row.run, trial) for trial in trials) if detail]
+            if details:
+                more = f" (so or similar in {len(details)} of {len(trials)} dtypes and threads)" if details[1:] else ""
+                found.append(Violation(row.name, details[0] + more))
+    return found
 
 
-def _violations(name: str, run: Run, trial: Trial) -> Iterator[Violation]:
-    """Run one check on one case and put what is off, or was raised, into one violation."""
-    faults = []
+def _detail(run: Run, trial: Trial) -> str:
+    """Run one check on one case; return in one line what is off or was raised, "" for nothing."""
+    faults: list[str] = []
     try:
         faults.extend(fault for fault in run(trial) if fault)
     except (Exception, SystemExit) as error:
         faults.append(f"raised {type(error).__name__}: {error}")
-    if faults:
-        yield Violation(name, f"{trial}: {'; '.join(faults)}")
+    return " ".join(f"{trial}: {'; '.join(faults)}".split()) if faults else ""
 
 
 def _tolerance(dtype: str) -> float:

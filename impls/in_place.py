@@ -22,9 +22,7 @@ from impls.interface import Array, Batch, Implementation, Parameters
 class InPlace(Implementation):
     """No temporaries; BLAS does the update: C := alpha*A*B + C."""
 
-    def __init__(
-        self, sizes: Sequence[int], batch_size: int, dtype: DTypeLike = "float64", threads: int = 1
-    ) -> None:
+    def __init__(self, sizes: Sequence[int], batch_size: int, dtype: DTypeLike = "float64", threads: int = 1) -> None:
         super().__init__(sizes, batch_size, dtype, threads)
         self._gemm, self._gemv = get_blas_funcs(("gemm", "gemv"), dtype=self.dtype)
         self._most = 708.0 if self.dtype == np.float64 else 87.0  # exp of it is finite

@@ -55,9 +55,7 @@ class Implementation(ABC):
 
     dtypes: ClassVar[tuple[str, ...]] = ("float64", "float32")
 
-    def __init__(
-        self, sizes: Sequence[int], batch_size: int, dtype: DTypeLike = "float64", threads: int = 1
-    ) -> None:
+    def __init__(self, sizes: Sequence[int], batch_size: int, dtype: DTypeLike = "float64", threads: int = 1) -> None:
         """Allocate the work space for mini-batches of up to `batch_size` examples.
 
         `sizes` are the units per layer (n_0, …, n_L), inputs first; `threads` is the number of cores to use.

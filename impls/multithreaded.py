@@ -24,9 +24,7 @@ from impls.interface import Array, Batch, Implementation, Parameters
 class Multithreaded(Implementation):
     """Examples, then units, split over Python threads."""
 
-    def __init__(
-        self, sizes: Sequence[int], batch_size: int, dtype: DTypeLike = "float64", threads: int = 1
-    ) -> None:
+    def __init__(self, sizes: Sequence[int], batch_size: int, dtype: DTypeLike = "float64", threads: int = 1) -> None:
         super().__init__(sizes, batch_size, dtype, threads)
         self._blas = threadpool_limits(limits=1, user_api="blas")
         self._most = 708.0 if self.dtype == np.float64 else 87.0  # exp of it is finite
@@ -85,11 +83,11 @@ class Multithreaded(Implementation):
         for W, b, dW, delta, activation in zip(self.weights, self.biases, self._dW, self._delta, self._a, strict=True):
             part = share(len(b), thread, self.threads)
             if part.start < part.stop:
-                delta = delta[:rows, part]  # (B, units)
-                np.matmul(delta.T, a, out=dW[part])  # (units, n_in)
+                mine = delta[:rows, part]  # (B, units)
+                np.matmul(mine.T, a, out=dW[part])  # (units, n_in)
                 np.multiply(dW[part], learning_rate, out=dW[part])
                 np.subtract(W[part], dW[part], out=W[part])
-                b[part] -= learning_rate * delta.sum(axis=0)
+                b[part] -= learning_rate * mine.sum(axis=0)
             a = activation[:rows]
 
 

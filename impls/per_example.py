@@ -30,7 +30,7 @@ class PerExample(Implementation):
 
     def step(self, batch: list[Example], learning_rate: float) -> None:
         nabla_W, nabla_b = self._sums(batch)
-        rate = learning_rate / len(batch)
+        rate = float(learning_rate) / len(batch)  # a NumPy float64 would turn float32 into float64
         self.weights = [W - rate * dW for W, dW in zip(self.weights, nabla_W, strict=True)]  # (n_out, n_in)
         self.biases = [b - rate * db[:, 0] for b, db in zip(self.biases, nabla_b, strict=True)]  # (n_out,)
 
@@ -70,7 +70,7 @@ class PerExample(Implementation):
 def sigmoid(z: Array) -> Array:
     """Return 1 / (1 + exp(-z)), with z bounded below where exp(-z) would overflow."""
     lowest = -708.0 if z.dtype == np.float64 else -87.0
-    return 1.0 / (1.0 + np.exp(-np.maximum(z, lowest)))  # type: ignore[no-any-return]
+    return 1.0 / (1.0 + np.exp(-np.maximum(z, lowest)))
 
 
 def sigmoid_prime(z: Array) -> Array:

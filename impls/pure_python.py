@@ -21,9 +21,7 @@ class PurePython(Implementation):
 
     dtypes: ClassVar[tuple[str, ...]] = ("float64",)
 
-    def __init__(
-        self, sizes: Sequence[int], batch_size: int, dtype: DTypeLike = "float64", threads: int = 1
-    ) -> None:
+    def __init__(self, sizes: Sequence[int], batch_size: int, dtype: DTypeLike = "float64", threads: int = 1) -> None:
         super().__init__(sizes, batch_size, dtype, threads)
         self._W: list[list[Vector]] = [W.tolist() for W in self.weights]  # n_out lists of n_in
         self._b: list[Vector] = [b.tolist() for b in self.biases]  # n_out
@@ -62,10 +60,12 @@ class PurePython(Implementation):
         for x, y in batch:
             a = [x]
             for W_l, b_l in zip(self._W, self._b, strict=True):
-                a.append([
-                    sigmoid(sum(w * a_k for w, a_k in zip(W_j, a[-1], strict=True)) + b_j)
-                    for W_j, b_j in zip(W_l, b_l, strict=True)
-                ])
+                a.append(
+                    [
+                        sigmoid(sum(w * a_k for w, a_k in zip(W_j, a[-1], strict=True)) + b_j)
+                        for W_j, b_j in zip(W_l, b_l, strict=True)
+                    ]
+                )
             delta = [(a_j - y_j) * a_j * (1.0 - a_j) for a_j, y_j in zip(a[-1], y, strict=True)]
             for layer in range(layers - 1, -1, -1):
                 for j, delta_j in enumerate(delta):

@@ -1,0 +1,593 @@
+"""Wrong implementations, each with one bug that was made somewhere, and the checks that must reject it by name.
+
+All derive from `Right`, which conforms, and change as little as the bug needs.
+"""
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from impls.interface import Array, Batch, Implementation, Parameters
+
+BUGS: dict[type[Implementation], frozenset[str]] = {}  # class -> checks that must reject it
+
+Bug = type[Implementation]
+
+
+def rejected_by(*checks: str) -> Callable[[Bug], Bug]:
+    def add(bug: Bug) -> Bug:
+        BUGS[bug] = frozenset(checks)
+        return bug
+
+    return add
+
+
+class Right(Implementation):
+    """Conforms. In parts, so that a bug can replace one."""
+
+    def gradients(self, batch: Batch) -> Parameters:
+        return self.backward(self.forward(batch.x), batch.y)
+
+    def forward(self, x: Array) -> list[Array]:
+        activations = [x]
+        for W, b in zip(self.weights, self.biases, strict=True):
+            activations.append(self.sigmoid(activations[-1] @ W.T + b))  # (B, n_out)
+        return activations
+
+    def sigmoid(self, z: Array) -> Array:
+        half = z.dtype.type(0.5)
+        return half + half * np.tanh(half * z)  # type: ignore[no-any-return]
+
+    def backward(self, activations: list[Array], y: Array) -> Parameters:
+        a = activations[-1]
+        delta = (a - y) * a * (1 - a) / self.mean_over(y)  # (B, n_L)
+        dW, db = [delta.T @ activations[-2]], [self.bias_gradient(delta)]
+        for layer in range(len(self.weights) - 1, 0, -1):
+            a = activations[layer]
+            delta = self.back(delta, layer) * a * (1 - a)  # (B, n_in)
+            dW.insert(0, delta.T @ activations[layer - 1])
+            db.insert(0, self.bias_gradient(delta))
+        return Parameters(dW, db)
+
+    def mean_over(self, y: Array) -> int:
+        return len(y)
+
+    def back(self, delta: Array, layer: int) -> Array:
+        return delta @ self.weights[layer]  # type: ignore[no-any-return]
+
+    def bias_gradient(self, delta: Array) -> Array:
+        return delta.sum(axis=0)  # type: ignore[no-any-return]
+
+
+# --- The gradient ------------------------------------------------------------------------------------------------
+
+
+@rejected_by("gradient", "step")
+class SumInsteadOfMean(Right):
+    """The factor 1/B is missing."""
+
+    def mean_over(self, y: Array) -> int:  # noqa: ARG002
+        return 1
+
+
+@rejected_by("smaller-batch", "short-last-batch")
+class MeanOverWorkSpace(Right):
+    """Divides by the work space's batch size instead of the number of examples."""
+
+    def mean_over(self, y: Array) -> int:  # noqa: ARG002
+        return self.batch_size
+
+
+@rejected_by("equal-widths")
+class TransposedWhenSquare(Right):
+    """Chooses the side of W that fits, which is the wrong one when both do."""
+
+    def back(self, delta: Array, layer: int) -> Array:
+        W = self.weights[layer]
+        return delta @ (W.T if W.shape[1] == delta.shape[1] else W)
+
+
+@rejected_by("deep-network", "equal-widths")
+class StaleDelta(Right):
+    """Each turn of the loop starts from the output's delta: right with one hidden layer only."""
+
+    def backward(self, activations: list[Array], y: Array) -> Parameters:
+        a = activations[-1]
+        delta = (a - y) * a * (1 - a) / len(y)
+        dW, db = [delta.T @ activations[-2]], [delta.sum(axis=0)]
+        for layer in range(len(self.weights) - 1, 0, -1):
+            a = activations[layer]
+            shadow = delta @ self.weights[layer] * a * (1 - a)
+            dW.insert(0, shadow.T @ activations[layer - 1])
+            db.insert(0, shadow.sum(axis=0))
+        return Parameters(dW, db)
+
+
+@rejected_by("equal-widths")
+class BiasAlongExamples(Right):
+    """Adds the bias along the wrong axis, which goes unnoticed by shapes when B equals n_out."""
+
+    def forward(self, x: Array) -> list[Array]:
+        activations = [x]
+        for W, b in zip(self.weights, self.biases, strict=True):
+            z = activations[-1] @ W.T
+            activations.append(self.sigmoid(z + (b[:, np.newaxis] if len(x) == len(b) else b)))
+        return activations
+
+
+@rejected_by("gradient")
+class BiasGradientOfOneExample(Right):
+    """Takes the first example's delta for the bias."""
+
+    def bias_gradient(self, delta: Array) -> Array:
+        return delta[0].copy()
+
+
+@rejected_by("gradient", "step")
+class MissingLastBias(Right):
+    """Returns one gradient too few, which a zip would not notice."""
+
+    def gradients(self, batch: Batch) -> Parameters:
+        dW, db = super().gradients(batch)
+        return Parameters(dW, db[:-1])
+
+
+@rejected_by("one-example")
+class Squeezed(Right):
+    """Squeezes away the axis of the examples when there is one example."""
+
+    def bias_gradient(self, delta: Array) -> Array:
+        return np.squeeze(delta).sum(axis=0)  # type: ignore[no-any-return]
+
+
+@rejected_by("gradient")
+class Float32InsideFloat64(Right):
+    """Computes in float32 whatever was asked for."""
+
+    def gradients(self, batch: Batch) -> Parameters:
+        kept = self.weights
+        self.weights = [W.astype(np.float32) for W in kept]
+        dW, db = super().gradients(Batch(batch.x.astype(np.float32), batch.y.astype(np.float32)))
+        self.weights = kept
+        return Parameters([g.astype(self.dtype) for g in dW], [g.astype(self.dtype) for g in db])
+
+
+@rejected_by("gradient")
+class Float16InsideFloat32(Right):
+    """Rounds the factors of one product to the 11 bits of float16 and of TF32."""
+
+    def back(self, delta: Array, layer: int) -> Array:
+        if self.dtype == np.float64:
+            return super().back(delta, layer)
+        scale = delta.dtype.type(2**10)  # away from float16's subnormal numbers
+        rounded = (delta * scale).astype(np.float16).astype(delta.dtype) / scale
+        return rounded @ self.weights[layer].astype(np.float16).astype(delta.dtype)  # type: ignore[no-any-return]
+
+
+@rejected_by("result-type")
+class Float64Result(Right):
+    """Returns float64 for a float32 network."""
+
+    def gradients(self, batch: Batch) -> Parameters:
+        dW, db = super().gradients(batch)
+        return Parameters([g.astype(np.float64) for g in dW], [g.astype(np.float64) for g in db])
+
+
+@rejected_by("result-type")
+class ListResult(Right):
+    """Returns the biases' gradients as lists of floats."""
+
+    def gradients(self, batch: Batch) -> Parameters:
+        dW, db = super().gradients(batch)
+        return Parameters(dW, [g.tolist() for g in db])
+
+
+@rejected_by("parameters-unchanged")
+class GradientLearns(Right):
+    """Normalises the weights in passing."""
+
+    def gradients(self, batch: Batch) -> Parameters:
+        result = super().gradients(batch)
+        self.weights[0] *= self.dtype.type(0.99)
+        return result
+
+
+@rejected_by("gradient", "close-twice")
+class Exits(Right):
+    """Ends the process instead of raising an error."""
+
+    def gradients(self, batch: Batch) -> Parameters:  # noqa: ARG002
+        raise SystemExit(3)
+
+
+# --- Numbers at the edge -----------------------------------------------------------------------------------------
+
+
+@rejected_by("saturated", "extreme-input")
+class OverflowingSigmoid(Right):
+    """The book's formula as it stands."""
+
+    def sigmoid(self, z: Array) -> Array:
+        return 1 / (1 + np.exp(-z))  # type: ignore[no-any-return]
+
+
+@rejected_by("extreme-input")
+class InfiniteSlope(Right):
+    """Takes the slope exp(-z) / (1 + exp(-z))^2, infinity over infinity, with the warnings switched off."""
+
+    def sigmoid(self, z: Array) -> Array:
+        with np.errstate(all="ignore"):
+            return 1 - np.exp(-z) / (1 + np.exp(-z))  # type: ignore[no-any-return]
+
+
+@rejected_by("nan")
+class NanToNumber(Right):
+    """Tidies NaN away."""
+
+    def prepare_data(self, x: Array, y: Array) -> Batch:
+        x, y = super().prepare_data(x, y)
+        return Batch(np.nan_to_num(x), np.nan_to_num(y))
+
+
+@rejected_by("nan")
+class NanClipped(Right):
+    """Bounds z with fmax, which prefers a number to NaN."""
+
+    def sigmoid(self, z: Array) -> Array:
+        return super().sigmoid(np.fmax(z, -700))
+
+
+@rejected_by("nan-forgotten")
+class NanRemembered(Right):
+    """Clears its work space by multiplying with zero, which keeps NaN."""
+
+    def __init__(self, sizes: Sequence[int], batch_size: int, dtype: DTypeLike = "float64", threads: int = 1) -> None:
+        super().__init__(sizes, batch_size, dtype, threads)
+        self.delta = np.zeros((batch_size, self.sizes[-1]), self.dtype)  # (B, n_L)
+
+    def backward(self, activations: list[Array], y: Array) -> Parameters:
+        difference = self.delta[: len(y)]
+        difference *= 0
+        difference += activations[-1] - y
+        return super().backward(activations, activations[-1] - difference)
+
+
+# --- The step and the epoch --------------------------------------------------------------------------------------
+
+
+@rejected_by("step", "trajectory")
+class SumInStep(Right):
+    """The gradient is a mean, the step takes the sum."""
+
+    def step(self, batch: Batch, learning_rate: float) -> None:
+        super().step(batch, learning_rate * len(batch.x))
+
+
+@rejected_by("step")
+class UpdatesWhileGoingBack(Right):
+    """Updates each layer before its weights have carried delta back."""
+
+    def step(self, batch: Batch, learning_rate: float) -> None:
+        activations = self.forward(batch.x)
+        a = activations[-1]
+        delta = (a - batch.y) * a * (1 - a) / len(batch.x)
+        for layer in range(len(self.weights) - 1, -1, -1):
+            a = activations[layer]
+            self.weights[layer] -= learning_rate * (delta.T @ a)
+            self.biases[layer] -= learning_rate * delta.sum(axis=0)
+            delta = self.back(delta, layer) * a * (1 - a)
+
+
+@rejected_by("step")
+class WholeLearningRate(Right):
+    """Takes the learning rate for an integer."""
+
+    def step(self, batch: Batch, learning_rate: float) -> None:
+        super().step(batch, int(learning_rate))
+
+
+@rejected_by("step", "no-learning")
+class WeightDecay(Right):
+    """Shrinks the weights a little at each step."""
+
+    def step(self, batch: Batch, learning_rate: float) -> None:
+        super().step(batch, learning_rate)
+        for W in self.weights:
+            np.multiply(W, self.dtype.type(0.999), out=W)
+
+
+@rejected_by("trajectory", "load-resets")
+class Momentum(Right):
+    """Adds half of the last step, even across a load."""
+
+    last: Parameters | None = None
+
+    def step(self, batch: Batch, learning_rate: float) -> None:
+        gradient = self.gradients(batch)
+        super().step(batch, learning_rate)
+        if self.last is not None:
+            for p, dp in zip(self.weights + self.biases, self.last.weights + self.last.biases, strict=True):
+                p -= learning_rate * dp / 2  # noqa: PLW2901
+        self.last = gradient
+
+
+@rejected_by("short-last-batch")
+class DropsLastBatch(Right):
+    """Leaves the last, smaller mini-batch out."""
+
+    def epoch(self, data: Any, order: NDArray[np.intp], learning_rate: float) -> None:
+        super().epoch(data, order[: len(order) // self.batch_size * self.batch_size], learning_rate)
+
+
+@rejected_by("short-last-batch")
+class FillsLastBatch(Right):
+    """Fills the last mini-batch up with examples from the start."""
+
+    def epoch(self, data: Any, order: NDArray[np.intp], learning_rate: float) -> None:
+        super().epoch(data, np.resize(order, -(-len(order) // self.batch_size) * self.batch_size), learning_rate)
+
+
+@rejected_by("epoch-order", "several-epochs")
+class IgnoresOrder(Right):
+    """Goes through the examples as they lie."""
+
+    def epoch(self, data: Any, order: NDArray[np.intp], learning_rate: float) -> None:
+        super().epoch(data, np.sort(order), learning_rate)
+
+
+@rejected_by("epoch")
+class OneStepAnEpoch(Right):
+    """Takes all gradients of an epoch at its first parameters."""
+
+    def epoch(self, data: Any, order: NDArray[np.intp], learning_rate: float) -> None:
+        for start in range(0, len(order), self.batch_size):
+            rows = order[start : start + self.batch_size]
+            if start == 0:
+                steps = []
+            steps.append(self.gradients(self.take(data, rows)))
+        for dW, db in steps:
+            for p, dp in zip(self.weights + self.biases, dW + db, strict=True):
+                p -= learning_rate * dp  # noqa: PLW2901
+
+
+@rejected_by("several-epochs")
+class ShufflesData(Right):
+    """Puts its copy of the data in order, and so the next epoch's order is another one."""
+
+    def prepare_data(self, x: Array, y: Array) -> Batch:
+        x, y = super().prepare_data(x, y)
+        return Batch(x.copy(), y.copy())
+
+    def epoch(self, data: Any, order: NDArray[np.intp], learning_rate: float) -> None:
+        super().epoch(data, order, learning_rate)
+        data.x[:], data.y[:] = data.x[order], data.y[order]
+
+
+# --- State and memory --------------------------------------------------------------------------------------------
+
+
+@rejected_by("aliasing")
+class ReusedResult(Right):
+    """Returns the same buffers at every call."""
+
+    def gradients(self, batch: Batch) -> Parameters:
+        if not hasattr(self, "result"):
+            self.result = super().gradients(batch)
+        for mine, new in zip(self.result, super().gradients(batch), strict=True):
+            for buffer, g in zip(mine, new, strict=True):
+                buffer[...] = g
+        return self.result
+
+
+@rejected_by("first-again")
+class Accumulates(Right):
+    """Adds the gradients of all calls up."""
+
+    def gradients(self, batch: Batch) -> Parameters:
+        dW, db = super().gradients(batch)
+        sums = getattr(self, "sums", None)
+        if sums:
+            dW, db = ([a + b for a, b in zip(new, old, strict=True)] for new, old in zip((dW, db), sums, strict=True))
+        self.sums = Parameters(dW, db)
+        return Parameters([W.copy() for W in dW], [b.copy() for b in db])
+
+
+@rejected_by("first-again")
+class OnePreparedBatch(Right):
+    """Prepares every mini-batch in the same buffer."""
+
+    def prepare(self, x: Array, y: Array) -> Batch:
+        batch = super().prepare(x, y)
+        if not hasattr(self, "buffer"):
+            shapes = (self.sizes[0], self.sizes[-1])
+            self.buffer = Batch(*(np.empty((self.batch_size, n), self.dtype) for n in shapes))
+        for mine, new in zip(self.buffer, batch, strict=True):
+            mine[: len(new)] = new
+        return Batch(*(mine[: len(x)] for mine in self.buffer))
+
+
+@rejected_by("smaller-after-larger")
+class StaleWorkSpace(Right):
+    """Sums the bias over the whole work space, where a larger mini-batch may have left deltas."""
+
+    def bias_gradient(self, delta: Array) -> Array:
+        spaces: dict[int, Array] = self.__dict__.setdefault("spaces", {})
+        space = spaces.setdefault(delta.shape[1], np.zeros((self.batch_size, delta.shape[1]), self.dtype))
+        space[: len(delta)] = delta
+        return space.sum(axis=0)  # type: ignore[no-any-return]
+
+
+@rejected_by("independent-instances")
+class SharedParameters(Right):
+    """Keeps the parameters of all instances in one place."""
+
+    shared: ClassVar[dict[tuple[tuple[int, ...], str], Parameters]] = {}
+
+    def load(self, parameters: Parameters) -> None:
+        mine = self.shared.setdefault((self.sizes, self.dtype.name), Parameters(self.weights, self.biases))
+        self.weights, self.biases = mine
+        super().load(parameters)
+
+
+@rejected_by("inputs-unchanged", "read-only")
+class OverwritesTargets(Right):
+    """Computes a - y where y was."""
+
+    def gradients(self, batch: Batch) -> Parameters:
+        activations = self.forward(batch.x)
+        np.subtract(activations[-1], batch.y, out=batch.y)
+        return self.backward(activations, activations[-1] - batch.y)
+
+
+@rejected_by("inputs-unchanged", "read-only")
+class SortsOrder(Right):
+    """Sorts each mini-batch of the order where it lies, to read memory from front to back."""
+
+    def take(self, data: Any, indices: NDArray[np.intp]) -> Batch:
+        indices.sort()
+        return super().take(data, indices)  # type: ignore[no-any-return]
+
+
+@rejected_by("parameters-copied")
+class ReturnsItsParameters(Right):
+    """Hands out its own arrays."""
+
+    def parameters(self) -> Parameters:
+        return Parameters(self.weights, self.biases)
+
+
+@rejected_by("parameters-copied", "inputs-unchanged", "read-only")
+class KeepsLoadedArrays(Right):
+    """Works on the arrays that it was given."""
+
+    def load(self, parameters: Parameters) -> None:
+        self.check_parameters(parameters)
+        self.weights, self.biases = list(parameters.weights), list(parameters.biases)
+
+
+@rejected_by("fortran-ordered")
+class TakesMemoryOrder(Right):
+    """Copies inputs as they lie in memory."""
+
+    def prepare_data(self, x: Array, y: Array) -> Batch:
+        super().prepare_data(x, y)
+        return Batch(x.ravel(order="K").reshape(x.shape), y.ravel(order="K").reshape(y.shape))
+
+
+@rejected_by("non-contiguous")
+class IgnoresStrides(Right):
+    """Reads on from the address of the first number."""
+
+    def load(self, parameters: Parameters) -> None:
+        self.check_parameters(parameters)
+        for mine, theirs in zip(self.weights + self.biases, parameters.weights + parameters.biases, strict=True):
+            if theirs.flags.forc:
+                np.copyto(mine, theirs)
+            else:
+                address = np.lib.stride_tricks.as_strided(theirs, theirs.shape, np.zeros_like(theirs.strides))
+                np.copyto(mine, address)
+
+
+@rejected_by("read-only")
+class WantsWritable(Right):
+    """Takes writable buffers only, as compiled code often does."""
+
+    def prepare_data(self, x: Array, y: Array) -> Batch:
+        memoryview(x).cast("B")[:1] = bytes(memoryview(x).cast("B")[:1])
+        return super().prepare_data(x, y)  # type: ignore[no-any-return]
+
+
+# --- Threads and the end -----------------------------------------------------------------------------------------
+
+
+@rejected_by("more-threads-than-examples")
+class SharesOfNothing(Right):
+    """Gives B // threads examples to each thread and the rest to the last."""
+
+    def gradients(self, batch: Batch) -> Parameters:
+        share = len(batch.x) // self.threads
+        starts = range(0, share * self.threads, share)
+        parts = [
+            super(SharesOfNothing, self).gradients(Batch(*(array[start:stop] for array in batch)))
+            for start, stop in pairwise([*starts, len(batch.x)])
+        ]
+        counts = [stop - start for start, stop in pairwise([*starts, len(batch.x)])]
+        total = [
+            [sum(n * g for n, g in zip(counts, gs, strict=True)) / len(batch.x) for gs in zip(*kind, strict=True)]
+            for kind in zip(*parts, strict=True)
+        ]
+        return Parameters(*total)
+
+
+@rejected_by("close-twice")
+class ClosesOnce(Right):
+    """Frees what it has no more."""
+
+    def close(self) -> None:
+        del self.weights
+
+
+# --- Bad input ---------------------------------------------------------------------------------------------------
+
+
+@rejected_by("bad-load")
+class LoadsAnything(Right):
+    """Loads whatever broadcasts."""
+
+    def check_parameters(self, parameters: Parameters) -> None:
+        pass
+
+
+@rejected_by("partial-load")
+class LoadsAsItChecks(Right):
+    """Copies each array before it checks the next one."""
+
+    def load(self, parameters: Parameters) -> None:
+        layers = len(self.weights)
+        if len(parameters.weights) != layers or len(parameters.biases) != layers:
+            raise ValueError(f"expected {layers} layers")
+        for mine, theirs in zip(self.weights + self.biases, parameters.weights + parameters.biases, strict=True):
+            if mine.shape != theirs.shape or mine.dtype != theirs.dtype:
+                raise ValueError(f"expected {mine.shape} of {mine.dtype}, got {theirs.shape} of {theirs.dtype}")
+            np.copyto(mine, theirs)
+
+
+@rejected_by("bad-batch", "bad-data")
+class PreparesAnything(Right):
+    """Casts and broadcasts whatever comes."""
+
+    def prepare_data(self, x: Array, y: Array) -> Batch:
+        return Batch(
+            np.broadcast_to(x, (len(x), self.sizes[0])).astype(self.dtype),
+            np.broadcast_to(y, (len(x), self.sizes[-1])).astype(self.dtype),
+        )
+
+
+@rejected_by("bad-data")
+class WrongErrorType(Right):
+    """Reports a wrong shape as an IndexError."""
+
+    def prepare_data(self, x: Array, y: Array) -> Batch:
+        try:
+            return super().prepare_data(x, y)  # type: ignore[no-any-return]
+        except ValueError as error:
+            raise IndexError(str(error)) from error
+
+
+@rejected_by("batch-too-large")
+class AnyBatchSize(Right):
+    """Takes mini-batches larger than its work space."""
+
+    def prepare(self, x: Array, y: Array) -> Batch:
+        return self.prepare_data(x, y)
+
+
+@rejected_by("bad-construction")
+class ConstructsAnything(Right):
+    """Falls back to something else where it should refuse."""
+
+    def __init__(self, sizes: Sequence[int], batch_size: int, dtype: DTypeLike = "float64", threads: int = 1) -> None:
+        super().__init__(sizes, batch_size, dtype, max(threads, 1))

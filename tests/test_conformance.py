@@ -1,0 +1,303 @@
+"""The oracle against differences, and the kit against implementations known to be right or wrong."""
+
+import warnings
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from planted_bugs import (
+    BUGS,
+    DropsLastBatch,
+    Exits,
+    KeepsLoadedArrays,
+    OverwritesTargets,
+    Right,
+    StaleDelta,
+    SumInStep,
+    TransposedWhenSquare,
+)
+
+from impls.conformance import (
+    CHECKS,
+    EPOCH_STEPS,
+    TOLERANCES,
+    Violation,
+    check,
+    check_workload,
+    oracle_epoch,
+    oracle_gradients,
+)
+from impls.interface import Array, Batch, Implementation, Parameters
+
+SIZES = st.lists(st.integers(1, 6), min_size=3, max_size=6).map(tuple)  # two to five layers of weights
+
+
+def draw(sizes: tuple[int, ...], examples: int, seed: int, dtype: str = "float64") -> tuple[Parameters, Array, Array]:
+    rng = np.random.default_rng(seed)
+    shapes = [(n_out, n_in) for n_in, n_out in pairwise(sizes)]
+    weights = [rng.standard_normal(shape).astype(dtype) for shape in shapes]
+    biases = [rng.standard_normal(n_out).astype(dtype) for n_out, _ in shapes]
+    x, y = rng.standard_normal((examples, sizes[0])), rng.random((examples, sizes[-1]))
+    return Parameters(weights, biases), x.astype(dtype), y.astype(dtype)
+
+
+def cost(parameters: Parameters, x: Array, y: Array) -> Any:
+    """Return the quadratic cost, real or complex: the definition, one example and one unit at a time."""
+    total = 0.0 * parameters.weights[0][0, 0]
+    for x_i, y_i in zip(x, y, strict=True):
+        a = x_i
+        for W, b in zip(parameters.weights, parameters.biases, strict=True):
+            a = np.array([1.0 / (1.0 + np.exp(-(np.sum(W_j * a) + b_j))) for W_j, b_j in zip(W, b, strict=True)])
+        total += np.sum((a - y_i) ** 2)
+    return total / (2.0 * len(x))
+
+
+def moved(parameters: Parameters, kind: int, layer: int, index: tuple[int, ...], by: complex) -> Parameters:
+    copies = [[tensor.astype(complex) for tensor in tensors] for tensors in parameters]
+    copies[kind][layer][index] += by
+    return Parameters(*copies)
+
+
+@settings(max_examples=25, deadline=None)
+@given(sizes=SIZES, examples=st.integers(1, 4), seed=st.integers(0, 2**32 - 1))
+def test_oracle_is_the_derivative_of_the_cost(sizes: tuple[int, ...], examples: int, seed: int) -> None:
+    """The complex step dC/dp = Im C(p + ih) / h has no cancellation: it is right to rounding."""
+    parameters, x, y = draw(sizes, examples, seed)
+    gradients = oracle_gradients(parameters, x, y)
+    h = 1e-30
+    for kind in (0, 1):
+        for layer, gradient in enumerate(gradients[kind]):
+            for index in np.ndindex(gradient.shape):
+                expected = cost(moved(parameters, kind, layer, index, 1j * h), x, y).imag / h
+                assert gradient[index] == pytest.approx(expected, rel=1e-10, abs=1e-15)
+
+
+def test_oracle_agrees_with_central_differences() -> None:
+    parameters, x, y = draw((4, 3, 5, 2), 3, seed=1)
+    gradients, h = oracle_gradients(parameters, x, y), 1e-5
+    for kind in (0, 1):
+        for layer, gradient in enumerate(gradients[kind]):
+            for index in np.ndindex(gradient.shape):
+                ahead, behind = (cost(moved(parameters, kind, layer, index, d), x, y).real for d in (h, -h))
+                assert gradient[index] == pytest.approx((ahead - behind) / (2 * h), rel=1e-6, abs=1e-10)
+
+
+def test_oracle_tells_one_layer_of_weights() -> None:
+    parameters = Parameters([np.array([[2.0]])], [np.array([-1.0])])
+    gradients = oracle_gradients(parameters, np.array([[0.5]]), np.array([[1.0]]))  # z = 0, a = 1/2
+    assert gradients.weights[0][0, 0] == pytest.approx(-0.5 * 0.25 * 0.5, rel=1e-15)
+    assert gradients.biases[0][0] == pytest.approx(-0.5 * 0.25, rel=1e-15)
+
+
+def test_oracle_is_silent_finite_and_accurate_when_saturated() -> None:
+    b = np.array([1e5, -1e5, 800.0, -800.0, 30.0, -30.0])
+    parameters = Parameters([np.zeros((6, 1))], [b])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        gradients = oracle_gradients(parameters, np.ones((1, 1)), np.full((1, 6), 0.5))
+    assert np.all(np.isfinite(gradients.biases[0]))
+    assert gradients.biases[0][4] == pytest.approx(0.5 * np.exp(-30.0), rel=1e-11)
+    assert gradients.biases[0][5] == pytest.approx(-0.5 * np.exp(-30.0), rel=1e-11)
+
+
+def test_oracle_computes_float32_in_float64() -> None:
+    parameters, x, y = draw((3, 4, 2), 5, seed=2, dtype="float32")
+    wide = Parameters(*([tensor.astype(np.float64) for tensor in tensors] for tensors in parameters))
+    expected = oracle_gradients(wide, x.astype(np.float64), y.astype(np.float64))
+    for found, tensor in zip(oracle_gradients(parameters, x, y).weights, expected.weights, strict=True):
+        assert found.dtype == np.float64
+        assert np.array_equal(found, tensor)
+
+
+def test_oracle_propagates_nan() -> None:
+    parameters, x, y = draw((3, 4, 2), 5, seed=3)
+    x[2, 1] = np.nan
+    assert all(np.isnan(W).all() for W in oracle_gradients(parameters, x, y).weights)
+
+
+def test_oracle_epoch_is_steps_in_order_with_the_short_last_batch() -> None:
+    parameters, x, y = draw((3, 4, 2), 5, seed=4)
+    order = np.array([3, 0, 4, 2, 1])
+    expected = parameters
+    for rows in ([3, 0], [4, 2], [1]):
+        dW, db = oracle_gradients(expected, x[rows], y[rows])
+        expected = Parameters(
+            [W - 0.5 * g for W, g in zip(expected.weights, dW, strict=True)],
+            [b - 0.5 * g for b, g in zip(expected.biases, db, strict=True)],
+        )
+    found = oracle_epoch(parameters, x, y, order, 2, 0.5)
+    for mine, theirs in zip(found.weights + found.biases, expected.weights + expected.biases, strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-14)
+
+
+# --- The kit -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def names() -> dict[type[Implementation], set[str]]:
+    """The names of the violations of each planted bug."""
+    return {bug: {violation.check for violation in check(bug, threads=(1, 2))} for bug in BUGS}
+
+
+def test_right_implementation_has_no_violation() -> None:
+    assert check(Right) == []
+
+
+@pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.__name__)
+def test_planted_bug_is_rejected_by_name(
+    bug: type[Implementation], names: dict[type[Implementation], set[str]]
+) -> None:
+    assert BUGS[bug] <= names[bug], f"{bug.__doc__} Found: {sorted(names[bug])}"
+
+
+def test_every_check_rejects_a_planted_bug() -> None:
+    """No check that cannot fail."""
+    assert {row.name for row in CHECKS} == set().union(*BUGS.values())
+
+
+@pytest.mark.parametrize("bug", [StaleDelta, TransposedWhenSquare, DropsLastBatch, SumInStep], ids=lambda b: b.__name__)
+def test_narrow_bug_leaves_the_plain_gradient_alone(
+    bug: type[Implementation], names: dict[type[Implementation], set[str]]
+) -> None:
+    assert "gradient" not in names[bug]
+
+
+def test_names_are_stable_kebab_case() -> None:
+    assert len({row.name for row in CHECKS}) == len(CHECKS)
+    assert all(row.name.replace("-", "").isalpha() and row.name.islower() for row in CHECKS)
+
+
+def test_violation_reads_as_one_line_with_the_case() -> None:
+    violation = next(violation for violation in check(StaleDelta, threads=(2,)) if violation.check == "equal-widths")
+    assert str(violation).startswith("equal-widths: 5-5-5-5, 3 examples, work space for 3, float64, 2 threads: ")
+    assert "is off by" in violation.detail
+    assert "\n" not in str(violation)
+
+
+def test_exceptions_are_violations_by_name_and_stop_nothing() -> None:
+    found = {violation.check: violation.detail for violation in check(Exits, dtypes=("float64",), threads=(1,))}
+    assert "raised SystemExit: 3" in found["gradient"]
+    assert len(found) > 10
+
+
+def test_declared_dtypes_are_honoured() -> None:
+    class Float64Only(Right):
+        dtypes = ("float64",)
+
+    assert check(Float64Only, threads=(1,)) == []
+    with pytest.raises(ValueError, match="nothing would be checked"):
+        check(Float64Only, dtypes=("float32",))
+
+
+def construct(sizes: Sequence[int], batch_size: int, dtype: str, threads: int) -> Implementation:
+    return Right(sizes, batch_size, dtype, threads)
+
+
+def test_factory_may_be_a_function() -> None:
+    assert check(construct, threads=(1,)) == []
+
+
+def test_dtype_without_tolerance_is_refused() -> None:
+    with pytest.raises(ValueError, match="float64 and float32, got float16"):
+        check(construct, dtypes=("float16",))
+
+
+@pytest.mark.parametrize("result", [None, 3.0, (), ([], [], [])], ids=repr)
+def test_nonsense_for_a_gradient_is_a_violation(result: Any) -> None:
+    class Nonsense(Right):
+        def gradients(self, batch: Batch) -> Parameters:  # noqa: ARG002
+            return result  # type: ignore[no-any-return]
+
+    assert {"gradient", "one-example"} <= {violation.check for violation in check(Nonsense, threads=(1,))}
+
+
+@pytest.mark.parametrize(("factor", "conforms"), [(0.1, True), (10.0, False)])
+@pytest.mark.parametrize("dtype", TOLERANCES)
+def test_tolerance_is_relative_to_the_norm(dtype: str, factor: float, conforms: bool) -> None:
+    class Off(Right):
+        def gradients(self, batch: Batch) -> Parameters:
+            dW, db = super().gradients(batch)
+            scale = self.dtype.type(1.0 + factor * TOLERANCES[dtype])
+            return Parameters([scale * W for W in dW], db)
+
+    assert ("gradient" not in {violation.check for violation in check(Off, (dtype,), (1,))}) is conforms
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+def test_number_that_is_none_never_passes(wrong: float) -> None:
+    class One(Right):
+        def gradients(self, batch: Batch) -> Parameters:
+            dW, db = super().gradients(batch)
+            dW[0][0, 0] = wrong
+            return Parameters(dW, db)
+
+    assert {"gradient", "step", "epoch"} <= {violation.check for violation in check(One, threads=(1,))}
+
+
+# --- The short check before timing -------------------------------------------------------------------------------
+
+
+def short_check(
+    cls: type[Implementation], *, epoch: bool, dtype: str = "float64", examples: int = 7
+) -> list[Violation]:
+    parameters, x, y = draw((6, 5, 4, 3), examples, seed=5, dtype=dtype)
+    with cls((6, 5, 4, 3), 3 if epoch else examples, dtype) as implementation:
+        return check_workload(implementation, parameters, x, y, 0.5, epoch=epoch)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("epoch", [False, True], ids=["step", "epoch"])
+def test_short_check_passes_what_is_right(epoch: bool, dtype: str) -> None:
+    assert short_check(Right, epoch=epoch, dtype=dtype) == []
+
+
+@pytest.mark.parametrize(
+    ("bug", "epoch", "expected"),
+    [
+        (StaleDelta, False, None),
+        (SumInStep, False, {"step"}),
+        (SumInStep, True, {"epoch"}),
+        (DropsLastBatch, False, set()),
+        (DropsLastBatch, True, {"epoch"}),
+        (OverwritesTargets, False, {"step", "inputs-unchanged"}),
+        (KeepsLoadedArrays, False, {"inputs-unchanged"}),
+    ],
+)
+def test_short_check_rejects_by_name(bug: type[Implementation], epoch: bool, expected: set[str] | None) -> None:
+    if expected is None:  # an error of the row is left to the caller
+        with pytest.raises(ValueError, match="matmul"):
+            short_check(bug, epoch=epoch)
+    else:
+        assert {violation.check for violation in short_check(bug, epoch=epoch)} == expected
+
+
+def test_short_check_leaves_the_parameters_loaded() -> None:
+    parameters, x, y = draw((3, 4, 2), 6, seed=6)
+    for epoch in (False, True):
+        with Right((3, 4, 2), 6) as implementation:
+            check_workload(implementation, parameters, x, y, 3.0, epoch=epoch)
+            left = implementation.parameters()
+        for mine, theirs in zip(left.weights + left.biases, parameters.weights + parameters.biases, strict=True):
+            assert np.array_equal(mine, theirs)
+
+
+@pytest.mark.parametrize("examples", [3 * EPOCH_STEPS, 3 * EPOCH_STEPS + 1, 3 * EPOCH_STEPS + 100])
+def test_short_check_of_a_long_epoch_keeps_the_short_last_batch(examples: int) -> None:
+    found = short_check(DropsLastBatch, epoch=True, examples=examples)
+    assert bool(found) is bool(examples % 3)
+    assert short_check(Right, epoch=True, examples=examples) == []
+
+
+def test_short_check_wants_the_dtype() -> None:
+    class Wide(Right):
+        def gradients(self, batch: Batch) -> Parameters:
+            dW, db = super().gradients(batch)
+            return Parameters([g.astype(np.float64) for g in dW], db)
+
+    (violation,) = short_check(Wide, epoch=False, dtype="float32")
+    assert violation.check == "gradient"
+    assert "expected float32, got float64" in violation.detail
