@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 THREAD_VARIABLES = (
@@ -96,8 +97,8 @@ class WorkerProcess:
     def confine(self, cpus: Iterable[int]) -> None:
         """Move all threads of the process to `cpus`, where the system allows it."""
         with contextlib.suppress(OSError):
-            for thread in os.listdir(f"/proc/{self.pid}/task"):
-                os.sched_setaffinity(int(thread), cpus)
+            for thread in Path(f"/proc/{self.pid}/task").iterdir():
+                os.sched_setaffinity(int(thread.name), cpus)
 
     @property
     def alive(self) -> bool:

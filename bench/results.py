@@ -107,10 +107,12 @@ def _row(row: Row, baseline: Row, limit: Row, examples: int) -> dict[str, Any]:
 
 def _notes(rows: list[dict[str, Any]]) -> list[str]:
     """Return in words what a reader should know before believing these rows of one workload."""
-    name, notes = rows[0]["workload"], []
-    for row in rows:
-        if row["outcome"] not in ("ok", "unavailable", "left out"):
-            notes.append(f"{name}, {row['label']}: {row['outcome']}: {row['reason']}")
+    name = rows[0]["workload"]
+    notes = [
+        f"{name}, {row['label']}: {row['outcome']}: {row['reason']}"
+        for row in rows
+        if row["outcome"] not in ("ok", "unavailable", "left out")
+    ]
     timed = [row for row in rows if "median_seconds" in row]
     wide = []
     for row in timed:
@@ -135,7 +137,7 @@ def _notes(rows: list[dict[str, Any]]) -> list[str]:
             notes.append(f"{name}: {processes} processes a row; a claim needs at least {FEWEST_PROCESSES}")
         if (timed[0]["spread"] or 0) > NOISY_SPREAD:
             notes.append(
-                f"{name}: the machine was noisy, half of {timed[0]['label']}'s samples lie over {timed[0]['spread']:.0%}"
+                f"{name}: the machine was noisy, the middle half of the baseline's samples spans {timed[0]['spread']:.0%}"
             )
     return notes
 

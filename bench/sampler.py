@@ -101,7 +101,7 @@ class Sampler:
         rows: Mapping[str, list[Row]],
         settings: Settings,
         data: tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]],
-        progress: Callable[[str, float], None] = lambda message, fraction: None,
+        progress: Callable[[str, float], None],
     ) -> None:
         """Take the rows by workload name, and the data set's x (N, 784) and one-hot y (N, 10)."""
         self.rows = rows

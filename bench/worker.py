@@ -30,7 +30,7 @@ BARE_RSS_BYTES = 0  # resident memory of the interpreter before anything else is
 
 
 def resident_bytes(field: str) -> int:
-    """Return VmRSS (resident now) or VmHWM (its highest) of this process in bytes; the highest where there is no /proc."""
+    """Return VmRSS (resident memory now) or VmHWM (its highest) in bytes; where there is no /proc, the highest."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/self/status").read_text().splitlines():
             if line.startswith(field):

@@ -7,7 +7,7 @@ sign of z is folded into alpha, so that the sigmoid needs four passes instead of
 BLAS is Fortran: it sees each C-contiguous (rows, columns) array here as its transpose. `gemm(alpha, a, b, beta, c,
 trans_a, trans_b, overwrite_c)` with `.T` of C-contiguous arrays therefore works in place, without a copy.
 
-Work space: three buffers of B x n_l per layer l >= 1 and one mini-batch of inputs and outputs, whatever the number of weights.
+Work space: three buffers of B x n_l per layer l >= 1 and one mini-batch of inputs and outputs, whatever the weights.
 """
 
 from collections.abc import Sequence
