@@ -137,7 +137,7 @@ def _notes(rows: list[dict[str, Any]]) -> list[str]:
             notes.append(f"{name}: {processes} processes a row; a claim needs at least {FEWEST_PROCESSES}")
         if (timed[0]["spread"] or 0) > NOISY_SPREAD:
             notes.append(
-                f"{name}: the machine was noisy, the middle half of the baseline's samples spans {timed[0]['spread']:.0%}"
+                f"{name}: noisy machine: the middle half of the baseline's samples spans {timed[0]['spread']:.0%}"
             )
     return notes
 
@@ -176,6 +176,13 @@ def read(path: Path) -> dict[str, Any]:
     return found
 
 
+def check_writable(folder: Path) -> None:
+    """Raise UserError if results cannot be written to a folder: better before a run than after it."""
+    probe = folder / f".probe.{os.getpid()}"
+    write_whole(probe, "")
+    probe.unlink()
+
+
 def write_whole(path: Path, content: str | bytes) -> None:
     """Write a file whole or not at all. Raises UserError if the folder cannot be written to."""
     data = content.encode() if isinstance(content, str) else content
@@ -185,7 +192,7 @@ def write_whole(path: Path, content: str | bytes) -> None:
         temporary.write_bytes(data)
         temporary.replace(path)
     except OSError as error:
-        raise UserError(f"{path}: cannot be written: {error.strerror}; choose another folder with --results") from error
+        raise UserError(f"{path}: cannot be written: {error.strerror}; choose another folder") from error
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.lib.npyio import NpzFile
 from numpy.typing import DTypeLike
 from scipy.special import expit
+from threadpoolctl import threadpool_limits
 
 from bench.data import CLASSES, Dataset, one_hot
 from bench.errors import UserError
@@ -78,7 +79,8 @@ def train(
 ) -> Iterator[Epoch]:
     """Return an iterator that trains by one epoch at each turn: the book's `SGD`, its settings the defaults.
 
-    Each epoch goes through all examples in a fresh random order, `batch_size` at a time.
+    Each epoch goes through all examples in a fresh random order, `batch_size` at a time. BLAS is limited to `threads`
+    from the first turn to the last.
     Raises UserError at once if the settings do not fit the data set.
     """
     inputs = dataset.x_train.shape[1]
@@ -93,18 +95,28 @@ def train(
     if not (math.isfinite(learning_rate) and learning_rate > 0):
         raise UserError(f"learning_rate: expected a positive finite number, found {learning_rate}")
     batch_size = min(batch_size, len(dataset.x_train))  # no mini-batch is larger
-    implementation = implementation_class(sizes, batch_size, dtype, threads)
-    return _epochs(implementation, dataset, epochs, learning_rate, seed)
+    return _epochs(implementation_class, dataset, sizes, epochs, batch_size, learning_rate, seed, dtype, threads)
 
 
 def _epochs(
-    implementation: Implementation, dataset: Dataset, epochs: int, learning_rate: float, seed: int
+    implementation_class: type[Implementation],
+    dataset: Dataset,
+    sizes: Sequence[int],
+    epochs: int,
+    batch_size: int,
+    learning_rate: float,
+    seed: int,
+    dtype: DTypeLike,
+    threads: int,
 ) -> Iterator[Epoch]:
-    dtype = implementation.dtype
     rng = np.random.default_rng(seed)
     x_test = dataset.x_test.astype(dtype, copy=False)  # (M, n_0)
-    with implementation:
-        implementation.load(initial_parameters(implementation.sizes, rng, dtype))
+    # BLAS first: an implementation that splits the work itself then holds it at one thread
+    with (
+        threadpool_limits(limits=threads, user_api="blas"),
+        implementation_class(sizes, batch_size, dtype, threads) as implementation,
+    ):
+        implementation.load(initial_parameters(sizes, rng, dtype))
         data = implementation.prepare_data(
             dataset.x_train.astype(dtype, copy=False), one_hot(dataset.labels_train, dtype=dtype)
         )

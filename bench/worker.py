@@ -84,7 +84,8 @@ class Case:
         while elapsed < seconds / 2:
             calls = max(2 * calls, int(calls * seconds / max(elapsed, 1e-9) / 1.5))
             elapsed = time_calls(self.function, self.arguments, calls)[0]
-        per_call = elapsed / calls
+        again = (time_calls(self.function, self.arguments, calls)[0] for _ in range(2))
+        per_call = min(elapsed, *again) / calls  # the least disturbed: a sample is then never too short
         self.calls = max(1, round(seconds / per_call + 0.5))
         return per_call
 

@@ -13,6 +13,7 @@ Work space: three buffers of B x n_l per layer l >= 1 and one gradient of the we
 
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -26,7 +27,7 @@ class Multithreaded(Implementation):
 
     def __init__(self, sizes: Sequence[int], batch_size: int, dtype: DTypeLike = "float64", threads: int = 1) -> None:
         super().__init__(sizes, batch_size, dtype, threads)
-        self._blas = threadpool_limits(limits=1, user_api="blas")
+        self._blas: threadpool_limits | None = threadpool_limits(limits=1, user_api="blas")
         self._most = 708.0 if self.dtype == np.float64 else 87.0  # exp of it is finite
         self._a = [np.empty((batch_size, n), self.dtype) for n in self.sizes[1:]]  # (B, n_out)
         self._delta = [np.empty((batch_size, n), self.dtype) for n in self.sizes[1:]]  # (B, n_out)
@@ -48,7 +49,9 @@ class Multithreaded(Implementation):
 
     def close(self) -> None:
         self._team.close()
-        self._blas.restore_original_limits()
+        if self._blas is not None:
+            self._blas.restore_original_limits()
+            self._blas = None
 
     def _backprop(self, batch: Batch, thread: int) -> None:
         """Compute this thread's rows of all activations and of all deltas, the latter divided by B."""
@@ -100,7 +103,7 @@ class Team:
     """Threads that run one job at a time, each its part; the calling thread is number 0."""
 
     def __init__(self, threads: int) -> None:
-        self._job: Callable[[int], None] | None = None
+        self._job: Callable[[int], None]
         self._errors: list[BaseException] = []
         self._start = threading.Barrier(threads)
         self._finish = threading.Barrier(threads)
@@ -109,8 +112,9 @@ class Team:
             helper.start()
 
     def run(self, job: Callable[[int], None]) -> None:
-        """Run `job(thread)` on every thread and return when all are done. Raises the first error of any of them."""
+        """Run `job(thread)` on every thread and return when all are done. Raises an error of one of them, if any."""
         self._job = job
+        self._errors.clear()
         self._start.wait()
         try:
             job(0)
@@ -121,21 +125,19 @@ class Team:
 
     def close(self) -> None:
         """End the helpers. Safe to call twice."""
-        if self._helpers:
-            self._job = None
-            self._start.wait()
-            for helper in self._helpers:
-                helper.join()
-            self._helpers = []
+        self._start.abort()
+        self._finish.abort()  # a helper may still be in a run that was interrupted
+        for helper in self._helpers:
+            helper.join()
+        self._helpers = []
 
     def _help(self, thread: int) -> None:
-        while True:
-            self._start.wait()
-            if self._job is None:
-                return
-            try:
-                self._job(thread)
-            except BaseException as error:
-                self._errors.append(error)
-            finally:
-                self._finish.wait()
+        with suppress(threading.BrokenBarrierError):
+            while True:
+                self._start.wait()
+                try:
+                    self._job(thread)
+                except BaseException as error:
+                    self._errors.append(error)
+                finally:
+                    self._finish.wait()

@@ -1,0 +1,75 @@
+"""Rows that third parties might bring, each with one fault, for the tests of the harness."""
+
+import os
+import signal
+import sys
+import time
+from typing import Any
+
+import numpy as np
+
+from impls.batched_2d import Batched2D
+from impls.interface import Batch, Parameters
+
+
+class Wrong(Batched2D):
+    """Half of the gradient."""
+
+    def gradients(self, batch: Batch) -> Parameters:
+        dW, db = super().gradients(batch)
+        return Parameters([0.5 * dW_l for dW_l in dW], db)
+
+
+class Raises(Batched2D):
+    def step(self, batch: Batch, learning_rate: float) -> None:
+        raise RuntimeError("the tensor\nwas not there")
+
+
+class Hangs(Batched2D):
+    def step(self, batch: Batch, learning_rate: float) -> None:
+        time.sleep(3600)
+
+
+class Segfaults(Batched2D):
+    def step(self, batch: Batch, learning_rate: float) -> None:
+        os.kill(os.getpid(), signal.SIGSEGV)
+
+
+class Exits(Batched2D):
+    def step(self, batch: Batch, learning_rate: float) -> None:
+        sys.exit(0)
+
+
+class ExitsHard(Batched2D):
+    def step(self, batch: Batch, learning_rate: float) -> None:
+        print("goodbye", file=sys.stderr, flush=True)
+        os._exit(7)
+
+
+class FailsLater(Batched2D):
+    """Passes the check, then raises in the middle of the samples."""
+
+    calls = 0
+
+    def step(self, batch: Batch, learning_rate: float) -> None:
+        self.calls += 1
+        if self.calls > 300:
+            raise ZeroDivisionError("late")
+        super().step(batch, learning_rate)
+
+
+class Prints(Batched2D):
+    """Sound, but talkative: writes to standard output as Python and as C would."""
+
+    def step(self, batch: Batch, learning_rate: float) -> None:
+        print('{"seconds": 0}')
+        os.write(1, b"noise\n")
+        super().step(batch, learning_rate)
+
+
+class Hoards(Batched2D):
+    """Sound, but takes 64 MB."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.hoard = np.ones(8_000_000)
