@@ -41,6 +41,9 @@ COLOURS = ("#1f77b4", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#8
 MARKERS = "os^Dv<>PX*hp"
 BAR, BASELINE_BAR, GREY, BAND, LIMIT = "#3b78a8", "#9a9a9a", "#8a8a8a", "#f2c14e", "#c0392b"
 
+HALO = {"facecolor": "white", "edgecolor": "none", "pad": 0.8}  # keeps text legible over lines
+TICKS = ((4, (1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 6.0, 8.0)), (200, (1.0, 2.0, 5.0)), (float("inf"), (1.0,)))
+
 Row = dict[str, Any]
 Workload = dict[str, Any]
 
@@ -104,9 +107,8 @@ def _speedup_panel(axes: Axes, workload: Workload, rows: list[Row]) -> None:
     for position, row in enumerate(shown):
         if row in others:
             words = f"{row['outcome']}: {row['reason']}"
-            axes.text(
-                low / 1.2, position, words[:58] + ("…" if len(words) > 58 else ""), color=GREY, va="center", fontsize=7
-            )
+            words = words[:58] + ("…" if len(words) > 58 else "")
+            axes.text(low / 1.2, position, words, color=GREY, va="center", fontsize=7, bbox=HALO)
             continue
         value, below, above = _speed_up(row)
         is_baseline = row is baseline
@@ -115,10 +117,9 @@ def _speedup_panel(axes: Axes, workload: Workload, rows: list[Row]) -> None:
         )
         if below is not None and above is not None:
             axes.plot([below, above], [position, position], color="black", linewidth=1.4, solid_capstyle="butt")
-        text = seconds_text(row["median_seconds"]) if is_baseline else f"{value:.3g}×"
-        axes.annotate(
-            text, (max(value, above or value), position), (4, 0), textcoords="offset points", va="center", fontsize=8
-        )
+        text = seconds_text(row["median_seconds"]) if is_baseline else f"{value:#.3g}×"
+        end = (max(value, above or value), position)
+        axes.annotate(text, end, (5, 0), textcoords="offset points", va="center", fontsize=8, bbox=HALO)
     axes.axvline(1.0, color="#444444", linewidth=0.8)
     below, above = _speed_up(control)[1:]
     if below is not None and above is not None:
@@ -131,7 +132,8 @@ def _speedup_panel(axes: Axes, workload: Workload, rows: list[Row]) -> None:
         if row in others:
             label.set_color(GREY)
     axes.set_ylim(-0.6, len(shown) - 0.4)
-    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high / low < 200 else (1.0,)))
+    subs = next(subs for range_, subs in TICKS if high / low < range_)
+    axes.xaxis.set_major_locator(LogLocator(subs=subs))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}×"))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.xaxis.set_minor_locator(NullLocator())

@@ -104,10 +104,15 @@ def load(spec: str) -> type[Implementation]:
 
 
 def _import_path(path: Path) -> object:
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    name = str(path)  # no other module's name, so that a row in json.py does not replace json
+    spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise RowError(f"{path}: not a Python file")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module  # dataclasses and pickles of the row look it up
-    spec.loader.exec_module(module)
+    sys.modules[name] = module  # dataclasses of the row look it up
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
     return module

@@ -2,7 +2,7 @@
 
 What changed from `batched_2d`: every result goes to a buffer allocated once; the gradient of the weights is never
 stored, because GEMM computes C := alpha*A*B + C and C is the weight matrix; biases likewise through GEMV; and the
-sign of z is folded into alpha, so that the sigmoid needs four passes instead of five.
+sign of z is folded into alpha and beta, so that the sigmoid needs four passes instead of five.
 
 BLAS is Fortran: it sees each C-contiguous (rows, columns) array here as its transpose. `gemm(alpha, a, b, beta, c,
 trans_a, trans_b, overwrite_c)` with `.T` of C-contiguous arrays therefore works in place, without a copy.
@@ -64,8 +64,8 @@ class InPlace(Implementation):
         for W, b, buffer in zip(self.weights, self.biases, self._a, strict=True):
             inputs.append(a)
             z = buffer[:rows]  # (B, n_out)
-            np.negative(b, out=z)
-            self._gemm(-1.0, W.T, a.T, 1.0, z.T, 1, 0, 1)  # z = -(a W^T + b)
+            np.copyto(z, b)  # the one way to broadcast without a temporary
+            self._gemm(-1.0, W.T, a.T, -1.0, z.T, 1, 0, 1)  # z = -(a W^T + b)
             np.minimum(z, self._most, out=z)
             np.exp(z, out=z)
             np.add(z, 1.0, out=z)

@@ -68,7 +68,7 @@ class Right(Implementation):
 class SumInsteadOfMean(Right):
     """The factor 1/B is missing."""
 
-    def mean_over(self, y: Array) -> int:  # noqa: ARG002
+    def mean_over(self, y: Array) -> int:
         return 1
 
 
@@ -76,7 +76,7 @@ class SumInsteadOfMean(Right):
 class MeanOverWorkSpace(Right):
     """Divides by the work space's batch size instead of the number of examples."""
 
-    def mean_over(self, y: Array) -> int:  # noqa: ARG002
+    def mean_over(self, y: Array) -> int:
         return self.batch_size
 
 
@@ -198,7 +198,7 @@ class GradientLearns(Right):
 class Exits(Right):
     """Ends the process instead of raising an error."""
 
-    def gradients(self, batch: Batch) -> Parameters:  # noqa: ARG002
+    def gradients(self, batch: Batch) -> Parameters:
         raise SystemExit(3)
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from bench import cli
 from bench.training import load_network
+from impls import RowError
 
 FAULTY = Path(__file__).parent / "faulty_rows.py"
 Backprop = Callable[..., tuple[int, str, str]]
@@ -105,7 +106,7 @@ def test_a_mistake_is_told_in_one_line(backprop: Backprop, arguments: tuple[str,
 
 def test_debug_shows_the_traceback(backprop: Backprop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["backprop", "--debug", "verify", "nothing"])
-    with pytest.raises(cli.RowError):
+    with pytest.raises(RowError):
         cli.main()
 
 

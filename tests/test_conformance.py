@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Sequence
+from functools import cache
 from itertools import pairwise
 from typing import Any
 
@@ -137,10 +138,10 @@ def test_oracle_epoch_is_steps_in_order_with_the_short_last_batch() -> None:
 # --- The kit -----------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def names() -> dict[type[Implementation], set[str]]:
-    """The names of the violations of each planted bug."""
-    return {bug: {violation.check for violation in check(bug, threads=(1, 2))} for bug in BUGS}
+@cache
+def names(bug: type[Implementation]) -> set[str]:
+    """Return the names of a planted bug's violations."""
+    return {violation.check for violation in check(bug, threads=(1, 2))}
 
 
 def test_right_implementation_has_no_violation() -> None:
@@ -148,10 +149,8 @@ def test_right_implementation_has_no_violation() -> None:
 
 
 @pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.__name__)
-def test_planted_bug_is_rejected_by_name(
-    bug: type[Implementation], names: dict[type[Implementation], set[str]]
-) -> None:
-    assert BUGS[bug] <= names[bug], f"{bug.__doc__} Found: {sorted(names[bug])}"
+def test_planted_bug_is_rejected_by_name(bug: type[Implementation]) -> None:
+    assert BUGS[bug] <= names(bug), f"{bug.__doc__} Found: {sorted(names(bug))}"
 
 
 def test_every_check_rejects_a_planted_bug() -> None:
@@ -160,10 +159,8 @@ def test_every_check_rejects_a_planted_bug() -> None:
 
 
 @pytest.mark.parametrize("bug", [StaleDelta, TransposedWhenSquare, DropsLastBatch, SumInStep], ids=lambda b: b.__name__)
-def test_narrow_bug_leaves_the_plain_gradient_alone(
-    bug: type[Implementation], names: dict[type[Implementation], set[str]]
-) -> None:
-    assert "gradient" not in names[bug]
+def test_narrow_bug_leaves_the_plain_gradient_alone(bug: type[Implementation]) -> None:
+    assert "gradient" not in names(bug)
 
 
 def test_names_are_stable_kebab_case() -> None:
@@ -209,7 +206,7 @@ def test_dtype_without_tolerance_is_refused() -> None:
 @pytest.mark.parametrize("result", [None, 3.0, (), ([], [], [])], ids=repr)
 def test_nonsense_for_a_gradient_is_a_violation(result: Any) -> None:
     class Nonsense(Right):
-        def gradients(self, batch: Batch) -> Parameters:  # noqa: ARG002
+        def gradients(self, batch: Batch) -> Parameters:
             return result  # type: ignore[no-any-return]
 
     assert {"gradient", "one-example"} <= {violation.check for violation in check(Nonsense, threads=(1,))}

@@ -61,7 +61,7 @@ def test_row_conforms(name: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "dtype"), dtypes_and_rows())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(
     sizes=st.lists(st.integers(1, 40), min_size=2, max_size=5).map(tuple),
     examples=st.integers(1, 40),
@@ -126,7 +126,7 @@ def test_extreme_inputs_give_finite_numbers_without_a_warning(name: str, dtype: 
 
 SIZES, EXAMPLES = (100, 60, 10), 64
 NUMBERS = sum(n * m + m for n, m in pairwise(SIZES)) + EXAMPLES * sum(SIZES)  # parameters and activations
-GRADIENT_PER_EXAMPLE = EXAMPLES * sum(n * m for n, m in pairwise(SIZES))
+GRADIENT_PER_EXAMPLE = EXAMPLES * max(n * m for n, m in pairwise(SIZES))  # of the largest layer alone
 
 
 def peak_numbers(name: str) -> float:
@@ -149,7 +149,7 @@ def test_only_batched_3d_holds_a_gradient_per_example(name: str) -> None:
     """All others stay below 8 times parameters and activations, for lists of Python's floats, too."""
     assert 8 * NUMBERS < GRADIENT_PER_EXAMPLE / 2
     peak = peak_numbers(name)
-    assert peak > GRADIENT_PER_EXAMPLE if name == "batched_3d" else peak < 8 * NUMBERS
+    assert peak >= GRADIENT_PER_EXAMPLE if name == "batched_3d" else peak < 8 * NUMBERS
 
 
 # --- per_example -------------------------------------------------------------------------------------------------
