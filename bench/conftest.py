@@ -23,7 +23,7 @@ from bench.plots import draw
 from bench.progress import report_progress
 from bench.replay import REPLAY
 from bench.sampler import Row, Sampler, Settings, plan
-from bench.table import summary_lines
+from bench.table import markdown, summary_lines
 from bench.workloads import select
 from impls import RowError, rows
 
@@ -92,7 +92,9 @@ class Run:
         hook.pytest_benchmark_update_json(config=self.config, benchmarks=self.benchmarks, output_json=content)
         path = self.folder / "latest.json"
         results.write_whole(path, json.dumps(content, indent=1, default=str) + "\n")
-        self.written.append(f"results: {path}")
+        table = self.folder / "speedups.md"
+        results.write_whole(table, markdown(content[results.KEY]))
+        self.written += [f"results: {path}", f"table: {table}"]
         self.written += [f"plot: {plot}" for plot in draw(content, self.folder)]
 
     @contextmanager

@@ -72,3 +72,37 @@ def _cells(row: dict[str, Any], workload: dict[str, Any]) -> list[str]:
         seconds_text(row["setup_seconds"]),
         seconds_text(row["first_call_seconds"]),
     ]
+
+
+def markdown(found: dict[str, Any]) -> str:
+    """Return the speed-ups of all workloads as one Markdown table: a line a row, a column a workload."""
+    workloads = found["workloads"]
+    timed = [row for row in found["rows"] if "median_seconds" in row]
+    by_cell = {(row["workload"], row["label"]): row for row in timed}
+    labels = sorted({row["label"] for row in timed}, key=[row["label"] for row in timed].index)
+    lines = [["", *(workload["name"] for workload in workloads)], ["---"] + ["---:"] * len(workloads)]
+    lines += [
+        [f"`{label}`", *(_markdown_cell(by_cell.get((workload["name"], label)), workload) for workload in workloads)]
+        for label in labels
+    ]
+    lines.append(["limit", *(_markdown_limit(by_cell, workload) for workload in workloads)])
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _markdown_cell(row: dict[str, Any] | None, workload: dict[str, Any]) -> str:
+    """Return a speed-up with half of its interval, or the baseline's time."""
+    if row is None:
+        return "–"
+    if row["label"] == workload["baseline_label"]:
+        return f"**{seconds_text(row['median_seconds'])}**"
+    if "speed_up" not in row:
+        return seconds_text(row["median_seconds"])
+    value, low, high = (row["speed_up"][key] for key in ("value", "low", "high"))
+    return f"{value:#.3g}" + (f" ± {(high - low) / 2:.1g}" if low is not None else "")
+
+
+def _markdown_limit(by_cell: dict[tuple[str, str], dict[str, Any]], workload: dict[str, Any]) -> str:
+    baseline = by_cell.get((workload["name"], workload["baseline_label"]))
+    if baseline is None or "limit_seconds" not in workload:
+        return "–"
+    return f"{baseline['median_seconds'] / workload['limit_seconds']:#.3g}"

@@ -11,7 +11,7 @@ from matplotlib.patches import Rectangle
 
 from bench import plots
 from bench.results import KEY
-from bench.table import seconds_text, summary_lines
+from bench.table import markdown, seconds_text, summary_lines
 
 
 def estimate(value: float, margin: float = 0.02) -> dict[str, float]:
@@ -140,6 +140,18 @@ def test_the_table_says_it_all(content: dict[str, Any]) -> None:
         assert words in in_place
     assert any("torch: unavailable: needs torch" in line for line in lines)
     assert lines[-1] == "note: book: a note"
+
+
+def test_the_markdown_table_has_a_column_a_workload(content: dict[str, Any]) -> None:
+    assert markdown(content[KEY]).splitlines() == [
+        "|  | book |",
+        "| --- | ---: |",
+        "| `per_example` | **400 µs** |",
+        "| `control` | 0.995 ± 0.02 |",
+        "| `batched_2d` | 8.00 ± 0.2 |",
+        "| `in_place` | 10.0 ± 0.2 |",
+        "| limit | 20.0 |",
+    ]
 
 
 @pytest.mark.parametrize(
