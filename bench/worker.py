@@ -8,7 +8,6 @@ object a line. Whatever the implementation prints goes to standard error, so it 
     {"do": "sample"}                                         -> {"seconds": per call, "cpu_seconds": per call}
     {"do": "loop", "seconds": 5}                             -> {"calls": …, "seconds": …}
     {"do": "verify"}                                         -> {"violations": […]}
-    {"do": "release"}                                        -> {}
 
 A reply with "outcome" tells of a row that cannot be timed: it is wrong, or left out because it is too slow.
 """
@@ -131,7 +130,7 @@ class Worker:
         from bench.workloads import Workload
         from impls.conformance import check_workload
 
-        self.release()
+        self._release()
         cls, dtype = self.implementation_class, workload["dtype"]
         if dtype not in cls.dtypes:
             return {"outcome": "left out", "reason": f"computes in {' and '.join(cls.dtypes)}, not in {dtype}"}
@@ -185,12 +184,12 @@ class Worker:
         """Prepare the matrix product whose rate is the limit; choose its size if none is given."""
         from bench.cases import GEMM_SIZES, gemm
 
-        self.release()
+        self._release()
         best, best_rate = None, 0.0
         for n in [size] if size else GEMM_SIZES:
             case = Case(*gemm(n, dtype), reset=lambda: None)
             case.threads = threads
-            rate = max(2 * n**3 / case.calibrate(sample_seconds) for _ in range(1 if size else 5))
+            rate = max(2 * n**3 / case.calibrate(sample_seconds) for _ in range(1 if size else 3))
             if rate > best_rate:
                 best, best_rate, best_size = case, rate, n
         self.case = best
@@ -217,7 +216,7 @@ class Worker:
 
         return {"violations": [str(violation) for violation in check(self.implementation_class)]}
 
-    def release(self) -> dict[str, Any]:
+    def _release(self) -> None:
         """Free the prepared case."""
         self.case = None
         if self.implementation is not None:
@@ -227,7 +226,6 @@ class Worker:
         gc.collect()
         with contextlib.suppress(AttributeError):
             ctypes.CDLL(None).malloc_trim(0)  # glibc: give freed memory back, or the next case's peak would hold it
-        return {}
 
 
 def _empty(*arguments: object) -> None:
@@ -260,7 +258,7 @@ def main() -> None:
         replies.write(json.dumps(reply) + "\n")
         replies.flush()
     with contextlib.suppress(Exception):
-        worker.release()
+        worker._release()
 
 
 if __name__ == "__main__":
