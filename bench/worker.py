@@ -130,7 +130,7 @@ class Worker:
         from bench.workloads import Workload
         from impls.conformance import check_workload
 
-        self._release()
+        self.release()
         cls, dtype = self.implementation_class, workload["dtype"]
         if dtype not in cls.dtypes:
             return {"outcome": "left out", "reason": f"computes in {' and '.join(cls.dtypes)}, not in {dtype}"}
@@ -184,7 +184,7 @@ class Worker:
         """Prepare the matrix product whose rate is the limit; choose its size if none is given."""
         from bench.cases import GEMM_SIZES, gemm
 
-        self._release()
+        self.release()
         best, best_rate = None, 0.0
         for n in [size] if size else GEMM_SIZES:
             case = Case(*gemm(n, dtype), reset=lambda: None)
@@ -216,7 +216,7 @@ class Worker:
 
         return {"violations": [str(violation) for violation in check(self.implementation_class)]}
 
-    def _release(self) -> None:
+    def release(self) -> None:
         """Free the prepared case."""
         self.case = None
         if self.implementation is not None:
@@ -258,7 +258,7 @@ def main() -> None:
         replies.write(json.dumps(reply) + "\n")
         replies.flush()
     with contextlib.suppress(Exception):
-        worker._release()
+        worker.release()
 
 
 if __name__ == "__main__":

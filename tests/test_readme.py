@@ -38,7 +38,7 @@ def test_the_example_can_be_timed_and_trained(mine: Path, tmp_path: Path) -> Non
     )
     assert done.returncode == 0, done.stdout
     assert "Mine" in (tmp_path / "speedups.md").read_text()
-    train = [BACKPROP, "train", "--data=digits", "--impl", f"{mine}:Mine", "--epochs=1"]
+    train = [str(BACKPROP), "train", "--data=digits", "--impl", f"{mine}:Mine", "--epochs=1"]
     assert "Epoch 0: " in subprocess.run(train, capture_output=True, text=True, check=True).stdout
 
 
