@@ -1,4 +1,4 @@
-"""The command line, `backprop`: list, verify, train, bench, plot, data."""
+"""The command line, `backprop`: list, verify, train, bench, plot, profile, data."""
 
 import json
 import sys
@@ -14,6 +14,7 @@ from bench import results
 from bench.errors import UserError
 from bench.workloads import DTYPES, LARGEST_SIZE, cores, usable_cpus
 from impls import RowError, Unavailable, find, load, rows
+from profiles.cli import profile
 
 BENCH = Path(__file__).parent
 INTERRUPTED = 130
@@ -31,7 +32,7 @@ def main() -> None:
     except (UserError, RowError) as error:
         if "--debug" in sys.argv:
             raise
-        sys.exit(_tell(str(error), 2))
+        sys.exit(_tell(str(error), getattr(error, "exit_status", 2)))
     except Exception as error:
         if "--debug" in sys.argv:
             raise
@@ -175,6 +176,9 @@ def plot(path: Path, out: Path | None) -> None:
 
     for drawn in draw(results.read(path), out or path.parent):
         click.echo(f"plot: {drawn}")
+
+
+cli.add_command(profile)
 
 
 @cli.group()

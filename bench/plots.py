@@ -57,12 +57,12 @@ def draw(content: dict[str, Any], folder: Path) -> list[Path]:
     paths = []
     with matplotlib.rc_context(STYLE):
         if any("speed_up" in row for workload in default for row in _rows(found, workload)):
-            paths += _save(speedups(found, default, machine), folder / "speedups")
+            paths += save(speedups(found, default, machine), folder / "speedups")
         if any("percent_of_limit" in row for workload in default for row in _rows(found, workload)):
-            paths += _save(limit(found, default, machine), folder / "limit")
+            paths += save(limit(found, default, machine), folder / "limit")
         for name in sweeps:
             of_sweep = [workload for workload in found["workloads"] if workload["sweep"] == name]
-            paths += _save(sweep(found, name, of_sweep, machine), folder / f"sweep-{name}")
+            paths += save(sweep(found, name, of_sweep, machine), folder / f"sweep-{name}")
     return paths
 
 
@@ -298,13 +298,13 @@ def _caption(found: dict[str, Any], machine: dict[str, Any]) -> str:
     return " · ".join(part for part in parts if part)
 
 
-def _save(figure: Figure, stem: Path) -> list[Path]:
+def save(figure: Figure, stem: Path) -> list[Path]:
     """Write a figure as SVG and PNG, without dates or versions in them."""
     paths = []
     for suffix, metadata in (("svg", {"Date": None, "Creator": None}), ("png", {"Software": None})):
         buffer = io.BytesIO()
         figure.savefig(buffer, format=suffix, dpi=110, metadata=metadata, bbox_inches="tight", facecolor="white")
-        path = stem.with_suffix(f".{suffix}")
+        path = stem.with_name(f"{stem.name}.{suffix}")
         write_whole(path, buffer.getvalue())
         paths.append(path)
     return paths

@@ -51,7 +51,7 @@ class WorkerProcess:
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 (closed in `close`)
         self._pending = b""
         environment = os.environ | dict.fromkeys(THREAD_VARIABLES, str(threads)) | ENVIRONMENT
-        with _confined_to(cpus):
+        with confined_to(cpus):
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "bench.worker"],
                 stdin=subprocess.PIPE,
@@ -126,7 +126,7 @@ class WorkerProcess:
 
 
 @contextlib.contextmanager
-def _confined_to(cpus: Iterable[int]) -> Any:
+def confined_to(cpus: Iterable[int]) -> Any:
     """Let processes started within inherit these CPUs, where the system allows it."""
     if not hasattr(os, "sched_setaffinity"):
         yield

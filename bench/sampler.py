@@ -9,7 +9,8 @@ because starting them is what costs.
 import random
 import statistics
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -20,6 +21,7 @@ import numpy as np
 from bench.process import WorkerFailed, WorkerProcess
 from bench.workloads import Workload, usable_cpus
 from impls import find
+from impls.interface import Array
 
 CONTROL = "control"
 SLOW = 3  # times a typical row's sample, from which a row is sampled less often …
@@ -93,6 +95,15 @@ def plan(workload: Workload, implementations: Iterable[str]) -> list[Row]:
     return rows
 
 
+@contextmanager
+def examples_folder(x: Array, y: Array) -> Generator[str]:
+    """Give a folder in which workers find x (N, 784) and one-hot y (N, 10)."""
+    with tempfile.TemporaryDirectory(prefix="backprop-bench-") as folder:
+        np.save(Path(folder) / "x.npy", x)
+        np.save(Path(folder) / "y.npy", y)
+        yield folder
+
+
 class Sampler:
     """Samples the rows of several workloads; `rows` and `limits` fill up while `run` is going."""
 
@@ -100,7 +111,7 @@ class Sampler:
         self,
         rows: Mapping[str, list[Row]],
         settings: Settings,
-        data: tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]],
+        data: tuple[Array, Array],
         progress: Callable[[str, float], None],
     ) -> None:
         """Take the rows by workload name, and the data set's x (N, 784) and one-hot y (N, 10)."""
@@ -125,9 +136,7 @@ class Sampler:
         workloads = sorted((rows[0].workload for rows in self.rows.values()), key=lambda w: w.threads)
         groups = [list(group) for _, group in groupby(workloads, key=lambda w: w.threads)]
         total, done = self.settings.generations * len(workloads), 0
-        with tempfile.TemporaryDirectory(prefix="backprop-bench-") as folder:
-            for name, array in zip(("x", "y"), self._data, strict=True):
-                np.save(Path(folder) / f"{name}.npy", array)
+        with examples_folder(*self._data) as folder:
             try:
                 for group in groups:
                     for generation in range(self.settings.generations):

@@ -36,6 +36,14 @@ class Row:
     summary: str
     requires: tuple[str, ...] = ()  # optional modules; a missing one makes the row unavailable
     install: str = ""  # the command that installs them
+    unseen: str = ""  # what a sampling profiler of Python cannot show of it
+    unseen_threads: str = "BLAS's other threads"  # … and, in addition, when it has several threads
+
+    @property
+    def source(self) -> str:
+        """Return the name of the file that the row is written in."""
+        module = self.target.rpartition(":")[0]
+        return Path(module).name if module.endswith(".py") else f"{module.rpartition('.')[2]}.py"
 
     def unavailable(self) -> str | None:
         """Return why this row cannot run here, with what to do, or None. Imports nothing."""
@@ -51,7 +59,12 @@ ROWS = {
         Row("batched_3d", "impls.batched_3d:Batched3D", "stacks of column vectors through 3-D matmul"),
         Row("batched_2d", "impls.batched_2d:Batched2D", "the mini-batch as a matrix, one GEMM per product"),
         Row("in_place", "impls.in_place:InPlace", "2-D without temporaries, BLAS does the update"),
-        Row("multithreaded", "impls.multithreaded:Multithreaded", "mini-batch split over Python threads"),
+        Row(
+            "multithreaded",
+            "impls.multithreaded:Multithreaded",
+            "mini-batch split over Python threads",
+            unseen_threads="",
+        ),
     )
 }
 

@@ -1,0 +1,488 @@
+"""The flamegraph recorder: stacks, shares, pictures, and every way in which py-spy can fail."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+import xml.etree.ElementTree as ET
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench.errors import UserError
+from impls import ROWS
+from profiles import flamegraph, stacks
+from profiles.recorder import Recording, py_spy, read
+from profiles.stacks import CATEGORIES, Stacks, category, clean, difference, parse, shares, wilson
+
+BACKPROP = Path(sys.executable).with_name("backprop")
+ROOT = "0x7f14ebe4524a (libc.so.6);_run_module_as_main (<frozen runpy>:198);main (bench/worker.py:251)"
+LOOP = f"{ROOT};Worker.loop (bench/worker.py:209);time_calls (bench/worker.py:52)"
+STEP = "InPlace.step (impls/in_place.py:51)"
+GEMM = "dgemm_kernel_SKYLAKEX (libscipy_openblas64_-32a4b2a6.so)"
+UMATH = "ufunc_generic_fastcall (numpy/_core/_multiarray_umath.cpython-311-x86_64-linux-gnu.so)"
+
+
+# --- stacks ------------------------------------------------------------------------------------------------------
+
+
+def test_parse_splits_the_count_from_the_right() -> None:
+    assert parse("# a comment\na b (x.py:1);c 3\na b (x.py:1);c 4\n\n") == {("a b (x.py:1)", "c"): 7}
+
+
+@pytest.mark.parametrize("text", ["no count", "a;b -3", "a;b 1.5", "12"])
+def test_parse_refuses_what_is_no_stack(text: str) -> None:
+    with pytest.raises(UserError, match="line 1: expected collapsed stacks"):
+        parse(text)
+
+
+def test_clean_keeps_the_rows_own_frames() -> None:
+    helper = "0x7f931dd278ec (libc.so.6);Thread.run (threading.py:982);Team._help (/home/me/impls/in_place.py:139)"
+    text = f"{LOOP};{STEP};{GEMM} 5\n{LOOP} 2\n{ROOT} 1\n{helper} 3\n{LOOP};{STEP};0x7f14ebf85158 (/lib/libc.so.6) 4\n"
+    found = clean(parse(text), "in_place.py")
+    assert found.counts == {
+        (STEP, GEMM): 5,
+        ("Team._help (in_place.py:139)",): 3,
+        (STEP, "[libc.so.6]"): 4,
+    }
+    assert (found.samples, found.outside) == (12, 3)
+
+
+def test_addresses_that_change_do_not_split_a_function() -> None:
+    text = (
+        f"{LOOP};{STEP};0x7f14ebf85158 (libc.so.6) 1\n{LOOP.replace('0x7f14', '0x7a00')};{STEP};0x7a1234 (libc.so.6) 1"
+    )
+    assert clean(parse(text), "in_place.py").counts == {(STEP, "[libc.so.6]"): 2}
+
+
+@pytest.mark.parametrize(
+    ("stack", "name"),
+    [
+        ((STEP,), "Python"),
+        ((STEP, UMATH), "NumPy C"),
+        ((STEP, UMATH, "[libc.so.6]"), "NumPy C"),  # memcpy on NumPy's behalf
+        ((STEP, GEMM), "BLAS"),
+        ((STEP, "dgemm_beta (libscipy_openblas.so)", "[libc.so.6]"), "BLAS"),  # memset under BLAS
+        ((STEP, UMATH, GEMM), "BLAS"),
+        ((STEP, "backprop_bench_rust::fused::step (backprop_bench_rust.abi3.so)", "[libc.so.6]"), "Rust"),
+        ((STEP, "rust_step (backprop_bench_rust.so)", GEMM), "BLAS"),
+        ((STEP, "[?]", "[?]"), "JIT"),
+        ((STEP, "f2py_rout__fblas_dgemm (scipy/linalg/_fblas.cpython-311-x86_64-linux-gnu.so)"), "other native"),
+    ],
+)
+def test_categories(stack: tuple[str, ...], name: str) -> None:
+    assert category(stack) == name
+
+
+def test_shares_add_up_and_their_intervals_cover() -> None:
+    """Known shares, drawn 400 times: Wilson's interval covers each in about 95 of 100."""
+    rng = np.random.default_rng(0)
+    covered = 0
+    for _ in range(400):
+        blas, numpy_c, python = rng.multinomial(1000, [0.5, 0.3, 0.2])
+        found = shares(Stacks(Counter({(STEP, GEMM): int(blas), (STEP, UMATH): int(numpy_c), (STEP,): int(python)}), 0))
+        assert sum(share.value for share in found.values()) == pytest.approx(1.0)
+        covered += found["BLAS"].low <= 0.5 <= found["BLAS"].high
+        assert found["BLAS"].margin < 0.032
+    assert 0.92 <= covered / 400 <= 0.98
+
+
+def test_wilson_at_the_ends() -> None:
+    assert wilson(0, 100).low == 0.0
+    assert wilson(0, 100).high == pytest.approx(0.037, abs=1e-3)
+    assert wilson(100, 100).high == pytest.approx(1.0)
+    with pytest.raises(ValueError, match="at least one sample"):
+        wilson(0, 0)
+
+
+def test_a_difference_of_nothing_contains_zero() -> None:
+    change, low, high = difference(wilson(300, 1000), wilson(310, 1000))
+    assert low < 0 < change < high
+    assert difference(wilson(300, 1000), wilson(600, 1000))[1] > 0.2
+
+
+# --- pictures ----------------------------------------------------------------------------------------------------
+
+SAMPLE = Stacks(Counter({(STEP, GEMM): 600, (STEP, UMATH): 300, (STEP,): 99, ("rare <&> frame",): 1}), 3)
+
+
+def frames_of(svg: str) -> dict[str, float]:
+    """Return the frames of a flamegraph with their widths as fractions."""
+    root = ET.fromstring(svg)
+    space = "{http://www.w3.org/2000/svg}"
+    return {
+        (group.findtext(f"{space}title") or "").rpartition(": ")[0]: float(group.attrib["data-w"])
+        for group in root.iter(f"{space}g")
+        if group.get("class") == "frame"
+    }
+
+
+def test_a_flamegraph_is_valid_self_contained_and_to_scale() -> None:
+    svg = flamegraph.draw(SAMPLE, "in_place · book · 1 thread", ["a note"])
+    frames = frames_of(svg)
+    assert frames[GEMM] == pytest.approx(0.6)
+    assert frames[STEP] == pytest.approx(0.999)
+    assert frames["all"] == 1.0
+    assert "in_place · book · 1 thread" in svg
+    assert "a note" in svg
+    assert "BLAS 60 ± 3 %" in svg
+    assert "href" not in svg
+    assert svg == flamegraph.draw(SAMPLE, "in_place · book · 1 thread", ["a note"])
+
+
+def test_a_differential_flamegraph_is_red_where_it_grew_and_blue_where_it_shrank() -> None:
+    after = Stacks(Counter({(STEP, GEMM): 300, (STEP, UMATH): 600, (STEP,): 100}), 0)
+    forth = flamegraph.draw_difference(SAMPLE, after, "forth", [])
+    back = flamegraph.draw_difference(after, SAMPLE, "back", [])
+    for svg, grown, shrunk in ((forth, UMATH, GEMM), (back, GEMM, UMATH)):
+        fill = dict(re.findall(r"<title>(.*?): [^<]*</title><rect [^>]*fill=\"(#[0-9a-f]{6})\"", svg.replace("\n", "")))
+        assert fill[grown].startswith("#ff")
+        assert fill[shrunk].endswith("ff")
+        assert not fill[shrunk].startswith("#ff")
+    assert frames_of(forth)[UMATH] == pytest.approx(0.6)
+    assert frames_of(back)[UMATH] == pytest.approx(0.3)
+
+
+def test_speedscope_holds_the_same_samples() -> None:
+    document = json.loads(flamegraph.speedscope(SAMPLE, "title"))
+    profile = document["profiles"][0]
+    names = [frame["name"] for frame in document["shared"]["frames"]]
+    found = {
+        tuple(names[index] for index in stack): weight
+        for stack, weight in zip(profile["samples"], profile["weights"], strict=True)
+    }
+    assert found == SAMPLE.counts
+
+
+def recording(**changes: object) -> Recording:
+    facts: dict[str, object] = {
+        "row": "in_place",
+        "workload": "book",
+        "threads": 1,
+        "seconds": 5,
+        "rate": 200,
+        "native": True,
+        "steps_per_second": 1000.0,
+        "steps_per_second_alone": 1010.0,
+        "behind_seconds": 0.0,
+        "unseen": "",
+        "stacks": SAMPLE,
+    }
+    return Recording(**facts | changes)  # type: ignore[arg-type]
+
+
+def test_a_good_recording_needs_no_words() -> None:
+    assert recording().notes() == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"stacks": Stacks(Counter({(STEP,): 999}), 0)}, "Only 999 samples"),
+        ({"stacks": Stacks(Counter({(STEP,): 2000}), 100)}, "Only 95.2% of the samples were within the row"),
+        ({"behind_seconds": 1.4}, "py-spy was 1.4 s behind"),
+        ({"steps_per_second": 500.0}, "slowed the row to 50% of its speed"),
+        ({"unseen": "BLAS's other threads"}, "Not in the picture: BLAS's other threads."),
+    ],
+)
+def test_what_makes_a_recording_doubtful_is_said(changes: dict[str, object], words: str) -> None:
+    assert words in " ".join(recording(**changes).notes())
+
+
+def test_a_recording_survives_its_file(tmp_path: Path) -> None:
+    path = tmp_path / "in_place.raw.txt"
+    path.write_text(recording().raw())
+    assert read(path) == recording(stacks=Stacks(dict(SAMPLE.counts), 3))
+
+
+@pytest.mark.parametrize("content", ["a;b 3\n", "# {}\na;b 3\n", '# {"row": "x"}\na;b 3\n', "", "# []\n"])
+def test_what_is_no_recording_is_refused(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "foreign.txt"
+    path.write_text(content)
+    with pytest.raises(UserError, match="not a recording"):
+        read(path)
+
+
+def test_each_row_says_what_cannot_be_seen_of_it() -> None:
+    assert ROWS["in_place"].unseen_threads == "BLAS's other threads"
+    assert ROWS["multithreaded"].unseen_threads == ""
+
+
+# --- the command, with a stand-in for py-spy ---------------------------------------------------------------------
+
+
+def stand_in(folder: Path, body: str) -> Path:
+    """Write a py-spy that does what `body` says; `out` is where the stacks go and `pid` the process."""
+    path = folder / "py-spy"
+    head = f"#!{sys.executable}\nimport os, signal, sys, time\n"
+    head += "arguments = sys.argv\nout = arguments[arguments.index('--output') + 1]\n"
+    head += "pid = int(arguments[arguments.index('--pid') + 1])\n"
+    path.write_text(head + textwrap.dedent(body))
+    path.chmod(0o755)
+    return path
+
+
+def profile(folder: Path, spy: Path | None, *arguments: object) -> "subprocess.CompletedProcess[str]":
+    environment = os.environ | ({"BACKPROP_PY_SPY": str(spy)} if spy else {})
+    command = [str(BACKPROP), "profile", *map(str, arguments), "--out", str(folder / "out")]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120, check=False)
+
+
+def pictures(folder: Path) -> list[Path]:
+    return sorted((folder / "out").glob("*.svg"))
+
+
+@pytest.mark.parametrize(
+    ("message", "words"),
+    [
+        ("Permission Denied: Try running again with elevated permissions by going 'sudo env'", "run it with sudo"),
+        ("Error: Failed to suspend process\\nReason: EPERM: Operation not permitted", "--cap-add SYS_PTRACE"),
+        ("Error: Failed to get process executable name\\nReason: Permission denied (os error 13)", "CAP_SYS_PTRACE"),
+        ("This program requires root on OSX.", "macOS lets only root attach"),
+        ("--native is not supported on your platform", "add --no-native"),
+    ],
+)
+def test_profiling_that_is_not_permitted_is_told_apart_from_a_failure(tmp_path: Path, message: str, words: str) -> None:
+    spy = stand_in(tmp_path, f"print('{message}')\nsys.exit(1)")
+    done = profile(tmp_path, spy, "in_place", "batched_2d", "--seconds", 1)
+    assert done.returncode == 3
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith("in_place: skipped: ")
+    assert words in done.stderr
+    assert pictures(tmp_path) == []
+
+
+def test_a_missing_py_spy(tmp_path: Path) -> None:
+    done = profile(tmp_path, tmp_path / "no" / "py-spy", "in_place")
+    assert done.returncode == 3
+    assert "pip install py-spy" in done.stderr
+
+
+def test_py_spy_is_found_beside_python() -> None:
+    assert Path(py_spy()).exists()
+
+
+def test_a_recording_without_samples_leaves_no_picture(tmp_path: Path) -> None:
+    spy = stand_in(tmp_path, "open(out, 'w').close()\nprint('Error: No stack counts found')\nsys.exit(1)")
+    done = profile(tmp_path, spy, "in_place", "--seconds", 1)
+    assert done.returncode == 1
+    assert "py-spy took no sample" in done.stderr
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_samples_of_something_else_leave_no_picture(tmp_path: Path) -> None:
+    spy = stand_in(tmp_path, "open(out, 'w').write('main (other.py:1) 500\\n')")
+    done = profile(tmp_path, spy, "in_place", "--seconds", 1)
+    assert done.returncode == 1
+    assert "no sample of 500 was within the row" in done.stderr
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_worker_that_dies_under_the_profiler_costs_its_own_row(tmp_path: Path) -> None:
+    body = f"""
+        if not os.path.exists({str(tmp_path / "once")!r}):
+            open({str(tmp_path / "once")!r}, "w").close()
+            os.kill(pid, signal.SIGKILL)
+            time.sleep(1)
+            sys.exit(1)
+        open(out, "w").write({f"{LOOP};Batched2D.step (impls/batched_2d.py:1) 1200"!r} + "\\n")
+    """
+    done = profile(tmp_path, stand_in(tmp_path, body), "in_place", "batched_2d", "--seconds", 1)
+    assert done.returncode == 1
+    assert "in_place: crashed: the worker ended with SIGKILL" in done.stderr
+    assert [path.name for path in pictures(tmp_path)] == ["batched_2d.book.1.svg", "shares.book.svg"]
+
+
+def test_being_behind_is_said(tmp_path: Path) -> None:
+    body = f"""
+        print("py-spy> 2.51s behind in sampling, results may be inaccurate. Try reducing the sampling rate")
+        open(out, "w").write({f"{LOOP};{STEP} 1200"!r} + "\\n")
+    """
+    done = profile(tmp_path, stand_in(tmp_path, body), "in_place", "--seconds", 1)
+    assert done.returncode == 0, done.stderr
+    assert "py-spy was 2.5 s behind" in done.stdout
+
+
+def test_ctrl_c_leaves_nothing_running_and_no_half_file(tmp_path: Path) -> None:
+    marker = tmp_path / "pid"
+    spy = stand_in(tmp_path, f"open({str(marker)!r}, 'w').write(f'{{pid}} {{os.getpid()}}')\ntime.sleep(60)")
+    process = subprocess.Popen(
+        [BACKPROP, "profile", "in_place", "--out", tmp_path / "out"],
+        env=os.environ | {"BACKPROP_PY_SPY": str(spy)},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 60
+    while not (marker.exists() and marker.read_text().count(" ") == 1):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    for pid in map(int, marker.read_text().split()):
+        assert not Path(f"/proc/{pid}").exists()
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("in_place", "--seconds", "0"), "0 is not in the range"),
+        (("in_place", "--seconds", "-1"), "-1 is not in the range"),
+        (("in_place", "--seconds", "0.5"), "'0.5' is not a valid integer"),
+        (("in_place", "--rate", "0"), "0 is not in the range"),
+        (("in_place", "--rate", "1.5"), "'1.5' is not a valid integer"),
+        (("in_place", "--workload", "bok"), "did you mean book?"),
+        (("in_plac",), "did you mean in_place?"),
+        (("diff", "in_place"), "expected two rows or recordings, found 1"),
+        (("diff", "a.raw.txt", "b.raw.txt"), "a.raw.txt: cannot be read"),
+        (("in_place", "--format", "png"), "'png' is not one of"),
+    ],
+)
+def test_a_mistake_is_told_in_one_line(tmp_path: Path, arguments: tuple[str, ...], words: str) -> None:
+    done = profile(tmp_path, None, *arguments)
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_an_unwritable_folder(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("a file, not a folder")
+    done = profile(tmp_path, None, "in_place")
+    assert done.returncode == 2
+    assert "cannot be written" in done.stderr
+
+
+def test_an_unavailable_row_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    missing = [name for name, row in ROWS.items() if row.unavailable()]
+    if not missing:
+        pytest.skip("every row is available here")
+    done = profile(tmp_path, stand_in(tmp_path, "sys.exit(1)"), missing[0])
+    assert done.returncode == 1
+    assert f"{missing[0]} is unavailable: it needs" in done.stderr
+
+
+# --- real py-spy -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with real recordings of every NumPy row; skip where profiling is not permitted."""
+    folder = tmp_path_factory.mktemp("recorded")
+    names = ("pure_python", "per_example", "batched_3d", "batched_2d", "in_place", "multithreaded")
+    done = profile(folder, None, *names, "--seconds", 2, "--rate", 250)
+    if done.returncode == 3 and not os.environ.get("CI"):
+        pytest.skip(done.stderr.strip())
+    assert done.returncode == 0, done.stderr
+    return folder / "out"
+
+
+def test_the_picture_holds_the_step_and_nothing_else(recorded: Path) -> None:
+    paths = sorted(recorded.glob("*.raw.txt"))
+    assert len(paths) == 6
+    for path in paths:
+        found = read(path)
+        within = found.stacks.samples / (found.stacks.samples + found.stacks.outside)
+        assert within >= 0.98, path.name
+        assert found.stacks.samples > 200
+        text = path.read_text()
+        for foreign in ("bench/worker.py", "importlib", "pytest", "0x7f", str(Path.home()), str(recorded)):
+            assert foreign not in text, path.name
+
+
+def test_the_shares_are_what_the_rows_are(recorded: Path) -> None:
+    found = {path.name.split(".")[0]: shares(read(path).stacks) for path in recorded.glob("*.raw.txt")}
+    assert found["pure_python"]["Python"].value > 0.8
+    assert found["pure_python"]["BLAS"].value == 0
+    assert found["in_place"]["BLAS"].value > found["per_example"]["BLAS"].value
+    assert found["batched_3d"]["NumPy C"].value > 0.4
+    assert all(set(row) == set(CATEGORIES) for row in found.values())
+
+
+def test_files_are_small_and_named_after_what_they_show(recorded: Path) -> None:
+    names = {path.name for path in recorded.iterdir()}
+    assert {"in_place.book.1.svg", "in_place.book.1.raw.txt", "shares.book.svg", "shares.book.png"} <= names
+    assert all(path.stat().st_size < 300_000 for path in recorded.iterdir())
+    assert "in_place · book · 1 thread" in (recorded / "in_place.book.1.svg").read_text()
+
+
+def test_two_recordings_of_one_row_can_be_compared(recorded: Path, tmp_path: Path) -> None:
+    path = recorded / "in_place.book.1.raw.txt"
+    done = profile(tmp_path, None, "diff", path, path)
+    assert done.returncode == 0, done.stderr
+    assert [drawn.name for drawn in pictures(tmp_path)] == ["in_place.book.1.diff-back.svg", "in_place.book.1.diff.svg"]
+    other = profile(tmp_path, None, "diff", path, recorded / "batched_2d.book.1.raw.txt")
+    assert "no differential flamegraph" in other.stdout
+
+
+def test_a_target_for_any_profiler(recorded: Path, tmp_path: Path) -> None:
+    """The recipe of the README: start the target, attach py-spy to the process that it names."""
+    command = [sys.executable, "-m", "profiles.target", "in_place", "--workload", "book"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as target:
+        assert target.stdout is not None
+        try:
+            ready, pid = target.stdout.readline().split()
+            assert ready == "READY"
+            svg = tmp_path / "plain.svg"
+            plain = [py_spy(), "record", "--pid", pid, "--duration", "1", "--rate", "200", "--native"]
+            subprocess.run([*plain, "--output", str(svg)], check=True, capture_output=True)
+            assert "InPlace.step" in svg.read_text()
+        finally:
+            target.send_signal(signal.SIGINT)
+            assert target.wait(timeout=30) == 0
+    assert not Path(f"/proc/{pid}").exists()
+
+
+# --- in a browser ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.filterwarnings("default")
+def test_zoom_and_search_work_in_a_browser(tmp_path: Path) -> None:
+    sync_api = pytest.importorskip(
+        "playwright.sync_api", reason="needs playwright: pip install 'backprop-bench[browser]'"
+    )
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    if not chromium:
+        pytest.skip("needs chromium")
+    path = tmp_path / "flame.svg"
+    path.write_text(flamegraph.draw(SAMPLE, "title", []))
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        page = browser.new_page()
+        errors: list[object] = []
+        page.on("pageerror", lambda error: errors.append(error))
+        page.goto(path.as_uri())
+        frame = page.locator(".frame", has=page.locator("title", has_text="dgemm_kernel"))
+        width = "rect => parseFloat(rect.getAttribute('width'))"
+        before = frame.locator("rect").evaluate(width)
+        assert before == pytest.approx(0.6 * 1180, abs=1)
+        frame.click()
+        assert frame.locator("rect").evaluate(width) == pytest.approx(1180, abs=1)
+        assert not page.locator(".frame", has=page.locator("title", has_text="ufunc_generic")).is_visible()
+        page.on("dialog", lambda dialog: dialog.accept("umath"))
+        page.locator("#reset").click()
+        assert frame.locator("rect").evaluate(width) == pytest.approx(before, abs=1)
+        page.keyboard.press("Control+f")
+        assert page.locator("#matched").text_content() == "matched: 30.0 %"
+        assert page.locator(".found").count() == 1
+        browser.close()
+    assert errors == []
+
+
+def test_committed_recordings_are_whole_and_small() -> None:
+    folder = Path(stacks.__file__).parent
+    committed = sorted(folder.glob("*.raw.txt"))
+    assert committed
+    for path in committed:
+        found = read(path)
+        picture = path.with_name(path.name.replace(".raw.txt", ".svg"))
+        assert picture.read_text() == flamegraph.draw(found.stacks, found.title, found.notes())
+        assert max(path.stat().st_size, picture.stat().st_size) < 300_000
