@@ -165,8 +165,9 @@ def _fit(name: str, share: float) -> str:
 
 
 STYLE = (
-    "svg{font:11px ui-monospace,'DejaVu Sans Mono',monospace}.frame{cursor:pointer}.frame text{pointer-events:none}.frame:hover rect{stroke:#000}"
-    ".button{cursor:pointer;fill:#555}.button:hover{fill:#000}.found rect{fill:#e600e6}.faded{opacity:.45}.title{font-size:16px;font-weight:bold}"
+    "svg{font:11px ui-monospace,'DejaVu Sans Mono',monospace}.title{font-size:16px;font-weight:bold}"
+    ".frame{cursor:pointer}.frame text{pointer-events:none}.frame:hover rect{stroke:#000}"
+    ".button{cursor:pointer;fill:#555}.button:hover{fill:#000}.found rect{fill:#e600e6}.faded{opacity:.45}"
 )
 
 SCRIPT = """

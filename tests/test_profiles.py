@@ -458,7 +458,7 @@ def test_zoom_and_search_work_in_a_browser(tmp_path: Path) -> None:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         page = browser.new_page()
         errors: list[object] = []
-        page.on("pageerror", lambda error: errors.append(error))
+        page.on("pageerror", lambda error: errors.append(str(error)))
         page.goto(path.as_uri())
         frame = page.locator(".frame", has=page.locator("title", has_text="dgemm_kernel"))
         width = "rect => parseFloat(rect.getAttribute('width'))"
