@@ -54,6 +54,12 @@ class Implementation(ABC):
     """
 
     dtypes: ClassVar[tuple[str, ...]] = ("float64", "float32")
+    cost: ClassVar[str] = "quadratic"  # or "cross-entropy", for a library that offers no quadratic cost
+
+    @classmethod
+    def build(cls) -> dict[str, str]:
+        """Return how the libraries behind this implementation were built, for the record: name to version and flags."""
+        return {}
 
     def __init__(self, sizes: Sequence[int], batch_size: int, dtype: DTypeLike = "float64", threads: int = 1) -> None:
         """Allocate the work space for mini-batches of up to `batch_size` examples.
@@ -131,6 +137,13 @@ class Implementation(ABC):
         """
         for start in range(0, len(order), self.batch_size):
             self.step(self.take(data, order[start : start + self.batch_size]), learning_rate)
+
+    def compilations(self) -> int:
+        """Return how often code was compiled in this process so far, as far as the library tells; it never shrinks.
+
+        A number that grows while samples are taken means that one of them holds a compilation.
+        """
+        return 0
 
     def close(self) -> None:  # noqa: B027 (most implementations have nothing to free)
         """Free pools and device memory. Safe to call twice."""
