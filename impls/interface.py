@@ -36,6 +36,9 @@ class Batch(NamedTuple):
 class Implementation(ABC):
     """One way of computing the gradient of the quadratic cost C = 1/(2B) * sum over the batch of |a - y|^2.
 
+    A library that does not offer it says so in `cost`: "cross-entropy", C = -1/B * sum of y ln a + (1 - y) ln(1 - a)
+    with y of 0 and 1, has the same products and no slope in the last delta.
+
     The shortest implementation defines `gradients` alone, from `self.weights` and `self.biases`; a fused one
     overrides `step` or `epoch` as well. What holds for all of them, and is checked by `impls.conformance`:
 
@@ -46,7 +49,7 @@ class Implementation(ABC):
       implementation must convert at every step it converts inside the timed calls.
     - `gradients`, `step` and `epoch` are timed. They are synchronous: the result is there when the call returns.
     - Inputs are never modified; results overwrite and never accumulate; no two results share memory.
-    - NaN in the input reaches the output.
+    - NaN in the input reaches the output, or is refused with a ValueError; it never vanishes.
     - Wrong shapes, dtypes or sizes are a ValueError that says what was expected, what was found and what to do;
       it is raised before anything is changed.
     - The number of threads is a promise to use no more than that many cores. BLAS takes its threads from the
@@ -54,7 +57,7 @@ class Implementation(ABC):
     """
 
     dtypes: ClassVar[tuple[str, ...]] = ("float64", "float32")
-    cost: ClassVar[str] = "quadratic"  # or "cross-entropy", for a library that offers no quadratic cost
+    cost: ClassVar[str] = "quadratic"  # or "cross-entropy"
 
     @classmethod
     def build(cls) -> dict[str, str]:

@@ -4,9 +4,8 @@ What changed from `batched_2d`: arrays are immutable, a step is a function from 
 gradient comes from `jax.grad`, and XLA compiles all of it. An epoch is one compiled call, too: a `lax.scan` over
 its mini-batches, as JAX programs write their training loops, and the short last one after it.
 
-Each mini-batch size and each length of an epoch compiles once. The calls block until the device is done. XLA makes
-its threads once a process, at its first use, as many as NPROC says; the flags that many pages name for it,
---xla_cpu_multi_thread_eigen=false and intra_op_parallelism_threads=1, change nothing.
+Each size of mini-batch and each length of epoch compiles once; calls block until the device is done. XLA makes its
+threads once a process, as many as NPROC says (measured with jaxlib 0.10: --xla_cpu_multi_thread_eigen=false does nothing).
 """
 
 import os
@@ -16,7 +15,6 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax, monitoring
 from numpy.typing import DTypeLike, NDArray
 
 from impls.interface import Array, Batch, Implementation, Parameters
@@ -24,7 +22,7 @@ from impls.interface import Array, Batch, Implementation, Parameters
 jax.config.update("jax_enable_x64", True)  # float64 stays float64; float32 stays float32
 jax.config.update("jax_default_matmul_precision", "highest")  # no TF32
 COMPILED: list[float] = []  # seconds of each compilation in this process
-monitoring.register_event_duration_secs_listener(
+jax.monitoring.register_event_duration_secs_listener(
     lambda event, seconds, **_: COMPILED.append(seconds) if event.endswith("backend_compile_duration") else None
 )
 
@@ -42,11 +40,9 @@ class Jax(Implementation):
         super().__init__(sizes, batch_size, dtype, threads)
         os.environ["NPROC"] = os.environ["PJRT_NPROC"] = str(threads)
         os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # a GPU is shared with other processes
-        self._device = jax.devices(self.device)[0]
         self._parameters = self._put((self.weights, self.biases))
         self._step = jax.jit(step, donate_argnums=0)
         self._epoch = jax.jit(epoch, donate_argnums=0, static_argnums=4)
-        self._gradients = jax.jit(gradient)
 
     def load(self, parameters: Parameters) -> None:
         self.check_parameters(parameters)
@@ -59,7 +55,7 @@ class Jax(Implementation):
         return self._put(super().prepare_data(x, y))  # type: ignore[no-any-return]
 
     def gradients(self, batch: Batch) -> Parameters:
-        return Parameters(*jax.tree.map(np.array, self._gradients(self._parameters, *batch)))
+        return Parameters(*jax.tree.map(np.array, gradient(self._parameters, *batch)))
 
     def step(self, batch: Batch, learning_rate: float) -> None:
         self._parameters = jax.block_until_ready(self._step(self._parameters, *batch, float(learning_rate)))
@@ -72,7 +68,7 @@ class Jax(Implementation):
         return len(COMPILED)
 
     def _put(self, arrays: Any) -> Any:
-        return jax.tree.map(lambda array: jnp.array(array, copy=True, device=self._device), arrays)
+        return jax.tree.map(lambda array: jnp.array(array, copy=True, device=jax.devices(self.device)[0]), arrays)
 
 
 def cost(parameters: Any, x: Any, y: Any) -> Any:
@@ -82,7 +78,7 @@ def cost(parameters: Any, x: Any, y: Any) -> Any:
     return jnp.sum((a - y) ** 2) / (2 * len(x))
 
 
-gradient = jax.grad(cost)
+gradient = jax.jit(jax.grad(cost))
 
 
 def step(parameters: Any, x: Any, y: Any, learning_rate: Any) -> Any:
@@ -94,7 +90,7 @@ def epoch(parameters: Any, data: Batch, order: Any, learning_rate: Any, batch_si
         return step(parameters, data.x[rows], data.y[rows], learning_rate), None
 
     whole = len(order) - len(order) % batch_size
-    parameters, _ = lax.scan(step_at, parameters, order[:whole].reshape(-1, batch_size))
+    parameters, _ = jax.lax.scan(step_at, parameters, order[:whole].reshape(-1, batch_size))
     return step_at(parameters, order[whole:])[0] if whole < len(order) else parameters
 
 

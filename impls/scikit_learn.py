@@ -61,9 +61,11 @@ class ScikitLearn(Implementation):
 
     def gradients(self, batch: Batch) -> Parameters:
         before = self.parameters()
-        self.step(batch, 1.0)
-        steps = [-velocity for velocity in self._optimizer.velocities]  # the step at a learning rate of 1
-        self.load(before)
+        try:
+            self.step(batch, 1.0)
+            steps = [-velocity for velocity in self._optimizer.velocities]  # what a learning rate of 1 takes away
+        finally:
+            self.load(before)
         layers = len(self.weights)
         return Parameters([dW.T.copy() for dW in steps[:layers]], steps[layers:])
 

@@ -96,4 +96,4 @@ class TorchCuda(Torch):
 
 def numpy(tensor: Any) -> Array:
     """Return a copy of a tensor as a NumPy array."""
-    return tensor.detach().cpu().numpy().copy()
+    return np.asarray(tensor.detach().cpu().numpy()).copy()
