@@ -3,9 +3,8 @@
 What changed from `batched_2d`: arrays are immutable, a step is a function from parameters to parameters, its
 gradient comes from `jax.grad`, and XLA compiles all of it. An epoch is one compiled call, too: a `lax.scan` over
 its mini-batches, as JAX programs write their training loops, and the short last one after it.
-
 Each size of mini-batch and each length of epoch compiles once; calls block until the device is done. XLA makes its
-threads once a process, as many as NPROC says (measured with jaxlib 0.10: --xla_cpu_multi_thread_eigen=false does nothing).
+threads once a process, as many as NPROC says (with jaxlib 0.10, --xla_cpu_multi_thread_eigen=false does nothing).
 """
 
 import os
@@ -61,8 +60,8 @@ class Jax(Implementation):
         self._parameters = jax.block_until_ready(self._step(self._parameters, *batch, float(learning_rate)))
 
     def epoch(self, data: Batch, order: NDArray[np.intp], learning_rate: float) -> None:
-        after = self._epoch(self._parameters, data, order, float(learning_rate), self.batch_size)
-        self._parameters = jax.block_until_ready(after)
+        self._parameters = self._epoch(self._parameters, data, order, float(learning_rate), self.batch_size)
+        jax.block_until_ready(self._parameters)
 
     def compilations(self) -> int:
         return len(COMPILED)
@@ -85,9 +84,9 @@ def step(parameters: Any, x: Any, y: Any, learning_rate: Any) -> Any:
     return jax.tree.map(lambda p, dp: p - learning_rate * dp, parameters, gradient(parameters, x, y))
 
 
-def epoch(parameters: Any, data: Batch, order: Any, learning_rate: Any, batch_size: int) -> Any:
+def epoch(parameters: Any, data: Batch, order: Any, rate: Any, batch_size: int) -> Any:
     def step_at(parameters: Any, rows: Any) -> tuple[Any, None]:
-        return step(parameters, data.x[rows], data.y[rows], learning_rate), None
+        return step(parameters, data.x[rows], data.y[rows], rate), None
 
     whole = len(order) - len(order) % batch_size
     parameters, _ = jax.lax.scan(step_at, parameters, order[:whole].reshape(-1, batch_size))
