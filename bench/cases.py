@@ -95,7 +95,7 @@ def estimate_seconds(cls: type[Implementation], problem: Problem, threads: int, 
             for _ in range(4):  # the first calls may be slow for reasons of their own
                 if now < budget / 4:
                     now = min(now, _seconds(implementation.step, batch, problem.learning_rate))
-        slope = max(0.0, now - seconds) / (count - before)
+        slope = max(0.0, now - seconds) / (count - before) if before else 0.0  # one call alone may be all overhead
         estimate = steps * (now + slope * (workload.batch_size - count))
         if count == workload.batch_size or now > budget or estimate > FAR_OVER * budget:
             return estimate
