@@ -88,10 +88,14 @@ def estimate_seconds(cls: type[Implementation], problem: Problem, threads: int, 
     while True:
         with problem.construct(cls, threads, count) as implementation:
             batch = implementation.prepare(problem.x[:count], problem.y[:count])
+            compilations = implementation.compilations()
             now = _seconds(implementation.step, batch, problem.learning_rate)
-            if now < budget:  # the first call may be slow for reasons of its own
-                now = min(now, _seconds(implementation.step, batch, problem.learning_rate))
-        slope = max(0.0, now - seconds) / (count - before)
+            if implementation.compilations() > compilations:  # that was no call, but a compiler
+                now = _seconds(implementation.step, batch, problem.learning_rate)
+            for _ in range(4):  # the first calls may be slow for reasons of their own
+                if now < budget / 4:
+                    now = min(now, _seconds(implementation.step, batch, problem.learning_rate))
+        slope = max(0.0, now - seconds) / (count - before) if before else 0.0  # one call alone may be all overhead
         estimate = steps * (now + slope * (workload.batch_size - count))
         if count == workload.batch_size or now > budget or estimate > FAR_OVER * budget:
             return estimate

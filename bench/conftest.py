@@ -37,7 +37,8 @@ class Run:
 
     def __init__(self, config: pytest.Config) -> None:
         option = config.getoption
-        implementations = option("impl") or list(rows())
+        known = [name for name, row in rows().items() if option("all_rows") or row.unavailable() is None]
+        implementations = option("impl") or known
         chosen = select(option("workload"), option("sweep"))
         self.config = config
         self.rows = {name: plan(workload, implementations) for name, workload in chosen.items()}
@@ -108,6 +109,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Add our options."""
     group = parser.getgroup("backprop-bench")
     group.addoption("--impl", action="append", default=[], metavar="NAME|PATH:CLASS", help="time this row; repeatable")
+    group.addoption("--all", dest="all_rows", action="store_true", help="show rows that cannot run here, too")
     group.addoption("--workload", action="append", default=[], metavar="NAME|SPEC", help="workload; repeatable")
     group.addoption(
         "--sweep", action="append", default=[], metavar="NAME", help="batch, width, depth, threads or dtype"

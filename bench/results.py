@@ -96,6 +96,9 @@ def _row(row: Row, baseline: Row, limit: Row, examples: int) -> dict[str, Any]:
         "calls_by_generation": [facts["calls"] for facts in row.facts],
         "cpus_by_generation": [facts["cpus"] for facts in row.facts],
         "thread_pools": first["thread_pools"],
+        "build": first["build"],
+        "compilations_in_samples": row.compilations,
+        "outliers": statistics.outliers(row.samples),
     }
     if baseline.outcome == "ok" and row is not baseline:
         found["speed_up"] = _estimate(statistics.paired_ratio(baseline.samples, row.samples))
@@ -127,6 +130,9 @@ def _notes(rows: list[dict[str, Any]]) -> list[str]:
             wide.append(row["label"])
         if row["cores_used"] > row["threads"] * OVER_SHARE:
             notes.append(f"{where}: used {row['cores_used']:.2f} cores, it was given {row['threads']}")
+        if row["compilations_in_samples"] or row["outliers"]:
+            what = f"{row['compilations_in_samples']} compilations" if row["compilations_in_samples"] else "outliers"
+            notes.append(f"{where}: {what} within the samples: something was compiled or disturbed while it was timed")
         if row["overhead_percent"] > MOST_OVERHEAD:
             notes.append(f"{where}: the harness's own share of a sample is {row['overhead_percent']:.1f} %")
     if wide:

@@ -55,6 +55,7 @@ class Row:
     reason: str = ""
     samples: list[dict[int, float]] = field(default_factory=list)  # seconds per call by round, of each generation
     cpu_seconds: list[dict[int, float]] = field(default_factory=list)  # likewise
+    compilations: int = 0  # during samples: those hold the compiler's time, too
     facts: list[dict[str, Any]] = field(default_factory=list)  # what the worker told, by generation
 
     def __repr__(self) -> str:
@@ -199,6 +200,7 @@ class Sampler:
             if row.label in taken:
                 row.samples[-1][number] = taken[row.label]["seconds"]
                 row.cpu_seconds[-1][number] = taken[row.label]["cpu_seconds"]
+                row.compilations += int(taken[row.label]["compilations"])
 
     def _strides(self, rows: list[Row]) -> dict[str, int]:
         """Return for each row that it is sampled in every n-th round: slow rows less often, they stretch the rounds.

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from scipy.stats import t as student_t
 
+OUTLIER = 10.0  # times the median
 Generations = Sequence[Mapping[int, float]]  # seconds by round, of each generation
 
 
@@ -59,6 +60,13 @@ def geometric_mean(values: Sequence[float], confidence: float = 0.95) -> Estimat
     quantile = float(student_t.ppf((1 + confidence) / 2, len(logs) - 1))
     margin = quantile * statistics.stdev(logs) / math.sqrt(len(logs))
     return Estimate(math.exp(mean), math.exp(mean - margin), math.exp(mean + margin))
+
+
+def outliers(samples: Generations) -> int:
+    """Return how many samples took more than ten times their generation's median: a compiler ran, or worse."""
+    return sum(
+        seconds > OUTLIER * statistics.median(rounds.values()) for rounds in samples for seconds in rounds.values()
+    )
 
 
 def spread(samples: Generations) -> float:

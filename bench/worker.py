@@ -135,6 +135,7 @@ class Worker:
         budget_seconds: float | None,
     ) -> dict[str, Any]:
         """Construct, call once, check and calibrate."""
+        from bench.asynchrony import asynchronous
         from bench.cases import Problem, estimate_seconds, thread_pools
         from bench.workloads import Workload
         from impls.conformance import check_workload
@@ -168,6 +169,10 @@ class Worker:
         if violations:
             return {"outcome": "wrong", "reason": "; ".join(map(str, violations))}
 
+        unfinished = asynchronous(lambda: function(*arguments), implementation.parameters)
+        if unfinished:
+            return {"outcome": "wrong", "reason": f"asynchronous: {unfinished}"}
+
         self.case = case = Case(function, arguments, lambda: implementation.load(problem.parameters))
         case.threads = threads
         gc.collect()
@@ -186,6 +191,7 @@ class Worker:
             "peak_rss_bytes": peak_rss_bytes,
             "overhead_percent": 100 * empty_seconds / call_seconds,
             "thread_pools": thread_pools(),
+            "build": cls.build(),
             "cpus": sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
         }
 
@@ -205,9 +211,12 @@ class Worker:
         return {"size": best_size, "calls": best.calls if best else 0, "call_seconds": 2 * best_size**3 / best_rate}
 
     def sample(self) -> dict[str, float]:
-        """Time one sample."""
+        """Time one sample; tell how often code was compiled meanwhile."""
         assert self.case is not None
-        return self.case.sample()
+        compiled = self.implementation.compilations() if self.implementation else 0
+        taken = self.case.sample()
+        compilations = self.implementation.compilations() - compiled if self.implementation else 0
+        return taken | {"compilations": compilations}
 
     def loop(self, seconds: float) -> dict[str, float]:
         """Call until `seconds` have passed or the next request waits; let a profiler attach meanwhile."""

@@ -9,8 +9,13 @@ import difflib
 import importlib
 import importlib.metadata
 import importlib.util
+import os
+import shutil
 import sys
+from collections.abc import Callable
+from ctypes import CDLL, byref, c_int
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from impls.interface import Implementation
@@ -27,6 +32,24 @@ class Unavailable(RowError):
     """A row whose optional dependency is missing; the message names it and the command that installs it."""
 
 
+@cache
+def no_gpu() -> str | None:
+    """Return what is missing for a row on an NVIDIA GPU, or None. Asks the driver, which no package installs."""
+    count = c_int(0)
+    try:
+        driver = CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return "an NVIDIA GPU: no driver found"
+    found = driver.cuInit(0) == 0 and driver.cuDeviceGetCount(byref(count)) == 0 and count.value > 0
+    return None if found else "an NVIDIA GPU: the driver shows none (CUDA_VISIBLE_DEVICES hides them if it is empty)"
+
+
+def no_compiler() -> str | None:
+    """Return what is missing for a row that compiles C++ as it runs, or None."""
+    compilers = (os.environ.get("CXX", ""), "g++", "clang++", "cl")
+    return None if any(map(shutil.which, filter(None, compilers))) else "a C++ compiler, such as g++, on PATH"
+
+
 @dataclass(frozen=True)
 class Row:
     """One implementation as the registry knows it."""
@@ -36,6 +59,7 @@ class Row:
     summary: str
     requires: tuple[str, ...] = ()  # optional modules; a missing one makes the row unavailable
     install: str = ""  # the command that installs them
+    lacks: Callable[[], str | None] | None = None  # says what the machine itself lacks, if anything
     unseen: str = ""  # what a sampling profiler of Python cannot show of it
     unseen_threads: str = "BLAS's other threads"  # … and, in addition, when it has several threads
 
@@ -48,8 +72,19 @@ class Row:
     def unavailable(self) -> str | None:
         """Return why this row cannot run here, with what to do, or None. Imports nothing."""
         missing = [module for module in self.requires if importlib.util.find_spec(module) is None]
-        return f"needs {' and '.join(missing)}: {self.install}" if missing else None
+        if missing:
+            return f"needs {' and '.join(missing)}: {self.install}"
+        lack = self.lacks and self.lacks()
+        return f"needs {lack}" if lack else None
 
+
+TORCH = "pip install 'backprop-bench[torch]'"
+JAX = "pip install 'backprop-bench[jax]'"
+JAX_CUDA = "pip install 'jax[cuda13]' or, for an older driver, 'jax[cuda12]'"
+TENSORFLOW = "pip install 'backprop-bench[tensorflow]'"
+OWN_THREADS = "the library's own threads"  # what a profiler of Python cannot show: …
+XLA = "the threads of the library, on which it computes"
+ON_GPU = "the GPU, which computes"
 
 ROWS = {
     row.name: row
@@ -64,6 +99,52 @@ ROWS = {
             "impls.multithreaded:Multithreaded",
             "mini-batch split over Python threads",
             unseen_threads="",
+        ),
+        Row(
+            "torch",
+            "impls.torch_autograd:Torch",
+            "PyTorch: nn.Linear, autograd, optim.SGD",
+            ("torch",),
+            TORCH,
+            unseen_threads=OWN_THREADS,
+        ),
+        Row(
+            "torch_compiled",
+            "impls.torch_compile:TorchCompiled",
+            "PyTorch: torch.func.grad and the update through torch.compile",
+            ("torch",),
+            TORCH,
+            no_compiler,
+            unseen_threads=OWN_THREADS,
+        ),
+        Row(
+            "torch_cuda", "impls.torch_autograd:TorchCuda", "torch on an NVIDIA GPU", ("torch",), TORCH, no_gpu, ON_GPU
+        ),
+        Row("jax", "impls.jax_grad:Jax", "JAX: jit of grad and update, donated buffers", ("jax",), JAX, None, XLA),
+        Row(
+            "jax_cuda",
+            "impls.jax_grad:JaxCuda",
+            "jax on an NVIDIA GPU",
+            ("jax", "jax_plugins"),
+            JAX_CUDA,
+            no_gpu,
+            ON_GPU,
+        ),
+        Row(
+            "tensorflow",
+            "impls.tensorflow_tape:TensorFlow",
+            "TensorFlow: GradientTape and update in a tf.function",
+            ("tensorflow",),
+            TENSORFLOW,
+            None,
+            XLA,
+        ),
+        Row(
+            "scikit_learn",
+            "impls.scikit_learn:ScikitLearn",
+            "MLPClassifier.partial_fit; its cost is the cross-entropy",
+            ("sklearn",),
+            "pip install scikit-learn",
         ),
     )
 }

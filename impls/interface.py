@@ -36,6 +36,9 @@ class Batch(NamedTuple):
 class Implementation(ABC):
     """One way of computing the gradient of the quadratic cost C = 1/(2B) * sum over the batch of |a - y|^2.
 
+    A library that does not offer it says so in `cost`: "cross-entropy", C = -1/B * sum of y ln a + (1 - y) ln(1 - a)
+    with y of 0 and 1, has the same products and no slope in the last delta.
+
     The shortest implementation defines `gradients` alone, from `self.weights` and `self.biases`; a fused one
     overrides `step` or `epoch` as well. What holds for all of them, and is checked by `impls.conformance`:
 
@@ -46,7 +49,7 @@ class Implementation(ABC):
       implementation must convert at every step it converts inside the timed calls.
     - `gradients`, `step` and `epoch` are timed. They are synchronous: the result is there when the call returns.
     - Inputs are never modified; results overwrite and never accumulate; no two results share memory.
-    - NaN in the input reaches the output.
+    - NaN in the input reaches the output, or is refused with a ValueError; it never vanishes.
     - Wrong shapes, dtypes or sizes are a ValueError that says what was expected, what was found and what to do;
       it is raised before anything is changed.
     - The number of threads is a promise to use no more than that many cores. BLAS takes its threads from the
@@ -54,6 +57,12 @@ class Implementation(ABC):
     """
 
     dtypes: ClassVar[tuple[str, ...]] = ("float64", "float32")
+    cost: ClassVar[str] = "quadratic"  # or "cross-entropy"
+
+    @classmethod
+    def build(cls) -> dict[str, str]:
+        """Return how the libraries behind this implementation were built, for the record: name to version and flags."""
+        return {}
 
     def __init__(self, sizes: Sequence[int], batch_size: int, dtype: DTypeLike = "float64", threads: int = 1) -> None:
         """Allocate the work space for mini-batches of up to `batch_size` examples.
@@ -131,6 +140,13 @@ class Implementation(ABC):
         """
         for start in range(0, len(order), self.batch_size):
             self.step(self.take(data, order[start : start + self.batch_size]), learning_rate)
+
+    def compilations(self) -> int:
+        """Return how often code was compiled in this process so far, as far as the library tells; it never shrinks.
+
+        A number that grows while samples are taken means that one of them holds a compilation.
+        """
+        return 0
 
     def close(self) -> None:  # noqa: B027 (most implementations have nothing to free)
         """Free pools and device memory. Safe to call twice."""

@@ -73,3 +73,16 @@ class Hoards(Batched2D):
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
         self.hoard = np.ones(8_000_000)
+
+
+class Recompiles(Batched2D):
+    """Sound, but says that it compiles at every hundredth step."""
+
+    steps = 0
+
+    def step(self, batch: Batch, learning_rate: float) -> None:
+        super().step(batch, learning_rate)
+        self.steps += 1
+
+    def compilations(self) -> int:
+        return self.steps // 100

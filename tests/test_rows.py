@@ -1,4 +1,4 @@
-"""Every row of the registry against the contract and against its own promises."""
+"""Every row of the registry against the contract and against its own promises; the frameworks have a file of theirs."""
 
 import importlib
 import threading
@@ -21,11 +21,13 @@ from impls.interface import Array, Batch, Implementation, Parameters
 from impls.multithreaded import Multithreaded, Team, share
 from impls.per_example import PerExample
 
+FRAMEWORKS = {"torch", "jax", "tensorflow", "sklearn"}  # their rows: test_framework_rows.py
 ALL_ROWS = [
     pytest.param(
         row.name, marks=pytest.mark.skipif(row.unavailable() is not None, reason=f"{row.name} {row.unavailable()}")
     )
     for row in impls.rows().values()
+    if FRAMEWORKS.isdisjoint(row.requires)
 ]
 
 

@@ -95,6 +95,19 @@ def test_facts_about_a_good_row() -> None:
     assert "speed_up" not in baseline
 
 
+def test_an_asynchronous_row_is_not_timed() -> None:
+    rows = by_label(sample([f"{FAULTY.with_name('asynchronous_row.py')}:Asynchronous"], generations=1))
+    assert rows["Asynchronous"].outcome == "wrong"
+    assert "of the work is done after the call has returned" in rows["Asynchronous"].reason
+
+
+def test_a_compilation_within_the_samples_is_said() -> None:
+    sampler = sample([f"{FAULTY}:Recompiles", "in_place"], generations=1)
+    found = summarise(sampler, None, None)
+    assert any("Recompiles" in note and "compilations within the samples" in note for note in found["notes"])
+    assert not any("in_place" in note and "compilations within" in note for note in found["notes"])
+
+
 def test_a_sample_lasts_long_enough() -> None:
     rows = by_label(sample(["in_place"]))
     for row in rows.values():

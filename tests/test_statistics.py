@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.statistics import geometric_mean, median_seconds, paired_ratio, spread
+from bench.statistics import geometric_mean, median_seconds, outliers, paired_ratio, spread
 
 
 @pytest.mark.parametrize("processes", [3, 5, 8])
@@ -80,3 +80,8 @@ def test_medians_and_spread() -> None:
     assert median_seconds(generations) == pytest.approx((2.5 + 25) / 2)
     assert spread(generations) == pytest.approx((3.75 - 1.25) / 2.5)
     assert math.isnan(spread([{0: 1.0}]))
+
+
+def test_a_compilation_among_the_samples_is_an_outlier() -> None:
+    assert outliers([{0: 1.0, 1: 1.1, 2: 0.9, 3: 50.0}, {0: 30.0, 1: 31.0}]) == 1
+    assert outliers([{0: 1.0, 1: 3.0, 2: 0.9}]) == 0

@@ -1,0 +1,234 @@
+"""The frameworks' rows: the contract, their threads, when they compile, and that they wait for their results.
+
+Rows that are not installed, or need a GPU that is not there, are skipped with their reason; on a machine with a GPU,
+`pytest tests/test_framework_rows.py -k cuda` runs all of it for the rows on the GPU.
+"""
+
+import importlib.util
+import subprocess
+import sys
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+
+import impls
+from bench.asynchrony import asynchronous
+from bench.process import THREAD_VARIABLES
+from bench.workloads import cores
+from impls.conformance import check, check_workload, oracle_gradients
+from impls.interface import Array, Implementation, Parameters
+
+BOOK, LARGE = (784, 30, 10), (784, 512, 512, 10)
+
+
+def rows(*names: str) -> list[Any]:
+    """Return rows as pytest parameters, skipped with the reason where they are unavailable."""
+    reasons = {name: impls.ROWS[name].unavailable() for name in names}
+    return [
+        pytest.param(name, marks=pytest.mark.skipif(reason is not None, reason=f"{name} {reason}"))
+        for name, reason in reasons.items()
+    ]
+
+
+TORCH = ("torch", "torch_compiled", "torch_cuda")
+COMPILED = ("torch_compiled", "jax", "jax_cuda")
+ALL = (*TORCH, "jax", "jax_cuda", "tensorflow", "scikit_learn")
+
+
+def draw(sizes: tuple[int, ...], examples: int, dtype: str) -> tuple[Parameters, Array, Array]:
+    rng = np.random.default_rng(0)
+    weights = [(rng.standard_normal((m, n)) / np.sqrt(n)).astype(dtype) for n, m in pairwise(sizes)]
+    biases = [rng.standard_normal(m).astype(dtype) for m in sizes[1:]]
+    x, y = rng.random((examples, sizes[0])), np.eye(sizes[-1])[rng.integers(sizes[-1], size=examples)]
+    return Parameters(weights, biases), x.astype(dtype), y.astype(dtype)
+
+
+def ready(name: str, sizes: tuple[int, ...], examples: int) -> tuple[Implementation, Any]:
+    """Return a row with parameters loaded, and a mini-batch."""
+    parameters, x, y = draw(sizes, examples, "float64")
+    implementation = impls.load(name)(sizes, examples)
+    implementation.load(parameters)
+    return implementation, implementation.prepare(x, y)
+
+
+# --- All rows ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", rows(*ALL))
+def test_row_conforms(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One number of threads is enough: the others differ in how many the libraries are told to take.
+
+    torch_compiled runs its traced graph as it is here: its compiler would take minutes for all networks of the kit.
+    """
+    cls = impls.load(name)
+    if name == "torch_compiled":
+        monkeypatch.setattr(cls, "backend", "eager")
+    assert [str(violation) for violation in check(cls, threads=(1,))] == []
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("name", rows(*ALL))
+def test_row_is_right_on_the_workloads(name: str, dtype: str) -> None:
+    for sizes, batch_size, examples in ((BOOK, 10, 10), (BOOK, 10, 27), ((784, 100, 100, 100, 10), 64, 64)):
+        parameters, x, y = draw(sizes, examples, dtype)
+        with impls.load(name)(sizes, batch_size, dtype) as implementation:
+            found = check_workload(implementation, parameters, x, y, 3.0, epoch=examples > batch_size)
+        assert [str(violation) for violation in found] == []
+
+
+@pytest.mark.parametrize("name", rows(*ALL))
+@pytest.mark.parametrize("threads", [1, 2])
+def test_row_uses_no_more_cores_than_threads(name: str, threads: int) -> None:
+    """In a process of its own: most libraries make their threads once."""
+    if name.endswith("cuda"):
+        pytest.skip("its threads are the GPU's")
+    if cores() <= threads:
+        pytest.skip(f"{cores()} cores: one more than {threads} would have to be there to be misused")
+    script = f"""
+import sys, time
+sys.path.insert(0, "tests")
+import impls
+from test_framework_rows import LARGE, draw
+parameters, x, y = draw(LARGE, 256, "float64")
+row = impls.load({name!r})(LARGE, 256, "float64", {threads})
+row.load(parameters)
+batch = row.prepare(x, y)
+for _ in range(3):
+    row.step(batch, 0.1)
+cpu, start = time.process_time(), time.perf_counter()
+while time.perf_counter() - start < 1.0:
+    row.step(batch, 0.1)
+print((time.process_time() - cpu) / (time.perf_counter() - start))
+"""
+    used = subprocess.run(
+        ["env", *(f"{name}={threads}" for name in THREAD_VARIABLES), sys.executable, "-c", script],
+        capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    assert float(used) < threads + 0.25
+
+
+@pytest.mark.parametrize("name", rows(*ALL))
+def test_result_is_there_when_a_step_returns(name: str) -> None:
+    implementation, batch = ready(name, LARGE, 256)
+    with implementation:
+        assert asynchronous(lambda: implementation.step(batch, 0.1), implementation.parameters) == ""
+
+
+@pytest.mark.parametrize("name", rows(*ALL))
+def test_build_tells_versions(name: str) -> None:
+    build = impls.load(name).build()
+    assert build
+    assert all(isinstance(value, str) and value for value in build.values())
+
+
+# --- Compilation -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", rows(*COMPILED))
+def test_compilations_are_counted_and_end(name: str) -> None:
+    implementation, batch = ready(name, (9, 8, 7), 6)
+    other = implementation.prepare(*draw((9, 8, 7), 5, "float64")[1:])
+    with implementation:
+        before = implementation.compilations()
+        implementation.step(batch, 0.1)
+        first = implementation.compilations()
+        for rate in (0.1, 0.2, 0.3, 0.4):
+            implementation.step(batch, rate)
+            implementation.parameters()
+            implementation.load(implementation.parameters())
+        assert before < first == implementation.compilations()
+        implementation.step(other, 0.1)
+        assert first < implementation.compilations()
+
+
+@pytest.mark.parametrize("name", rows("jax", "jax_cuda"))
+def test_jax_gives_its_parameters_away(name: str) -> None:
+    implementation, batch = ready(name, BOOK, 10)
+    with implementation:
+        weights, biases = implementation._parameters  # type: ignore[attr-defined]
+        implementation.step(batch, 0.1)
+        assert all(array.is_deleted() for array in weights + biases)
+
+
+# --- What the machine lacks --------------------------------------------------------------------------------------
+
+
+def test_row_says_what_the_machine_lacks() -> None:
+    row = impls.Row("abacus", "nowhere:Abacus", "beads", lacks=lambda: "beads")
+    assert row.unavailable() == "needs beads"
+    assert impls.Row("abacus", "nowhere:Abacus", "beads", lacks=lambda: None).unavailable() is None
+    missing = impls.Row("abacus", "nowhere:Abacus", "beads", ("no_such_module",), "pip install it", lambda: "beads")
+    assert missing.unavailable() == "needs no_such_module: pip install it"
+
+
+def test_rows_on_a_gpu_are_there_with_the_gpu() -> None:
+    for name in ("torch_cuda", "jax_cuda"):
+        row = impls.ROWS[name]
+        there = impls.no_gpu() is None and all(map(importlib.util.find_spec, row.requires))
+        assert (row.unavailable() is None) == there
+
+
+def test_compiler_is_looked_for_on_the_path(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CXX", raising=False)
+    assert "a C++ compiler" in (impls.no_compiler() or "")
+    (tmp_path / "clang++").touch(mode=0o755)
+    assert impls.no_compiler() is None
+
+
+# --- scikit-learn: its own cost ----------------------------------------------------------------------------------
+
+
+def cross_entropy(parameters: Parameters, x: Array, y: Array) -> float:
+    """Return C = -1/B * sum of y ln a + (1 - y) ln(1 - a), the definition."""
+    a = outputs(parameters, x)
+    return float(-np.sum(y * np.log(a) + (1 - y) * np.log(1 - a)) / len(x))
+
+
+def outputs(parameters: Parameters, x: Array) -> Array:
+    a = x
+    for W, b in zip(*parameters, strict=True):
+        a = 1 / (1 + np.exp(-(a @ W.T + b)))
+    return a
+
+
+@pytest.mark.parametrize("sizes", [(5, 4, 3), (6, 5, 4, 3), (4, 2), (5, 4, 1)])
+def test_gradient_of_the_cross_entropy_is_its_difference_quotient(sizes: tuple[int, ...]) -> None:
+    parameters, x, _ = draw(sizes, 7, "float64")
+    y = np.random.default_rng(1).integers(2, size=(7, sizes[-1])).astype(float)
+    with impls.load("scikit_learn")(sizes, 7) as implementation:
+        implementation.load(parameters)
+        found = implementation.gradients(implementation.prepare(x, y))
+    oracle = oracle_gradients(parameters, x, y, "cross-entropy")
+    h = 1e-5
+    for kind in range(2):
+        for layer, p in enumerate(parameters[kind]):
+            for index in np.ndindex(p.shape):
+                kept = p[index]
+                p[index] = kept + h
+                above = cross_entropy(parameters, x, y)
+                p[index] = kept - h
+                quotient = (above - cross_entropy(parameters, x, y)) / (2 * h)
+                p[index] = kept
+                assert found[kind][layer][index] == pytest.approx(quotient, abs=1e-9)
+                assert oracle[kind][layer][index] == pytest.approx(quotient, abs=1e-9)
+
+
+def test_scikit_learn_is_the_same_network() -> None:
+    parameters, x, _ = draw(BOOK, 20, "float64")
+    with impls.load("scikit_learn")(BOOK, 20) as implementation:
+        implementation.load(parameters)
+        found = implementation._model.predict_proba(x)  # type: ignore[attr-defined]
+    np.testing.assert_allclose(found, outputs(parameters, x), rtol=1e-12)
+
+
+def test_scikit_learn_refuses_other_targets() -> None:
+    with impls.load("scikit_learn")((5, 4, 3), 2) as implementation, pytest.raises(ValueError, match="0 and 1"):
+        implementation.prepare(np.zeros((2, 5)), np.full((2, 3), 0.5))
+
+
+def test_unknown_cost_is_refused() -> None:
+    with pytest.raises(ValueError, match="quadratic or cross-entropy"):
+        oracle_gradients(*draw((5, 4, 3), 2, "float64"), "hinge")
