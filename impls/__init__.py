@@ -51,6 +51,10 @@ class Row:
         return f"needs {' and '.join(missing)}: {self.install}" if missing else None
 
 
+NUMBA = "pip install 'backprop-bench[numba]'"
+RUST = ("backprop_bench_rust",)
+MAKE = "make rust"
+
 ROWS = {
     row.name: row
     for row in (
@@ -65,6 +69,13 @@ ROWS = {
             "mini-batch split over Python threads",
             unseen_threads="",
         ),
+        Row("numba", "impls.numba_jit:NumbaJit", "one compiled step, products by SciPy's BLAS", ("numba",), NUMBA),
+        Row("rust_per_example", "impls.rust_rows:RustPerExample", "the post's Rust, one example at a time", RUST, MAKE),
+        Row("rust_per_example_blas", "impls.rust_rows:RustPerExampleBlas", "the same, SciPy's BLAS", RUST, MAKE),
+        Row("rust_batched", "impls.rust_rows:RustBatched", "the post's Rust, batched", RUST, MAKE),
+        Row("rust_batched_blas", "impls.rust_rows:RustBatchedBlas", "the same, SciPy's BLAS", RUST, MAKE),
+        Row("rust_rayon", "impls.rust_rows:RustRayon", "mini-batch split over rayon", RUST, MAKE),
+        Row("rust_fused", "impls.rust_rows:RustFused", "blocked AVX-512/AVX2/NEON kernels, update fused in", RUST, MAKE),
     )
 }
 
