@@ -52,8 +52,6 @@ pub trait Simd<T: Real>: Copy + Send + Sync + 'static {
     /// # Safety
     /// `to` must be valid for writing `LANES` values.
     unsafe fn store(self, to: *mut T, a: Self::Vector);
-    /// Ask for the cache line of `from`; any address will do.
-    fn prefetch(self, from: *const T);
 }
 
 /// Plain Rust, for any processor: vectors are arrays of 16 bytes, which compilers turn into SSE2 or the like.
@@ -149,8 +147,6 @@ macro_rules! portable {
                 // SAFETY: as in `load`.
                 unsafe { to.cast::<Self::Vector>().write(a) }
             }
-            #[inline(always)]
-            fn prefetch(self, _: *const $T) {}
         }
     };
 }
@@ -163,7 +159,7 @@ pub mod x86 {
     use super::{Kernel, Simd};
     use core::arch::x86_64::*;
 
-    /// AVX-512F; and AVX2 and FMA, which every processor with AVX-512F has.
+    /// AVX-512F and AVX-512VL, AVX2 and FMA: all AVX-512 processors but the first, Xeon Phi.
     #[derive(Clone, Copy, Debug)]
     pub struct Avx512(());
 
@@ -173,7 +169,8 @@ pub mod x86 {
 
     impl Avx512 {
         pub fn detect() -> Option<Self> {
-            (is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("fma")).then_some(Self(()))
+            (is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vl") && Avx2::detect().is_some())
+                .then_some(Self(()))
         }
     }
 
@@ -267,17 +264,12 @@ pub mod x86 {
                     // SAFETY: `self`, and the caller vouches for `to`.
                     unsafe { $store(to, a) }
                 }
-                #[inline(always)]
-                fn prefetch(self, from: *const $T) {
-                    // SAFETY: a hint, which never faults.
-                    unsafe { _mm_prefetch::<_MM_HINT_T0>(from.cast()) }
-                }
             }
         };
     }
 
     simd!(
-        Avx512, "avx512f,avx2,fma", f64, __m512d, 8, tile (6, 4), dots (5, 5),
+        Avx512, "avx512f,avx512vl,avx2,fma", f64, __m512d, 8, tile (6, 4), dots (5, 5),
         _mm512_set1_pd, _mm512_add_pd, _mm512_sub_pd, _mm512_mul_pd, _mm512_div_pd, _mm512_fmadd_pd,
         _mm512_min_pd, _mm512_max_pd, _mm512_loadu_pd, _mm512_storeu_pd,
         |a| _mm512_castsi512_pd(_mm512_slli_epi64::<52>(_mm512_castpd_si512(a))),
@@ -285,7 +277,7 @@ pub mod x86 {
         |lanes: usize, a| _mm512_maskz_mov_pd(((1u32 << lanes.min(8)) - 1) as __mmask8, a)
     );
     simd!(
-        Avx512, "avx512f,avx2,fma", f32, __m512, 16, tile (6, 4), dots (5, 5),
+        Avx512, "avx512f,avx512vl,avx2,fma", f32, __m512, 16, tile (6, 4), dots (5, 5),
         _mm512_set1_ps, _mm512_add_ps, _mm512_sub_ps, _mm512_mul_ps, _mm512_div_ps, _mm512_fmadd_ps,
         _mm512_min_ps, _mm512_max_ps, _mm512_loadu_ps, _mm512_storeu_ps,
         |a| _mm512_castsi512_ps(_mm512_slli_epi32::<23>(_mm512_castps_si512(a))),
@@ -293,7 +285,7 @@ pub mod x86 {
         |lanes: usize, a| _mm512_maskz_mov_ps(((1u32 << lanes.min(16)) - 1) as __mmask16, a)
     );
     simd!(
-        Avx2, "avx2,fma", f64, __m256d, 4, tile (6, 2), dots (3, 3),
+        Avx2, "avx2,fma", f64, __m256d, 4, tile (6, 2), dots (4, 3),
         _mm256_set1_pd, _mm256_add_pd, _mm256_sub_pd, _mm256_mul_pd, _mm256_div_pd, _mm256_fmadd_pd,
         _mm256_min_pd, _mm256_max_pd, _mm256_loadu_pd, _mm256_storeu_pd,
         |a| _mm256_castsi256_pd(_mm256_slli_epi64::<52>(_mm256_castpd_si256(a))),
@@ -307,7 +299,7 @@ pub mod x86 {
         }
     );
     simd!(
-        Avx2, "avx2,fma", f32, __m256, 8, tile (6, 2), dots (3, 3),
+        Avx2, "avx2,fma", f32, __m256, 8, tile (6, 2), dots (4, 3),
         _mm256_set1_ps, _mm256_add_ps, _mm256_sub_ps, _mm256_mul_ps, _mm256_div_ps, _mm256_fmadd_ps,
         _mm256_min_ps, _mm256_max_ps, _mm256_loadu_ps, _mm256_storeu_ps,
         |a| _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_castps_si256(a))),
@@ -414,8 +406,6 @@ pub mod arm {
                     // SAFETY: NEON, and the caller vouches for `to`.
                     unsafe { $store(to, a) }
                 }
-                #[inline(always)]
-                fn prefetch(self, _: *const $T) {}
             }
         };
     }
