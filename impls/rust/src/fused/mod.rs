@@ -138,10 +138,21 @@ pub struct Fused<T, S> {
     simd: S,
     sizes: Vec<usize>,
     layers: Layers<T>,
-    batch: (Matrix<T>, Matrix<T>), // (B, n_0), (B, n_L)
-    work: Vec<[Matrix<T>; 2]>,     // per layer, activations and deltas (B, n_out)
+    flops: usize,           // of a step's products, per example
+    batch: [Matrix<T>; 2],  // (B, n_0), (B, n_L)
+    _work: Vec<[Matrix<T>; 2]>, // per layer, activations and deltas (B, n_out): reached through `panels`
     panels: Panels<T>,
     team: Team,
+}
+
+/// Floating-point operations from which a job is worth waking threads for, which takes them 10 to 50 us.
+const WORTH_WAKING: usize = 8_000_000;
+
+/// Floating-point operations of a step from which it is worth sharing with threads that are awake.
+const WORTH_MEETING: usize = 500_000;
+
+fn run(team: &mut Team, shared: bool, job: &(dyn Fn(Part) + Sync)) {
+    if shared { team.run(job) } else { Team::alone(job) }
 }
 
 /// Where all of a network lies.
@@ -159,8 +170,16 @@ impl<T: Real, S: Simd<T>> Fused<T, S> {
             layers: layers.panels(),
             work: work.iter_mut().map(|pair| pair.each_mut().map(Panel::of)).collect(),
         };
-        let batch = (Matrix::zeros(batch_size, sizes[0]), Matrix::zeros(batch_size, sizes[sizes.len() - 1]));
-        Self { simd, sizes: sizes.to_vec(), layers, batch, work, panels, team: Team::new(threads) }
+        Self {
+            simd,
+            sizes: sizes.to_vec(),
+            layers,
+            flops: sizes.windows(2).map(|n| 6 * n[0] * n[1]).sum::<usize>() - 2 * sizes[0] * sizes[1],
+            batch: [Matrix::zeros(batch_size, sizes[0]), Matrix::zeros(batch_size, sizes[sizes.len() - 1])],
+            _work: work,
+            panels,
+            team: Team::new(threads),
+        }
     }
 }
 
@@ -182,23 +201,39 @@ impl<T: Real, S: Simd<T>> Network<T> for Fused<T, S> {
         let mut gradient = Layers::zeros(&self.sizes);
         let targets = gradient.panels();
         let job = Job { simd: self.simd, panels: &self.panels, targets: &targets, scale: T::one() };
-        self.team.run(&|part| job.step(part, x, y));
+        let (rows, x, y) = (x.rows(), Panel::read_only(x), Panel::read_only(y));
+        run(&mut self.team, rows * self.flops >= WORTH_WAKING, &|part| job.step(part, rows, x, y));
         gradient.parameters()
     }
 
     fn step(&mut self, x: &Matrix<T>, y: &Matrix<T>, learning_rate: T) {
         let job = Job { simd: self.simd, panels: &self.panels, targets: &self.panels.layers, scale: -learning_rate };
-        self.team.run(&|part| job.step(part, x, y));
+        let (rows, x, y) = (x.rows(), Panel::read_only(x), Panel::read_only(y));
+        run(&mut self.team, rows * self.flops >= WORTH_WAKING, &|part| job.step(part, rows, x, y));
     }
 
     fn epoch(&mut self, x: &Matrix<T>, y: &Matrix<T>, order: &[usize], batch_size: usize, learning_rate: T) {
-        let Self { simd, batch, panels, team, .. } = self;
-        let job = Job { simd: *simd, panels, targets: &panels.layers, scale: -learning_rate };
-        for indices in order.chunks(batch_size) {
-            batch.0.take(x, indices);
-            batch.1.take(y, indices);
-            team.run(&|part| job.step(part, &batch.0, &batch.1));
-        }
+        let job = Job { simd: self.simd, panels: &self.panels, targets: &self.panels.layers, scale: -learning_rate };
+        let data = [x, y].map(Panel::read_only);
+        let batch = self.batch.each_mut().map(Panel::of);
+        let team = batch_size * self.flops >= WORTH_MEETING;
+        run(&mut self.team, team, &|part| {
+            for indices in order.chunks(batch_size) {
+                for (from, to) in data.iter().zip(&batch) {
+                    for row in part.share(indices.len(), 1) {
+                        // SAFETY: both have rows of this stride; `indices` are rows of the data, and no more than the
+                        // batch has; this thread alone touches these rows before the next meeting.
+                        unsafe {
+                            let from = from.start.add(indices[row] * from.stride);
+                            from.copy_to_nonoverlapping(to.start.add(row * to.stride), to.stride);
+                        }
+                    }
+                }
+                part.meet();
+                job.step(part, indices.len(), batch[0], batch[1]);
+                part.meet();
+            }
+        });
     }
 }
 
@@ -211,9 +246,7 @@ struct Job<'a, T, S> {
 }
 
 impl<T: Real, S: Simd<T>> Job<'_, T, S> {
-    fn step(&self, part: Part, x: &Matrix<T>, y: &Matrix<T>) {
-        let rows = x.rows();
-        let (x, y) = (Panel::read_only(x), Panel::read_only(y));
+    fn step(&self, part: Part, rows: usize, x: Panel<T>, y: Panel<T>) {
         let scale = self.scale / T::of(rows as f64);
         let last = self.panels.work.len() - 1;
         let inputs = |layer: usize| if layer == 0 { x } else { self.panels.work[layer - 1][0] };

@@ -149,6 +149,9 @@ impl Drop for AbortOnPanic {
     }
 }
 
+/// Turns of a barrier's loop, about a microsecond of them, before it lets other threads have the core.
+const SPINS: u32 = 100;
+
 /// A barrier that spins, and lets others run if it takes long: there may be more threads than cores.
 struct Barrier {
     threads: usize,
@@ -170,7 +173,7 @@ impl Barrier {
         }
         let mut spins = 0;
         while self.turn.load(Ordering::Acquire) == turn {
-            if spins < 5_000 {
+            if spins < SPINS {
                 spins += 1;
                 hint::spin_loop();
             } else {
