@@ -75,7 +75,9 @@ ROWS = {
         Row("rust_batched", "impls.rust_rows:RustBatched", "the post's Rust, batched", RUST, MAKE),
         Row("rust_batched_blas", "impls.rust_rows:RustBatchedBlas", "the same, SciPy's BLAS", RUST, MAKE),
         Row("rust_rayon", "impls.rust_rows:RustRayon", "mini-batch split over rayon", RUST, MAKE),
-        Row("rust_fused", "impls.rust_rows:RustFused", "blocked AVX-512/AVX2/NEON kernels, update fused in", RUST, MAKE),
+        Row(
+            "rust_fused", "impls.rust_rows:RustFused", "blocked AVX-512/AVX2/NEON kernels, update fused in", RUST, MAKE
+        ),
     )
 }
 

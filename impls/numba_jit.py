@@ -28,9 +28,7 @@ from impls.interface import Array, Batch, Implementation, Parameters
 class NumbaJit(Implementation):
     """A compiled step around SciPy's BLAS."""
 
-    def __init__(
-        self, sizes: Sequence[int], batch_size: int, dtype: DTypeLike = "float64", threads: int = 1
-    ) -> None:
+    def __init__(self, sizes: Sequence[int], batch_size: int, dtype: DTypeLike = "float64", threads: int = 1) -> None:
         super().__init__(sizes, batch_size, dtype, threads)
         name = "dgemm" if self.dtype == np.float64 else "sgemm"
         self._gemm = get_cython_function_address("scipy.linalg.cython_blas", name)
@@ -54,7 +52,7 @@ class NumbaJit(Implementation):
 
     def prepare_data(self, x: Array, y: Array) -> Batch:
         x, y = super().prepare_data(x, y)
-        return Batch(np.require(x, requirements="W"), np.require(y, requirements="W"))  # to Numba, one type
+        return Batch(np.require(x, requirements="W"), np.require(y, requirements="W"))  # read-only is another type
 
     def gradients(self, batch: Batch) -> Parameters:
         gradient = np.zeros_like(self._flat)
@@ -63,7 +61,7 @@ class NumbaJit(Implementation):
         return Parameters([W.copy() for W in dW], [b.copy() for b in db])  # arrays of their own
 
     def step(self, batch: Batch, learning_rate: float) -> None:
-        self._add(self._flat, -learning_rate, batch)
+        self._add(self._flat, -float(learning_rate), batch)  # to Numba, an int is another type
 
     def _add(self, target: Array, factor: float, batch: Batch) -> None:
         """target += factor * gradient."""
@@ -76,7 +74,8 @@ class NumbaJit(Implementation):
         if self.threads > 1:
             set_num_threads(self._cores)
         batch = (self._x, self._y)
-        self._epoch(self._gemm, self._flat, self._sizes, self._work, *data, order, *batch, learning_rate, self.threads)
+        rate = float(learning_rate)
+        self._epoch(self._gemm, self._flat, self._sizes, self._work, *data, order, *batch, rate, self.threads)
 
     def close(self) -> None:
         if self._blas is not None:
@@ -111,7 +110,15 @@ def work_of(work: Array, sizes: NDArray[np.intp], layer: int, rows: int) -> tupl
 
 @njit(cache=True, error_model="numpy")
 def backprop(
-    gemm: int, flat: Array, sizes: NDArray[np.intp], work: Array, x: Array, y: Array, scale: float, start: int, stop: int
+    gemm: int,
+    flat: Array,
+    sizes: NDArray[np.intp],
+    work: Array,
+    x: Array,
+    y: Array,
+    scale: float,
+    start: int,
+    stop: int,
 ) -> None:
     """Compute the activations and the deltas of the examples from `start` to `stop`, the latter times `scale`."""
     one, zero = x.dtype.type(1), x.dtype.type(0)
@@ -146,9 +153,7 @@ def backprop(
 
 
 @njit(cache=True, error_model="numpy")
-def update(
-    gemm: int, sizes: NDArray[np.intp], work: Array, x: Array, target: Array, thread: int, threads: int
-) -> None:
+def update(gemm: int, sizes: NDArray[np.intp], work: Array, x: Array, target: Array, thread: int, threads: int) -> None:
     """Add delta^T a to the weights in `target`, and delta^T 1 to its biases: this thread's units of each layer."""
     one = x.dtype.type(1)
     a = x  # (B, n_0)
@@ -240,7 +245,7 @@ def multiply(
 
 @intrinsic
 def call(
-    typing_context: Any, gemm: Any, trans_a: Any, trans_b: Any, m: Any, n: Any, k: Any, alpha: Any, a: Any, b: Any,
+    _typing: Any, gemm: Any, trans_a: Any, trans_b: Any, m: Any, n: Any, k: Any, alpha: Any, a: Any, b: Any,
     beta: Any, c: Any,
 ) -> Any:  # fmt: skip
     """Call Fortran's xGEMM at the address `gemm`; everything goes to it by reference."""

@@ -25,9 +25,7 @@ class RustRow(Implementation):
     algorithm: ClassVar[str]
     products: ClassVar[str] = "ndarray"  # who multiplies matrices, where the algorithm leaves it open
 
-    def __init__(
-        self, sizes: Sequence[int], batch_size: int, dtype: DTypeLike = "float64", threads: int = 1
-    ) -> None:
+    def __init__(self, sizes: Sequence[int], batch_size: int, dtype: DTypeLike = "float64", threads: int = 1) -> None:
         super().__init__(sizes, batch_size, dtype, threads)
         self._network = Network(
             self.algorithm,

@@ -67,7 +67,10 @@ impl<T: Real> Network<T> for PerExample<T> {
     }
 
     fn parameters(&self) -> Parameters<T> {
-        Parameters { weights: self.weights.clone(), biases: self.biases.iter().map(|b| b.column(0).to_owned()).collect() }
+        Parameters {
+            weights: self.weights.clone(),
+            biases: self.biases.iter().map(|b| b.column(0).to_owned()).collect(),
+        }
     }
 
     fn gradients(&mut self, x: &Matrix<T>, y: &Matrix<T>) -> Parameters<T> {

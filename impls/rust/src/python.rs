@@ -8,8 +8,8 @@ use crate::network::{self, Matrix, Parameters, Real};
 use crate::per_example::PerExample;
 use crate::split::Split;
 use numpy::{Element, PyArray1, PyArray2, PyReadonlyArray1, PyReadonlyArray2, ToPyArray};
-use pyo3::exceptions::{PyImportError, PyOSError, PyValueError};
 use pyo3::IntoPyObjectExt;
+use pyo3::exceptions::{PyImportError, PyOSError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyCapsuleMethods};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -155,7 +155,9 @@ impl Network {
             .iter()
             .map(|&index| usize::try_from(index).ok().filter(|&index| index < examples).ok_or(index))
             .collect::<Result<Vec<_>, _>>()
-            .map_err(|index| PyValueError::new_err(format!("order: expected indices of {examples} examples, got {index}")))?;
+            .map_err(|index| {
+                PyValueError::new_err(format!("order: expected indices of {examples} examples, got {index}"))
+            })?;
         match (&self.0, &data.0) {
             (F64(row), F64(data)) => row.epoch(py, data, &order, learning_rate),
             (F32(row), F32(data)) => row.epoch(py, data, &order, learning_rate),

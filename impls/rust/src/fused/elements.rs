@@ -76,7 +76,7 @@ pub struct Slope<T, S> {
     pub vectors: usize,
     pub delta: *mut T,
     pub a: *const T,
-    pub row: usize, // from row to row of both
+    pub row: usize,                   // from row to row of both
     pub y: Option<(*const T, usize)>, // where delta is still to come from a - y; and from row to row
     pub scale: T,
     pub sums: *mut T,

@@ -9,6 +9,8 @@ mod elements;
 mod products;
 mod simd;
 mod team;
+#[cfg(test)]
+mod tests;
 
 use crate::network::{Matrix, Network, Parameters, Real};
 use elements::{Activate, Slope};
@@ -138,8 +140,8 @@ pub struct Fused<T, S> {
     simd: S,
     sizes: Vec<usize>,
     layers: Layers<T>,
-    flops: usize,           // of a step's products, per example
-    batch: [Matrix<T>; 2],  // (B, n_0), (B, n_L)
+    flops: usize,               // of a step's products, per example
+    batch: [Matrix<T>; 2],      // (B, n_0), (B, n_L)
     _work: Vec<[Matrix<T>; 2]>, // per layer, activations and deltas (B, n_out): reached through `panels`
     panels: Panels<T>,
     team: Team,

@@ -193,4 +193,3 @@ impl<T: Real, S: Simd<T>> Kernel for Dots<T, S> {
         }
     }
 }
-
