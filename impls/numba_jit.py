@@ -24,6 +24,9 @@ from threadpoolctl import threadpool_limits
 
 from impls.interface import Array, Batch, Implementation, Parameters
 
+if config.THREADING_LAYER == "default":
+    config.THREADING_LAYER = "workqueue"  # the one whose idle threads sleep: OpenMP's spin on for 10 ms after a call
+
 
 class NumbaJit(Implementation):
     """A compiled step around SciPy's BLAS."""
