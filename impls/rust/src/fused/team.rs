@@ -1,7 +1,7 @@
 //! Threads that work on one job at a time, each its part; the calling thread is number 0.
 //!
-//! Between jobs the helpers sleep. Inside a job they meet at a barrier, where they spin: they meet a few times in tens
-//! of microseconds, which is what waking a sleeper takes.
+//! Between jobs the helpers sleep. Inside a job they meet at a barrier, where they spin: they meet several times in a
+//! step of tens of microseconds, too often to be put to sleep and woken in between.
 
 use std::hint;
 use std::ops::Range;
