@@ -78,6 +78,9 @@ class Row:
         return f"needs {lack}" if lack else None
 
 
+NUMBA = "pip install 'backprop-bench[numba]'"
+RUST = ("backprop_bench_rust",)
+MAKE = "make rust"
 TORCH = "pip install 'backprop-bench[torch]'"
 JAX = "pip install 'backprop-bench[jax]'"
 JAX_CUDA = "pip install 'jax[cuda13]' or, for an older driver, 'jax[cuda12]'"
@@ -99,6 +102,42 @@ ROWS = {
             "impls.multithreaded:Multithreaded",
             "mini-batch split over Python threads",
             unseen_threads="",
+        ),
+        Row(
+            "numba",
+            "impls.numba_jit:NumbaJit",
+            "one compiled step, products by SciPy's BLAS",
+            ("numba",),
+            NUMBA,
+            unseen="names of Numba's compiled functions",
+            unseen_threads="Numba's other threads",
+        ),
+        Row(
+            "rust_per_example",
+            "impls.rust_rows:RustPerExample",
+            "the post's Rust, one example at a time",
+            RUST,
+            MAKE,
+            unseen_threads="",
+        ),
+        Row("rust_per_example_blas", "impls.rust_rows:RustPerExampleBlas", "the same, SciPy's BLAS", RUST, MAKE),
+        Row("rust_batched", "impls.rust_rows:RustBatched", "the post's Rust, batched", RUST, MAKE, unseen_threads=""),
+        Row("rust_batched_blas", "impls.rust_rows:RustBatchedBlas", "the same, SciPy's BLAS", RUST, MAKE),
+        Row(
+            "rust_rayon",
+            "impls.rust_rows:RustRayon",
+            "mini-batch split over rayon",
+            RUST,
+            MAKE,
+            unseen_threads="rayon's threads",
+        ),
+        Row(
+            "rust_fused",
+            "impls.rust_rows:RustFused",
+            "blocked AVX-512/AVX2/NEON kernels, update fused in",
+            RUST,
+            MAKE,
+            unseen_threads="its own threads",
         ),
         Row(
             "torch",

@@ -1,0 +1,195 @@
+//! Small products, straight from the matrices: nothing is packed, sums stay in registers.
+//!
+//! Columns come in whole vectors: rows are padded with zeros to whole cache lines, and so are their sums.
+
+use super::simd::{Kernel, Simd};
+use crate::network::Real;
+
+/// C := A B, or C += A B: `rows` x `vectors` values of C, each a sum over `depth`.
+///
+/// A is read value by value at any two strides, so that a transpose costs nothing; B and C in vectors along rows.
+pub struct Multiply<T, S> {
+    pub simd: S,
+    pub rows: usize,
+    pub vectors: usize,
+    pub depth: usize,
+    pub a: *const T,
+    pub a_row: usize,   // from one row of A to the next
+    pub a_depth: usize, // from one column of A to the next
+    pub b: *const T,
+    pub b_row: usize,
+    pub c: *mut T,
+    pub c_row: usize,
+    pub accumulate: bool,
+}
+
+impl<T: Real, S: Simd<T>> Multiply<T, S> {
+    /// # Safety
+    /// A must be valid for reading `rows` x `depth` values, B `depth` x `vectors` and C `rows` x `vectors` vectors, at
+    /// the given strides; C also for writing, by nobody else meanwhile, and apart from A and B.
+    #[inline(always)]
+    pub unsafe fn run(self) {
+        let simd = self.simd;
+        simd.run(self);
+    }
+
+    /// One tile of M rows and N vectors at `row` and `column`.
+    #[inline(always)]
+    fn tile<const M: usize, const N: usize>(&self, row: usize, column: usize) {
+        let simd = self.simd;
+        // SAFETY: the tile lies in C, so all that is read of A and B for it lies in them; see `run`.
+        unsafe {
+            let a = self.a.add(row * self.a_row);
+            let b = self.b.add(column * S::LANES);
+            let c = self.c.add(row * self.c_row + column * S::LANES);
+            let mut sums = [[simd.splat(T::zero()); N]; M];
+            if self.accumulate {
+                for i in 0..M {
+                    for j in 0..N {
+                        sums[i][j] = simd.load(c.add(i * self.c_row + j * S::LANES));
+                    }
+                }
+            }
+            for k in 0..self.depth {
+                let mut right = [simd.splat(T::zero()); N];
+                for j in 0..N {
+                    right[j] = simd.load(b.add(k * self.b_row + j * S::LANES));
+                }
+                for i in 0..M {
+                    let left = simd.splat(*a.add(i * self.a_row + k * self.a_depth));
+                    for j in 0..N {
+                        sums[i][j] = simd.fma(left, right[j], sums[i][j]);
+                    }
+                }
+            }
+            for i in 0..M {
+                for j in 0..N {
+                    simd.store(c.add(i * self.c_row + j * S::LANES), sums[i][j]);
+                }
+            }
+        }
+    }
+
+    /// All tiles of N vectors at `column`.
+    #[inline(always)]
+    fn column<const N: usize>(&self, column: usize) {
+        let mut row = 0;
+        while row < self.rows {
+            let rows = (self.rows - row).min(S::TILE.0);
+            match rows {
+                6 => self.tile::<6, N>(row, column),
+                5 => self.tile::<5, N>(row, column),
+                4 => self.tile::<4, N>(row, column),
+                3 => self.tile::<3, N>(row, column),
+                2 => self.tile::<2, N>(row, column),
+                _ => self.tile::<1, N>(row, column),
+            }
+            row += rows;
+        }
+    }
+}
+
+impl<T: Real, S: Simd<T>> Kernel for Multiply<T, S> {
+    #[inline(always)]
+    fn run(self) {
+        let mut column = 0;
+        while column < self.vectors {
+            let vectors = (self.vectors - column).min(S::TILE.1);
+            match vectors {
+                4 => self.column::<4>(column),
+                3 => self.column::<3>(column),
+                2 => self.column::<2>(column),
+                _ => self.column::<1>(column),
+            }
+            column += vectors;
+        }
+    }
+}
+
+/// C := A B^T: `rows` x `columns` values of C, each the dot product of a row of A and a row of B.
+pub struct Dots<T, S> {
+    pub simd: S,
+    pub rows: usize,
+    pub columns: usize,
+    pub vectors: usize, // in a row of A and of B
+    pub a: *const T,
+    pub a_row: usize,
+    pub b: *const T,
+    pub b_row: usize,
+    pub c: *mut T,
+    pub c_row: usize,
+}
+
+impl<T: Real, S: Simd<T>> Dots<T, S> {
+    /// # Safety
+    /// A must be valid for reading `rows` x `vectors` vectors, B `columns` x `vectors`, and C for writing `rows` x
+    /// `columns` values, at the given strides; nobody else may write or read C meanwhile.
+    #[inline(always)]
+    pub unsafe fn run(self) {
+        let simd = self.simd;
+        simd.run(self);
+    }
+
+    #[inline(always)]
+    fn tile<const M: usize, const N: usize>(&self, row: usize, column: usize) {
+        let simd = self.simd;
+        // SAFETY: the tile lies in C, so the rows that it needs lie in A and B; see `run`.
+        unsafe {
+            let a = self.a.add(row * self.a_row);
+            let b = self.b.add(column * self.b_row);
+            let c = self.c.add(row * self.c_row + column);
+            let mut sums = [[simd.splat(T::zero()); N]; M];
+            for k in 0..self.vectors {
+                let mut right = [simd.splat(T::zero()); N];
+                for j in 0..N {
+                    right[j] = simd.load(b.add(j * self.b_row + k * S::LANES));
+                }
+                for i in 0..M {
+                    let left = simd.load(a.add(i * self.a_row + k * S::LANES));
+                    for j in 0..N {
+                        sums[i][j] = simd.fma(left, right[j], sums[i][j]);
+                    }
+                }
+            }
+            for i in 0..M {
+                for j in 0..N {
+                    *c.add(i * self.c_row + j) = simd.sum(sums[i][j]);
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn column<const N: usize>(&self, column: usize) {
+        let mut row = 0;
+        while row < self.rows {
+            let rows = (self.rows - row).min(S::DOTS.0);
+            match rows {
+                5 => self.tile::<5, N>(row, column),
+                4 => self.tile::<4, N>(row, column),
+                3 => self.tile::<3, N>(row, column),
+                2 => self.tile::<2, N>(row, column),
+                _ => self.tile::<1, N>(row, column),
+            }
+            row += rows;
+        }
+    }
+}
+
+impl<T: Real, S: Simd<T>> Kernel for Dots<T, S> {
+    #[inline(always)]
+    fn run(self) {
+        let mut column = 0;
+        while column < self.columns {
+            let columns = (self.columns - column).min(S::DOTS.1);
+            match columns {
+                5 => self.column::<5>(column),
+                4 => self.column::<4>(column),
+                3 => self.column::<3>(column),
+                2 => self.column::<2>(column),
+                _ => self.column::<1>(column),
+            }
+            column += columns;
+        }
+    }
+}

@@ -1,0 +1,93 @@
+"""The Rust rows: the crate's algorithms behind the contract.
+
+The algorithms are in `impls/rust/src/`: `per_example.rs` is the post's, as it describes it; `batched.rs` its later,
+batched form; `split.rs` that one over rayon; `fused/` everything allowed. Examples and parameters are Rust's while
+they are used, so that a timed call converts nothing, and releases the interpreter's lock.
+
+`rust_per_example` and `rust_batched` multiply with ndarray's own matrixmultiply. Their `_blas` twins differ in
+nothing but that they call the BLAS that SciPy ships: what is left between them and the NumPy rows is the language.
+"""
+
+import os
+from collections.abc import Sequence
+from typing import ClassVar
+
+import numpy as np
+from backprop_bench_rust import Batch, Network
+from numpy.typing import DTypeLike, NDArray
+
+from impls.interface import Array, Implementation, Parameters
+
+
+class RustRow(Implementation):
+    """An algorithm of the crate; subclasses name it."""
+
+    algorithm: ClassVar[str]
+    products: ClassVar[str] = "ndarray"  # who multiplies matrices, where the algorithm leaves it open
+
+    def __init__(self, sizes: Sequence[int], batch_size: int, dtype: DTypeLike = "float64", threads: int = 1) -> None:
+        super().__init__(sizes, batch_size, dtype, threads)
+        self._network = Network(
+            self.algorithm,
+            self.sizes,
+            self.batch_size,
+            self.dtype.name,
+            self.threads,
+            products=self.products,
+            simd=os.environ.get("BACKPROP_RUST_SIMD"),
+        )
+
+    def load(self, parameters: Parameters) -> None:
+        self.check_parameters(parameters)
+        self._network.load(*parameters)
+
+    def parameters(self) -> Parameters:
+        return Parameters(*self._network.parameters())
+
+    def prepare_data(self, x: Array, y: Array) -> Batch:
+        return Batch(*super().prepare_data(x, y))
+
+    def gradients(self, batch: Batch) -> Parameters:
+        return Parameters(*self._network.gradients(batch))
+
+    def step(self, batch: Batch, learning_rate: float) -> None:
+        self._network.step(batch, learning_rate)
+
+    def epoch(self, data: Batch, order: NDArray[np.intp], learning_rate: float) -> None:
+        self._network.epoch(data, order, learning_rate)
+
+
+class RustPerExample(RustRow):
+    """The post's algorithm: one example at a time, allocating gradients."""
+
+    algorithm = "per_example"
+
+
+class RustPerExampleBlas(RustPerExample):
+    """The post's algorithm, its products by SciPy's BLAS."""
+
+    products = "scipy"
+
+
+class RustBatched(RustRow):
+    """The mini-batch as a matrix."""
+
+    algorithm = "batched"
+
+
+class RustBatchedBlas(RustBatched):
+    """The mini-batch as a matrix, its products by SciPy's BLAS."""
+
+    products = "scipy"
+
+
+class RustRayon(RustRow):
+    """The mini-batch split over rayon's threads."""
+
+    algorithm = "split"
+
+
+class RustFused(RustRow):
+    """Everything allowed; BACKPROP_RUST_SIMD forces an instruction set."""
+
+    algorithm = "fused"
