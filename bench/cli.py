@@ -64,13 +64,10 @@ def list_rows(as_json: bool) -> None:
         ]
         click.echo(json.dumps(found, indent=1))
         return
-    table = Table(box=None, pad_edge=False)
-    for column in ("implementation", "available", "what it is"):
-        table.add_column(column, no_wrap=not sys.stdout.isatty())
+    table = Table("implementation", "available", "what it is", box=None, pad_edge=False)
     for row, reason in known:
         table.add_row(row.name, "yes" if reason is None else f"no: {reason}", row.summary)
-    console = Console(highlight=False, markup=False)
-    console.print(table, soft_wrap=not console.is_terminal)
+    Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 200).print(table)
 
 
 @cli.command()
