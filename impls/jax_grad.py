@@ -1,10 +1,10 @@
 """JAX: jit of grad and update as one function, the parameters donated to it, so that they are updated in place.
 
 What changed from `batched_2d`: arrays are immutable, a step is a function from parameters to parameters, its
-gradient comes from `jax.grad`, and XLA compiles all of it. An epoch is one compiled call, too: a `lax.scan` over
-its mini-batches, as JAX programs write their training loops, and the short last one after it.
-Each size of mini-batch and each length of epoch compiles once; calls block until the device is done. XLA makes its
-threads once a process, as many as NPROC says (with jaxlib 0.10, --xla_cpu_multi_thread_eigen=false does nothing).
+gradient comes from `jax.grad`, and XLA compiles all of it, once for each size of mini-batch. An epoch is one compiled
+call, too: a `lax.scan` over its mini-batches, as JAX programs write their training loops, then the short last one.
+Calls block until the device is done. XLA makes its threads once a process, as many as NPROC says (with jaxlib 0.10,
+--xla_cpu_multi_thread_eigen=false does nothing).
 """
 
 import os
@@ -57,11 +57,12 @@ class Jax(Implementation):
         return Parameters(*jax.tree.map(np.array, gradient(self._parameters, *batch)))
 
     def step(self, batch: Batch, learning_rate: float) -> None:
-        self._parameters = jax.block_until_ready(self._step(self._parameters, *batch, float(learning_rate)))
+        self._parameters = self._step(self._parameters, *batch, float(learning_rate))
+        self._parameters[0][0].block_until_ready()  # the results of one execution are ready together
 
     def epoch(self, data: Batch, order: NDArray[np.intp], learning_rate: float) -> None:
         self._parameters = self._epoch(self._parameters, data, order, float(learning_rate), self.batch_size)
-        jax.block_until_ready(self._parameters)
+        self._parameters[0][0].block_until_ready()
 
     def compilations(self) -> int:
         return len(COMPILED)
@@ -88,9 +89,9 @@ def epoch(parameters: Any, data: Batch, order: Any, rate: Any, batch_size: int) 
     def step_at(parameters: Any, rows: Any) -> tuple[Any, None]:
         return step(parameters, data.x[rows], data.y[rows], rate), None
 
-    whole = len(order) - len(order) % batch_size
-    parameters, _ = jax.lax.scan(step_at, parameters, order[:whole].reshape(-1, batch_size))
-    return step_at(parameters, order[whole:])[0] if whole < len(order) else parameters
+    short = len(order) % batch_size
+    parameters, _ = jax.lax.scan(step_at, parameters, order[: len(order) - short].reshape(-1, batch_size))
+    return step_at(parameters, order[-short:])[0] if short else parameters
 
 
 class JaxCuda(Jax):

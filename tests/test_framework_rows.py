@@ -152,6 +152,16 @@ def test_jax_gives_its_parameters_away(name: str) -> None:
         assert all(array.is_deleted() for array in weights + biases)
 
 
+@pytest.mark.parametrize("name", rows("jax", "jax_cuda"))
+def test_jax_waits_for_all_parameters_at_once(name: str) -> None:
+    implementation, batch = ready(name, LARGE, 256)
+    with implementation:
+        for _ in range(20):
+            implementation.step(batch, 0.1)
+            weights, biases = implementation._parameters  # type: ignore[attr-defined]
+            assert all(array.is_ready() for array in weights + biases)
+
+
 # --- What the machine lacks --------------------------------------------------------------------------------------
 
 
@@ -159,7 +169,9 @@ def test_row_says_what_the_machine_lacks() -> None:
     row = impls.Row("abacus", "nowhere:Abacus", "beads", lacks=lambda: "beads")
     assert row.unavailable() == "needs beads"
     assert impls.Row("abacus", "nowhere:Abacus", "beads", lacks=lambda: None).unavailable() is None
-    missing = impls.Row("abacus", "nowhere:Abacus", "beads", ("no_such_module",), "pip install it", lambda: "beads")
+    missing = impls.Row(
+        "abacus", "nowhere:Abacus", "beads", ("no_such_module",), "pip install it", lacks=lambda: "beads"
+    )
     assert missing.unavailable() == "needs no_such_module: pip install it"
 
 

@@ -151,7 +151,7 @@ def test_other_errors_of_a_row_propagate(tmp_path: Path, source: str, error: typ
     path.write_text(source)
     with pytest.raises(error):
         impls.load(f"{path}:Broken")
-    assert not [name for name in sys.modules if "broken" in name]
+    assert not [name for name in sys.modules if "broken" in name and not name.startswith("torch.")]
 
 
 def test_entry_point_is_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
