@@ -3,8 +3,7 @@
 What changed from `batched_2d`: arrays are immutable, a step is a function from parameters to parameters, its
 gradient comes from `jax.grad`, and XLA compiles all of it, once for each size of mini-batch. An epoch is one compiled
 call, too: a `lax.scan` over its mini-batches, as JAX programs write their training loops, then the short last one.
-Calls block until the device is done. XLA makes its threads once a process, as many as NPROC says (with jaxlib 0.10,
---xla_cpu_multi_thread_eigen=false does nothing).
+XLA makes its threads once a process, as many as NPROC says (jaxlib 0.10: --xla_cpu_multi_thread_eigen does nothing).
 """
 
 import os
