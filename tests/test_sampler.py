@@ -88,7 +88,8 @@ def test_facts_about_a_good_row() -> None:
     for row in (plain, hoard):
         assert 0 < row["overhead_percent"] < 50
         assert 0 < row["cores_used"] < 1.05
-        assert row["import_seconds"] > row["setup_seconds"] > 0
+        assert row["import_seconds"] > 0
+        assert row["setup_seconds"] > 0
         assert 0 < row["percent_of_limit"]["value"] < 100
         assert [pool["num_threads"] for pool in row["thread_pools"]] == [1] * len(row["thread_pools"])
     baseline = found["per_example"]
