@@ -11,13 +11,15 @@ from collections.abc import Callable
 
 UNFINISHED = 0.2  # the largest share of a synchronous row's call that can be noise
 SHORTEST_PAUSE = 0.002  # seconds
+SLOW = 0.01  # seconds
 
 
-def unfinished_share(call: Callable[[], object], result: Callable[[], object], repeats: int = 7) -> float:
+def unfinished_share(call: Callable[[], object], result: Callable[[], object]) -> float:
     """Return which share of the work of `call`, from 0 to 1, goes on after it returned; `result` waits for its end."""
     result()
     first = _seconds(call) + _seconds(result)
     pause = max(SHORTEST_PAUSE, 2 * first)
+    repeats = 7 if first < SLOW else 2  # a disturbance does not hide a call that long
     calls, at_once, later = [], [], []
     for _ in range(repeats):
         calls.append(_seconds(call))

@@ -97,7 +97,7 @@ def estimate_seconds(cls: type[Implementation], problem: Problem, threads: int, 
                     now = min(now, _seconds(implementation.step, batch, problem.learning_rate))
         slope = max(0.0, now - seconds) / (count - before) if before else 0.0  # one call alone may be all overhead
         estimate = steps * (now + slope * (workload.batch_size - count))
-        if count == workload.batch_size or now > budget or estimate > FAR_OVER * budget:
+        if count == workload.batch_size or now > budget or (now > budget / 4 and estimate > FAR_OVER * budget):
             return estimate
         before, seconds, count = count, now, min(8 * count, workload.batch_size)
 

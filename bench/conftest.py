@@ -37,7 +37,7 @@ class Run:
 
     def __init__(self, config: pytest.Config) -> None:
         option = config.getoption
-        known = [name for name, row in rows().items() if option("all_rows") or row.unavailable() is None]
+        known = [name for name, row in rows().items() if option("all_rows") or not (row.framework or row.unavailable())]
         implementations = option("impl") or known
         chosen = select(option("workload"), option("sweep"))
         self.config = config
@@ -109,7 +109,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Add our options."""
     group = parser.getgroup("backprop-bench")
     group.addoption("--impl", action="append", default=[], metavar="NAME|PATH:CLASS", help="time this row; repeatable")
-    group.addoption("--all", dest="all_rows", action="store_true", help="show rows that cannot run here, too")
+    group.addoption(
+        "--all", dest="all_rows", action="store_true", help="the frameworks' rows, too, and those that cannot run here"
+    )
     group.addoption("--workload", action="append", default=[], metavar="NAME|SPEC", help="workload; repeatable")
     group.addoption(
         "--sweep", action="append", default=[], metavar="NAME", help="batch, width, depth, threads or dtype"

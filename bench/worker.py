@@ -91,8 +91,9 @@ class Case:
         while elapsed < seconds / 2:
             calls = max(2 * calls, int(calls * seconds / max(elapsed, 1e-9) / 1.5))
             elapsed = time_calls(self.function, self.arguments, calls)[0]
-        again = (time_calls(self.function, self.arguments, calls)[0] for _ in range(2))
-        per_call = min(elapsed, *again) / calls  # the least disturbed: a sample is then never too short
+        for _ in range(2 if calls > 1 else 0):  # the least disturbed counts: a sample is then never too short
+            elapsed = min(elapsed, time_calls(self.function, self.arguments, calls)[0])
+        per_call = elapsed / calls
         self.calls = max(1, round(seconds / per_call + 0.5))
         return per_call
 
@@ -123,7 +124,10 @@ class Worker:
             from impls import load
 
             self.implementation_class = load(implementation)
-        return {"import_seconds": time.perf_counter() - start, "pid": os.getpid()}
+        seconds = time.perf_counter() - start
+        gc.collect()
+        gc.freeze()  # what the imports made is not looked at again
+        return {"import_seconds": seconds, "pid": os.getpid()}
 
     def prepare(
         self,
@@ -169,14 +173,13 @@ class Worker:
         if violations:
             return {"outcome": "wrong", "reason": "; ".join(map(str, violations))}
 
-        unfinished = asynchronous(lambda: function(*arguments), implementation.parameters)
+        unfinished = budget_seconds and asynchronous(lambda: function(*arguments), implementation.parameters)
         if unfinished:
             return {"outcome": "wrong", "reason": f"asynchronous: {unfinished}"}
 
         self.case = case = Case(function, arguments, lambda: implementation.load(problem.parameters))
         case.threads = threads
         gc.collect()
-        gc.freeze()
         call_seconds = case.calibrate(sample_seconds)
         if budget_seconds is not None and call_seconds > budget_seconds:
             return _too_slow(call_seconds, budget_seconds)
@@ -246,8 +249,6 @@ class Worker:
         if self.implementation is not None:
             self.implementation.close()
             self.implementation = None
-        gc.unfreeze()
-        gc.collect()
         with contextlib.suppress(AttributeError):
             ctypes.CDLL(None).malloc_trim(0)  # glibc: give freed memory back, or the next case's peak would hold it
 

@@ -60,6 +60,7 @@ class Row:
     requires: tuple[str, ...] = ()  # optional modules; a missing one makes the row unavailable
     install: str = ""  # the command that installs them
     lacks: Callable[[], str | None] | None = None  # says what the machine itself lacks, if anything
+    framework: bool = False  # a library that a user would pick instead: timed on request
     unseen: str = ""  # what a sampling profiler of Python cannot show of it
     unseen_threads: str = "BLAS's other threads"  # … and, in addition, when it has several threads
 
@@ -87,7 +88,7 @@ JAX_CUDA = "pip install 'jax[cuda13]' or, for an older driver, 'jax[cuda12]'"
 TENSORFLOW = "pip install 'backprop-bench[tensorflow]'"
 OWN_THREADS = "the library's own threads"  # what a profiler of Python cannot show: …
 XLA = "the threads of the library, on which it computes"
-ON_GPU = "the GPU, which computes"
+GPU = "the GPU, which computes"
 
 ROWS = {
     row.name: row
@@ -145,6 +146,7 @@ ROWS = {
             "PyTorch: nn.Linear, autograd, optim.SGD",
             ("torch",),
             TORCH,
+            framework=True,
             unseen_threads=OWN_THREADS,
         ),
         Row(
@@ -154,12 +156,28 @@ ROWS = {
             ("torch",),
             TORCH,
             no_compiler,
+            framework=True,
             unseen_threads=OWN_THREADS,
         ),
         Row(
-            "torch_cuda", "impls.torch_autograd:TorchCuda", "torch on an NVIDIA GPU", ("torch",), TORCH, no_gpu, ON_GPU
+            "torch_cuda",
+            "impls.torch_autograd:TorchCuda",
+            "torch on an NVIDIA GPU",
+            ("torch",),
+            TORCH,
+            no_gpu,
+            framework=True,
+            unseen=GPU,
         ),
-        Row("jax", "impls.jax_grad:Jax", "JAX: jit of grad and update, donated buffers", ("jax",), JAX, None, XLA),
+        Row(
+            "jax",
+            "impls.jax_grad:Jax",
+            "JAX: jit of grad and update, donated buffers",
+            ("jax",),
+            JAX,
+            framework=True,
+            unseen=XLA,
+        ),
         Row(
             "jax_cuda",
             "impls.jax_grad:JaxCuda",
@@ -167,7 +185,8 @@ ROWS = {
             ("jax", "jax_plugins"),
             JAX_CUDA,
             no_gpu,
-            ON_GPU,
+            framework=True,
+            unseen=GPU,
         ),
         Row(
             "tensorflow",
@@ -175,8 +194,8 @@ ROWS = {
             "TensorFlow: GradientTape and update in a tf.function",
             ("tensorflow",),
             TENSORFLOW,
-            None,
-            XLA,
+            framework=True,
+            unseen=XLA,
         ),
         Row(
             "scikit_learn",
@@ -184,6 +203,7 @@ ROWS = {
             "MLPClassifier.partial_fit; its cost is the cross-entropy",
             ("sklearn",),
             "pip install scikit-learn",
+            framework=True,
         ),
     )
 }
