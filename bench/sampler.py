@@ -168,12 +168,8 @@ class Sampler:
                 row.fail("timed out", f"not tried again: {self._hung[row.implementation]}")
         rows = [row for row in self.rows[workload.name] if row.open]
         cpus = self._cpus(workload.threads, generation)
-        self._start_workers([*rows, self.limits[workload.name]], cpus)
-        ready: dict[str, WorkerProcess] = {}
-        for row in rows:
-            worker = self._prepare(row, folder) if row.open else None
-            if worker is not None:
-                ready[row.label] = worker
+        self._start_workers([*rows, self.limits[workload.name]])
+        ready = self._prepare_rows([row for row in rows if row.open], folder)
         rows = [row for row in rows if row.label in ready]
         limit = self.limits[workload.name]
         if rows and self.settings.workload_seconds > 0:
@@ -182,6 +178,8 @@ class Sampler:
                 ready[LIMIT] = worker
                 rows.append(limit)
         for row in rows:
+            ready[row.label].confine(cpus[: row.threads])
+            row.facts[-1]["cpus"] = cpus[: row.threads]
             row.samples.append({})
             row.cpu_seconds.append({})
         strides = self._strides(rows)
@@ -223,24 +221,33 @@ class Sampler:
         fitting = int(self.settings.workload_seconds / self.settings.generations / round_seconds)
         return min(self.settings.most_rounds, max(self.settings.fewest_rounds, fitting))
 
-    def _prepare(self, row: Row, folder: str) -> WorkerProcess | None:
-        """Have a worker construct, check and calibrate the row; record the failure and return None if it can't."""
-        try:
-            worker = self._workers[row.worker_key]
-            facts = worker.started | worker.ask(
-                "prepare",
-                workload=asdict(row.workload),
-                threads=row.threads,
-                data=folder,
-                seed=self.settings.seed,
-                sample_seconds=self.settings.sample_seconds,
-                budget_seconds=self.settings.budget_seconds if not row.facts else None,  # decided once
-            )
-        except WorkerFailed as failure:
-            self._record(row, failure)
-            return None
-        row.facts.append(facts)
-        return worker
+    def _prepare_rows(self, rows: list[Row], folder: str) -> dict[str, WorkerProcess]:
+        """Have workers construct, check and calibrate the rows, as many side by side as there are cores for.
+
+        Returns the workers of those that can be sampled; records why the others cannot.
+        """
+        ready = {}
+        while rows:
+            together, rows = _side_by_side(rows)
+            for row, place in together:
+                self._workers[row.worker_key].confine(place)
+                self._workers[row.worker_key].send(
+                    "prepare",
+                    workload=asdict(row.workload),
+                    threads=row.threads,
+                    data=folder,
+                    seed=self.settings.seed,
+                    sample_seconds=self.settings.sample_seconds,
+                    budget_seconds=self.settings.budget_seconds if not row.facts else None,  # decided once
+                )
+            for row, _ in together:
+                worker = self._workers[row.worker_key]
+                try:
+                    row.facts.append(worker.started | worker.receive())
+                    ready[row.label] = worker
+                except WorkerFailed as failure:
+                    self._record(row, failure)
+        return ready
 
     def _prepare_limit(self, row: Row) -> WorkerProcess | None:
         """Have a worker prepare the matrix product that sets the limit; its size is chosen once per run."""
@@ -261,25 +268,24 @@ class Sampler:
         row.facts.append(facts)
         return worker
 
-    def _start_workers(self, rows: list[Row], cpus: list[int]) -> None:
-        """Start the workers that are missing, side by side, then bring all of them to the generation's CPUs."""
-        fresh: list[tuple[Row, WorkerProcess]] = []
-        spread = usable_cpus()
-        for row in rows:
-            worker = self._workers.get(row.worker_key)
-            if worker is None or not worker.alive:
-                place = [spread[(len(fresh) * row.threads + n) % len(spread)] for n in range(row.threads)]
+    def _start_workers(self, rows: list[Row]) -> None:
+        """Start the workers that are missing, as many side by side as there are cores for."""
+        missing = [
+            row for row in rows if row.worker_key not in self._workers or not self._workers[row.worker_key].alive
+        ]
+        while missing:
+            together, missing = _side_by_side(missing)
+            for row, place in together:
                 worker = WorkerProcess(row.threads, place, self.settings.time_out)
                 self._workers[row.worker_key] = worker
                 worker.send("start", implementation=row.implementation)
-                fresh.append((row, worker))
-        for row, worker in fresh:
-            try:
-                worker.started = worker.receive()
-                worker.confine(cpus[: row.threads])
-            except WorkerFailed as failure:
-                worker.close()
-                self._record(row, failure)
+            for row, _ in together:
+                worker = self._workers[row.worker_key]
+                try:
+                    worker.started = worker.receive()
+                except WorkerFailed as failure:
+                    worker.close()
+                    self._record(row, failure)
 
     def _record(self, row: Row, failure: WorkerFailed) -> None:
         row.fail(failure.outcome, str(failure))
@@ -299,3 +305,14 @@ class Sampler:
 
     def _all_rows(self) -> list[Row]:
         return [row for rows in self.rows.values() for row in rows]
+
+
+def _side_by_side(rows: list[Row]) -> tuple[list[tuple[Row, list[int]]], list[Row]]:
+    """Return the first rows that have room on the usable CPUs, each with its own, and the rest."""
+    cpus, together = usable_cpus(), []
+    for row in rows:
+        if len(cpus) < row.threads:
+            break
+        together.append((row, cpus[: row.threads]))
+        cpus = cpus[row.threads :]
+    return together, rows[len(together) :]

@@ -83,9 +83,11 @@ class Case:
         self.reset = reset  # untimed, before each sample
         self.calls = 1
         self.threads = 1
+        self.sample_seconds = 0.0  # at least, per sample
 
     def calibrate(self, seconds: float) -> float:
-        """Choose the calls of a sample so that it lasts about `seconds`; return the seconds of a call."""
+        """Choose the calls of a sample so that it lasts at least `seconds`; return the seconds of a call."""
+        self.sample_seconds = seconds
         self.reset()
         calls, elapsed = 1, time_calls(self.function, self.arguments, 1)[0]
         while elapsed < seconds / 2:
@@ -105,7 +107,10 @@ class Case:
         seconds, cpu_seconds = time_calls(self.function, self.arguments, self.calls)
         if self.threads > 1:
             settle()
-        return {"seconds": seconds / self.calls, "cpu_seconds": cpu_seconds / self.calls}
+        taken = {"seconds": seconds / self.calls, "cpu_seconds": cpu_seconds / self.calls}
+        if seconds < self.sample_seconds:  # calibrated while the machine was slower
+            self.calls = round(self.calls * self.sample_seconds / seconds + 0.5)
+        return taken
 
 
 class Worker:
@@ -195,7 +200,6 @@ class Worker:
             "overhead_percent": 100 * empty_seconds / call_seconds,
             "thread_pools": thread_pools(),
             "build": cls.build(),
-            "cpus": sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
         }
 
     def prepare_limit(self, dtype: str, threads: int, size: int | None, sample_seconds: float) -> dict[str, Any]:
