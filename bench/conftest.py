@@ -117,8 +117,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--sweep", action="append", default=[], metavar="NAME", help="batch, width, depth, threads or dtype"
     )
     group.addoption("--data", metavar="digits|mnist|DIR", help="data set (default: digits)")
-    group.addoption("--generations", default="8", metavar="N", help="processes a row (default: 8)")
-    group.addoption("--seconds", default="8", metavar="S", help="sampling time a workload (default: 8)")
+    group.addoption("--generations", default="7", metavar="N", help="processes a row (default: 7)")
+    group.addoption("--seconds", default="6", metavar="S", help="sampling time a workload (default: 6)")
     group.addoption("--budget", default="0.25", metavar="S", help="longest call that a row may take (default: 0.25)")
     group.addoption("--time-out", default="120", metavar="S", help="longest wait for a worker (default: 120)")
     group.addoption("--results", default="results", metavar="DIR", help="where JSON and plots go (default: results)")

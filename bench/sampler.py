@@ -33,8 +33,8 @@ LIMIT = "limit"
 class Settings:
     """How much to measure. Times are in seconds."""
 
-    generations: int = 8
-    workload_seconds: float = 8.0  # of sampling per workload, over all generations
+    generations: int = 7
+    workload_seconds: float = 6.0  # of sampling per workload, over all generations
     sample_seconds: float = 0.005  # at least, per sample
     budget_seconds: float = 0.25  # a call that takes longer leaves its row out
     time_out: float = 120.0  # for any answer of a worker
