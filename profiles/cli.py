@@ -11,7 +11,7 @@ from bench.process import WorkerFailed
 from bench.results import check_writable, write_whole
 from bench.workloads import Workload, parse
 from impls import RowError, find, rows
-from profiles import flamegraph, tables
+from profiles import flamegraph
 from profiles.recorder import NoSamples, NotPermitted, Recording, read, record
 
 FORMATS = ("flamegraph", "raw", "speedscope")
@@ -32,6 +32,8 @@ def profile(names: tuple[str, ...], workload: str, seconds: int, rate: int, nati
     A and B are rows, or recordings (.raw.txt) made before. Exit status: 0 all recorded, 1 something failed,
     3 profiling is not permitted here.
     """
+    from profiles import tables  # draws: half a second that the other commands need not wait
+
     console = Console(highlight=False, markup=False, soft_wrap=True, width=160)
     chosen = parse(workload)
     check_writable(out)
@@ -52,7 +54,7 @@ def profile(names: tuple[str, ...], workload: str, seconds: int, rate: int, nati
         except (NoSamples, RowError, WorkerFailed) as error:
             outcome = getattr(error, "outcome", "failed")
             print(f"{name}: {outcome}: {error}", file=sys.stderr)
-            status = FAILED
+            status = status if outcome == "left out" and not names else FAILED
             continue
         recordings.append(recording)
         for path in _write(recording, form, out):
@@ -83,6 +85,8 @@ def _diff(
     names: tuple[str, ...], workload: Workload, seconds: int, rate: int, native: bool, out: Path, console: Console
 ) -> int:
     """Compare two rows or recordings; draw both directions if they are of the same row."""
+    from profiles import tables
+
     if len(names) != 2:
         raise UserError(f"profile diff: expected two rows or recordings, found {len(names)}")
     before, after = (
