@@ -30,6 +30,7 @@ from profiles.recorder import Recording, py_spy, read
 from profiles.stacks import CATEGORIES, Stacks, category, clean, difference, parse, shares, wilson
 
 BACKPROP = Path(sys.executable).with_name("backprop")
+README = Path(stacks.__file__).with_name("README.md")
 ROOT = "0x7f14ebe4524a (libc.so.6);_run_module_as_main (<frozen runpy>:198);main (bench/worker.py:251)"
 LOOP = f"{ROOT};Worker.loop (bench/worker.py:209);time_calls (bench/worker.py:52)"
 STEP = "InPlace.step (impls/in_place.py:51)"
@@ -381,6 +382,34 @@ def test_a_worker_that_dies_under_the_profiler_costs_its_own_row(tmp_path: Path)
     assert [path.name for path in pictures(tmp_path)] == ["batched_2d.book.1.svg", "shares.book.svg"]
 
 
+@pytest.mark.parametrize(("names", "status"), [(("in_place",), 1), ((), 0)])
+def test_a_row_too_slow_to_record_is_left_out(tmp_path: Path, names: tuple[str, ...], status: int) -> None:
+    """It is a failure only where it was asked for by name."""
+    with (
+        mock.patch("profiles.recorder.BUDGET_SECONDS", 1e-9),
+        mock.patch("profiles.cli.rows", return_value={"in_place": ROWS["in_place"]}),
+    ):
+        done = profile(tmp_path, None, *names)
+    assert done.returncode == status
+    assert re.fullmatch("in_place: left out: about .* over the budget of 1e-09 s\n", done.stderr)
+
+
+def test_two_rows_are_recorded_and_compared(tmp_path: Path) -> None:
+    """The stand-in finds the one half in BLAS and the other all in Python."""
+    body = f"""
+        stacks = [{f"{LOOP};{STEP};{GEMM} 600"!r}, {f"{LOOP};{STEP} 600"!r}]
+        once = {str(tmp_path / "once")!r}
+        open(out, "w").write("\\n".join(stacks[os.path.exists(once):] + [""]))
+        open(once, "w").close()
+    """
+    done = profile(tmp_path, stand_in(tmp_path, body), "diff", "in_place", "batched_2d", "--seconds", 1)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"BLAS +50.0 ± 2.8 +– +-50.0 +-52.8 to -47.1", done.stdout)
+    assert re.search(r"Python +50.0 ± 2.8 +100.0 ± 0.3 +\+50.0 +", done.stdout)
+    assert "no differential flamegraph" in done.stdout
+    assert pictures(tmp_path) == []
+
+
 def test_being_behind_is_said(tmp_path: Path) -> None:
     body = f"""
         print("py-spy> 2.51s behind in sampling, results may be inaccurate. Try reducing the sampling rate")
@@ -511,22 +540,20 @@ def test_two_recordings_of_one_row_can_be_compared(recorded: Path, tmp_path: Pat
     assert "no differential flamegraph" in other.stdout
 
 
-def test_a_target_for_any_profiler(recorded: Path, tmp_path: Path) -> None:
-    """The recipe of the README: start the target, attach py-spy to the process that it names."""
-    command = [sys.executable, "-m", "profiles.target", "in_place", "--workload", "book"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as target:
-        assert target.stdout is not None
-        try:
-            ready, pid = target.stdout.readline().split()
-            assert ready == "READY"
-            svg = tmp_path / "plain.svg"
-            plain = [py_spy(), "record", "--pid", pid, "--duration", "1", "--rate", "200", "--native"]
-            subprocess.run([*plain, "--output", str(svg)], check=True, capture_output=True)
-            assert "InPlace.step" in svg.read_text()
-        finally:
-            target.send_signal(signal.SIGINT)
-            assert target.wait(timeout=30) == 0
-    assert not Path(f"/proc/{pid}").exists()
+def test_the_recipe_of_the_readme_works_as_written(recorded: Path, tmp_path: Path) -> None:
+    """Start the target, attach plain py-spy to the process that it names, end it; only the duration is shortened."""
+    (recipe,) = re.findall(r"```sh\n(.*?)```", README.read_text(), re.DOTALL)
+    assert "--duration 6" in recipe
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    command = ["bash", "-eu", "-c", recipe.replace("--duration 6", "--duration 1")]
+    subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, check=True, timeout=60)
+    assert "InPlace.step" in (tmp_path / "in_place.svg").read_text()
+    ready, pid = (tmp_path / "ready.txt").read_text().split()
+    assert ready == "READY"
+    deadline = time.monotonic() + 20
+    while Path(f"/proc/{pid}").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 # --- in a browser ------------------------------------------------------------------------------------------------
@@ -566,9 +593,11 @@ def test_zoom_and_search_work_in_a_browser(tmp_path: Path) -> None:
 
 
 def test_committed_recordings_are_whole_and_small() -> None:
-    folder = Path(stacks.__file__).parent / "recordings"
+    folder = README.parent / "recordings"
     committed = sorted(folder.glob("*.raw.txt"))
     assert committed
+    for picture in re.findall(r"\]\((recordings/[^)]*)\)", README.read_text()):
+        assert (README.parent / picture).exists()
     for path in committed:
         found = read(path)
         picture = path.with_name(path.name.replace(".raw.txt", ".svg"))
