@@ -531,6 +531,16 @@ def test_files_are_small_and_named_after_what_they_show(recorded: Path) -> None:
     assert "in_place · book · 1 thread" in (recorded / "in_place.book.1.svg").read_text()
 
 
+def test_pictures_can_be_drawn_again_without_recording(recorded: Path, tmp_path: Path) -> None:
+    rows = ("in_place.book.1", "batched_2d.book.1")
+    done = profile(tmp_path, tmp_path / "no py-spy", *(recorded / f"{row}.raw.txt" for row in rows))
+    assert done.returncode == 0, done.stderr
+    for row in rows:
+        for ending in (".svg", ".raw.txt"):
+            assert (tmp_path / "out" / f"{row}{ending}").read_text() == (recorded / f"{row}{ending}").read_text()
+    assert (tmp_path / "out" / "shares.book.png").exists()
+
+
 def test_two_recordings_of_one_row_can_be_compared(recorded: Path, tmp_path: Path) -> None:
     path = recorded / "in_place.book.1.raw.txt"
     done = profile(tmp_path, None, "diff", path, path)
