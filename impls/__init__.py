@@ -93,7 +93,7 @@ GPU = "the GPU, which computes"
 ROWS = {
     row.name: row
     for row in (
-        Row("pure_python", "impls.pure_python:PurePython", "lists and loops, no NumPy"),
+        Row("pure_python", "impls.pure_python:PurePython", "lists and loops, no NumPy", unseen_threads=""),
         Row("per_example", "impls.per_example:PerExample", "the book's loop, one example at a time; the baseline"),
         Row("batched_3d", "impls.batched_3d:Batched3D", "stacks of column vectors through 3-D matmul"),
         Row("batched_2d", "impls.batched_2d:Batched2D", "the mini-batch as a matrix, one GEMM per product"),

@@ -24,8 +24,10 @@ PY_SPY = "BACKPROP_PY_SPY"  # the environment variable that names another py-spy
 FEWEST_SAMPLES = 1_000  # for ± 3 points at 95 %
 MOST_BEHIND_SECONDS = 1.0
 SLOWED = 1.10  # steps per second without the profiler over those with it
+MOST_WAITING = 0.02  # of the samples, from which on it is said
 LEAST_WITHIN = 0.98  # of the samples must be within the row's own frames
 MARGIN_SECONDS = 30.0  # for py-spy to start and to write
+BUDGET_SECONDS = 5.0  # a row whose call takes longer is left out
 
 REMEDIES = (
     (
@@ -88,20 +90,26 @@ class Recording:
         notes = [f"Not in the picture: {self.unseen}."] if self.unseen else []
         if self.stacks.samples < FEWEST_SAMPLES:
             notes.append(f"Only {self.stacks.samples} samples; {FEWEST_SAMPLES:,} are needed for ± 3 points.")
+        if not self.native:
+            notes.append("Without native frames: what C, BLAS and Rust do counts as the Python line that called them.")
+        everything = self.stacks.samples + self.stacks.outside + self.stacks.waiting
+        if self.stacks.waiting > MOST_WAITING * everything:
+            notes.append(f"Left out: {self.stacks.waiting} of {everything} samples, of threads that only waited.")
         within = self.stacks.samples / max(1, self.stacks.samples + self.stacks.outside)
         if within < LEAST_WITHIN:
-            notes.append(f"Only {within:.1%} of the samples were within the row; the others are left out.")
+            notes.append(f"Only {100 * within:.1f} % of the samples were within the row; the others are left out.")
         if self.behind_seconds > MOST_BEHIND_SECONDS:
             notes.append(f"py-spy was {self.behind_seconds:.1f} s behind: the samples may not be where they seem.")
         slowdown = self.steps_per_second_alone / self.steps_per_second if self.steps_per_second else float("inf")
         if slowdown > SLOWED:
-            notes.append(f"The profiler slowed the row to {1 / slowdown:.0%} of its speed.")
+            notes.append(f"The profiler slowed the row to {100 / slowdown:.0f} % of its speed.")
         return notes
 
     def raw(self) -> str:
         """Return the collapsed stacks as text, with one comment line that says what they are."""
         facts = {key: value for key, value in asdict(self).items() if key != "stacks"} | {
-            "outside": self.stacks.outside
+            "outside": self.stacks.outside,
+            "waiting": self.stacks.waiting,
         }
         lines = [f"{';'.join(stack)} {count}" for stack, count in sorted(self.stacks.counts.items())]
         return "\n".join([f"# {json.dumps(facts, ensure_ascii=False)}", *lines]) + "\n"
@@ -116,9 +124,8 @@ def read(path: Path) -> Recording:
     first = text.partition("\n")[0]
     try:
         facts: dict[str, Any] = json.loads(first.removeprefix("# "))
-        return Recording(
-            **{k: v for k, v in facts.items() if k != "outside"}, stacks=Stacks(parse(text), facts["outside"])
-        )
+        stacks = Stacks(parse(text), facts.pop("outside"), facts.pop("waiting"))
+        return Recording(**facts, stacks=stacks)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise UserError(
             f"{path}: not a recording: expected collapsed stacks of backprop profile --format raw"
@@ -141,13 +148,16 @@ def record(name: str, workload: Workload, seconds: int, rate: int, native: bool,
     try:
         with examples_folder(dataset.x_train, one_hot(dataset.labels_train)) as folder:
             prepare(worker, name, workload, folder)
-            alone = worker.ask("loop", seconds=1.0)
+            alone = worker.ask("loop", seconds=0.5)
             text, behind, attached = _attach(worker, program, seconds, rate, native, workload.threads)
     finally:
         worker.close()
     stacks = clean(parse(text), row.source)
     if not stacks.samples:
-        raise NoSamples(f"{row.name}: no sample of {stacks.outside} was within the row; record for longer")
+        raise NoSamples(
+            f"{row.name}: no sample was within the row, {stacks.outside} were of the loop around it"
+            f" and {stacks.waiting} of threads that waited; record for longer"
+        )
     unseen = "; ".join(filter(None, (row.unseen, row.unseen_threads if workload.threads > 1 else "")))
     return Recording(
         row.name,
@@ -175,7 +185,7 @@ def prepare(worker: WorkerProcess, name: str, workload: Workload, folder: str) -
         data=folder,
         seed=settings.seed,
         sample_seconds=settings.sample_seconds,
-        budget_seconds=None,
+        budget_seconds=BUDGET_SECONDS,
     )
 
 

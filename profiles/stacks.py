@@ -20,10 +20,18 @@ TIMED_LOOP = re.compile(r"^time_calls \(.*worker\.py:\d+\)$")  # the worker's lo
 ADDRESS = re.compile(r"^0x[0-9a-f]+ \((.*)\)$")
 PYTHON_FRAME = re.compile(r"^(.*) \(([^()]*\.py):(\d+)\)$")
 CATEGORIES = ("BLAS", "NumPy C", "Rust", "JIT", "Python", "other native")
+NAMELESS = "[?]"  # code without a name or library: compiled while the program ran
 _BLAS = re.compile(r"openblas|mkl_|libmkl|Accelerate|libblis", re.IGNORECASE)
 _NUMPY = re.compile(r"_multiarray_umath|numpy/")
-_RUST = re.compile(r"backprop_bench_rust|::")
-NAMELESS = "[?]"  # code without a name or library: compiled while the program ran
+_RUST = re.compile(r"backprop_bench_rust|\.rs(:\d+)?\)$")
+_COMPILED = re.compile(r"\.main\.(cpp|so)\b")  # by torch.compile, which names its C++ files so
+_LIBC = re.compile(r"\blib(c|m|pthread|stdc\+\+)[.-]")  # … whose functions work for those that call them
+_WAIT = re.compile(r"futex_?wait|cond_\w*wait|condition_variable::wait|sem_\w*wait|acquire_lock_timed", re.IGNORECASE)
+_HASH = re.compile(r"::h[0-9a-f]{16}$")  # ends a Rust name, and changes with every build
+_BUILD = re.compile(r"(-[0-9a-f]{8})?(\.cpython-[\w-]+|\.abi3)?\.so\b")  # so do the hash and tag of a library's name
+_ESCAPES = {"$LT$": "<", "$GT$": ">", "$LP$": "(", "$RP$": ")", "$RF$": "&", "$BP$": "*", "$C$": ",", "$u20$": " ",
+            "$u7b$": "{", "$u7d$": "}", "$u5b$": "[", "$u5d$": "]", "..": "::"}  # fmt: skip
+_LONGEST = 24  # letters of arguments in a C++ name: templates have pages of them
 
 
 @dataclass(frozen=True)
@@ -31,7 +39,8 @@ class Stacks:
     """Samples of one recording, the row's own frames as roots."""
 
     counts: Mapping[Stack, int]
-    outside: int  # samples that were not within the row: the loop around it, idle helpers
+    outside: int  # samples that were not within the row: the loop around it
+    waiting: int = 0  # samples of threads that waited for others and used no core
 
     @property
     def samples(self) -> int:
@@ -61,7 +70,7 @@ def parse(text: str) -> Counter[Stack]:
         stack, _, count = line.rpartition(" ")
         if not stack or not count.isdecimal():
             raise UserError(f"line {number}: expected collapsed stacks 'frame;frame count', found {line[:60]!r}")
-        counts[tuple(stack.split(";"))] += int(count)
+        counts[tuple(re.split(r";(?! )", stack))] += int(count)  # Rust's [T; 4] is no boundary
     return counts
 
 
@@ -69,16 +78,29 @@ def clean(counts: Mapping[Stack, int], row_file: str) -> Stacks:
     """Return the stacks from the row's first frame on; `row_file` is the name of its source file.
 
     That is the frame under the worker's timed loop or, in a thread that the row started, the first one of its file.
+    py-spy means to leave out threads that wait, but takes those for running that it has just let go itself.
     """
     kept: Counter[Stack] = Counter()
-    outside = 0
+    outside = waiting = 0
     for stack, count in counts.items():
         start = _start(stack, row_file)
-        if start < len(stack):
-            kept[tuple(_readable(frame) for frame in stack[start:])] += count
+        if _waits(stack):
+            waiting += count
+        elif start < len(stack):
+            kept[tuple(map(_readable, stack[start:]))] += count
         else:
             outside += count
-    return Stacks(kept, outside)
+    return Stacks(kept, outside, waiting)
+
+
+def _waits(stack: Stack) -> bool:
+    """Return whether the innermost function, nameless parts of libc and the system call left aside, is a wait."""
+    for frame in reversed(stack):
+        if _WAIT.search(frame):
+            return True
+        if not (_LIBC.search(frame) and (ADDRESS.match(frame) or frame.startswith("syscall "))):
+            return False
+    return False
 
 
 def _start(stack: Stack, row_file: str) -> int:
@@ -94,34 +116,58 @@ def _start(stack: Stack, row_file: str) -> int:
 
 
 def _readable(frame: str) -> str:
-    """Return a frame without what changes from run to run or tells of this machine: addresses and absolute paths."""
+    """Return a frame without what changes from run to run, tells of this machine or hides the name.
+
+    That is addresses, absolute paths, the hashes of builds, Rust's escapes and long arguments of C++.
+    """
     address = ADDRESS.match(frame)
     if address:
-        return NAMELESS if address[1] in ("?", "") else f"[{PurePath(address[1]).name}]"
-    if " (/" in frame:
-        name, _, place = frame.rpartition(" (")
-        return f"{name} ({PurePath(place).name}"
-    return frame
+        return NAMELESS if address[1] in ("?", "") else f"[{_BUILD.sub('.so', PurePath(address[1]).name)}]"
+    name, bracket, place = frame.rpartition(" (")
+    if not bracket:
+        return frame
+    if _HASH.search(name):
+        name = _HASH.sub("", name)
+        for escape, letter in _ESCAPES.items():
+            name = name.replace(escape, letter)
+        name = name.removeprefix("_")
+    place = PurePath(place).name if place.startswith("/") else place
+    return f"{_without_long_arguments(name).replace('; ', ', ')} ({_BUILD.sub('.so', place)}"
+
+
+def _without_long_arguments(name: str) -> str:
+    """Return a name with `…` for what stands between brackets and is long."""
+    kept: list[str] = []
+    opened: list[int] = []
+    for letter in name:
+        kept.append(letter)
+        if letter in "<(":
+            opened.append(len(kept))
+        elif letter in ">)" and opened:
+            start = opened.pop()
+            if len(kept) - start > _LONGEST:
+                kept[start:-1] = "…"
+    return "".join(kept)
 
 
 def category(stack: Stack) -> str:
     """Return what kind of code a sample was in.
 
-    Any BLAS frame makes it BLAS: below them even memset is BLAS's. A Python function that is nothing but itself is
-    Python; NumPy's C, Rust and nameless code count with all that they call.
+    Any BLAS frame makes it BLAS: below them even memset is BLAS's. Rust and NumPy's C, too, count with all that they
+    call, code compiled at run time with what it calls of libc. A Python function that is nothing but itself is Python.
     """
-    leaf = stack[-1]
     if any(_BLAS.search(frame) for frame in stack):
         return "BLAS"
     if any(_RUST.search(frame) for frame in stack):
         return "Rust"
     if any(_NUMPY.search(frame) for frame in stack if ".so" in frame):
         return "NumPy C"
-    if PYTHON_FRAME.match(leaf):
-        return "Python"
-    if NAMELESS in stack:
+    if any(_COMPILED.search(frame) for frame in stack):
         return "JIT"
-    return "other native"
+    if PYTHON_FRAME.match(stack[-1]):
+        return "Python"
+    innermost = next((frame for frame in reversed(stack) if not _LIBC.search(frame)), "")
+    return "JIT" if innermost == NAMELESS else "other native"
 
 
 def shares(stacks: Stacks) -> dict[str, Share]:

@@ -59,7 +59,7 @@ def share_plot(recordings: list[Recording], stem: Path) -> list[Path]:
             labels = [f"{width:.0f}" if width >= 4 else "" for width in widths]
             axes.bar_label(bars, labels, label_type="center", fontsize=8)
             left = [start + width for start, width in zip(left, widths, strict=True)]
-        axes.invert_yaxis()
+        axes.set_ylim(len(recordings) - 0.45, -0.55)
         axes.set_xlim(0, 100)
         axes.set_xlabel("per cent of the samples within the row (number of samples in brackets)")
         axes.set_title("Where the time goes")

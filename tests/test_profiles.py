@@ -1,5 +1,9 @@
 """The flamegraph recorder: stacks, shares, pictures, and every way in which py-spy can fail."""
 
+import contextlib
+import importlib
+import importlib.util
+import io
 import json
 import os
 import re
@@ -12,10 +16,13 @@ import time
 import xml.etree.ElementTree as ET
 from collections import Counter
 from pathlib import Path
+from typing import NoReturn
+from unittest import mock
 
 import numpy as np
 import pytest
 
+from bench.cli import main
 from bench.errors import UserError
 from impls import ROWS
 from profiles import flamegraph, stacks
@@ -23,6 +30,7 @@ from profiles.recorder import Recording, py_spy, read
 from profiles.stacks import CATEGORIES, Stacks, category, clean, difference, parse, shares, wilson
 
 BACKPROP = Path(sys.executable).with_name("backprop")
+README = Path(stacks.__file__).with_name("README.md")
 ROOT = "0x7f14ebe4524a (libc.so.6);_run_module_as_main (<frozen runpy>:198);main (bench/worker.py:251)"
 LOOP = f"{ROOT};Worker.loop (bench/worker.py:209);time_calls (bench/worker.py:52)"
 STEP = "InPlace.step (impls/in_place.py:51)"
@@ -48,11 +56,64 @@ def test_clean_keeps_the_rows_own_frames() -> None:
     text = f"{LOOP};{STEP};{GEMM} 5\n{LOOP} 2\n{ROOT} 1\n{helper} 3\n{LOOP};{STEP};0x7f14ebf85158 (/lib/libc.so.6) 4\n"
     found = clean(parse(text), "in_place.py")
     assert found.counts == {
-        (STEP, GEMM): 5,
+        (STEP, "dgemm_kernel_SKYLAKEX (libscipy_openblas64_.so)"): 5,
         ("Team._help (in_place.py:139)",): 3,
         (STEP, "[libc.so.6]"): 4,
     }
     assert (found.samples, found.outside) == (12, 3)
+
+
+@pytest.mark.parametrize(
+    "leaves",
+    [
+        "std::condition_variable::wait (libstdc++.so.6.0.30);pthread_cond_wait (libc.so.6);0x7fba746a3f16 (libc.so.6)",
+        "PyThread_acquire_lock_timed (libpython3.11.so.1.0);0x7fedfb0aed90 (libc.so.6);0x7fedfb0a3f16 (libc.so.6)",
+        "absl::synchronization_internal::FutexWaiter::WaitUntil (libjax_common.so);syscall (libc.so.6)",
+        "std::sys::sync::thread_parking::futex::futex_wait::h15fc30e0e89ffd57 (futex.rs:67);syscall (libc.so.6)",
+    ],
+)
+def test_a_thread_that_waits_is_not_at_work(leaves: str) -> None:
+    """What py-spy samples of threads in a wait, in the row's own thread, in its helpers and in a library's."""
+    text = f"{LOOP};{STEP};{leaves} 5\nTeam._help (impls/in_place.py:139);{leaves} 2\n{leaves} 3\n{LOOP};{STEP} 1\n"
+    assert clean(parse(text), "in_place.py") == Stacks({(STEP,): 1}, 0, 10)
+
+
+@pytest.mark.parametrize(
+    "leaf", ["free (libc.so.6)", "memcpy (libc.so.6);0x7fba746a3f16 (libc.so.6)", "Condition.wait (threading.py:3)"]
+)
+def test_what_only_resembles_a_wait_counts(leaf: str) -> None:
+    found = clean(parse(f"{LOOP};{STEP};pthread_cond_wait (libc.so.6);{leaf} 5\n"), "in_place.py")
+    assert (found.samples, found.waiting) == (5, 0)
+
+
+@pytest.mark.parametrize(
+    ("frame", "readable"),
+    [
+        (
+            "ndarray::zip::Zip$LT$P$C$D$GT$::inner::hba9821f493d74546 (mod.rs:353)",
+            "ndarray::zip::Zip<P,D>::inner (mod.rs:353)",
+        ),
+        (
+            "_$LT$a..Fma$u20$as$u20$b..Add$GT$::add::h33eea104cc430387 (mod.rs:51)",
+            "<a::Fma as b::Add>::add (mod.rs:51)",
+        ),
+        ("sum<[T; 4]> (sum.rs:1)", "sum<[T, 4]> (sum.rs:1)"),
+        (
+            "f<std::vector<double, std::allocator<double> > >(std::pair<int, unsigned long> const&) (a.so)",
+            "f<std::vector<…> >(…) (a.so)",
+        ),
+        ("dgemm_otcopy (libscipy_openblas64_-32a4b2a6.so)", "dgemm_otcopy (libscipy_openblas64_.so)"),
+        (
+            "array_add (numpy/_core/_multiarray_umath.cpython-311-x86_64-linux-gnu.so)",
+            "array_add (numpy/_core/_multiarray_umath.so)",
+        ),
+        ("0x7f14ebf85158 (/home/me/lib/b.abi3.so)", "[b.so]"),
+        ("f (/home/me/impls/mine.py:3)", "f (mine.py:3)"),
+        ("kernel", "kernel"),
+    ],
+)
+def test_names_hold_nothing_that_changes_with_the_build(frame: str, readable: str) -> None:
+    assert clean(parse(f"{LOOP};{STEP};{frame} 1"), "in_place.py").counts == {(STEP, readable): 1}
 
 
 def test_addresses_that_change_do_not_split_a_function() -> None:
@@ -73,8 +134,15 @@ def test_addresses_that_change_do_not_split_a_function() -> None:
         ((STEP, UMATH, GEMM), "BLAS"),
         ((STEP, "backprop_bench_rust::fused::step (backprop_bench_rust.abi3.so)", "[libc.so.6]"), "Rust"),
         ((STEP, "rust_step (backprop_bench_rust.so)", GEMM), "BLAS"),
+        ((STEP, "matrixmultiply::packing::pack_avx2 (packing.rs:78)"), "Rust"),
+        ((STEP, "at::native::addmm (libtorch_cpu.so)"), "other native"),  # C++, though its names look like Rust's
+        ((STEP, "at::native::addmm (libtorch_cpu.so)", "mkl_blas_dgemm (libtorch_cpu.so)"), "BLAS"),
+        ((STEP, "kernel (cd5a.main.cpp:15)", "_mm512_sub_pd (avx512fintrin.h:1)"), "JIT"),
         ((STEP, "[?]", "[?]"), "JIT"),
-        ((STEP, "f2py_rout__fblas_dgemm (scipy/linalg/_fblas.cpython-311-x86_64-linux-gnu.so)"), "other native"),
+        ((STEP, "[?]", "exp (libm.so.6)", "[libm.so.6]"), "JIT"),
+        ((STEP, "[?]", "jax::PyArray::BlockUntilReady (jaxlib/libjax_common.so)"), "other native"),
+        ((STEP, "[libc.so.6]"), "other native"),
+        ((STEP, "f2py_rout__fblas_dgemm (scipy/linalg/_fblas.so)"), "other native"),
     ],
 )
 def test_categories(stack: tuple[str, ...], name: str) -> None:
@@ -186,9 +254,11 @@ def test_a_good_recording_needs_no_words() -> None:
     ("changes", "words"),
     [
         ({"stacks": Stacks(Counter({(STEP,): 999}), 0)}, "Only 999 samples"),
-        ({"stacks": Stacks(Counter({(STEP,): 2000}), 100)}, "Only 95.2% of the samples were within the row"),
+        ({"stacks": Stacks(Counter({(STEP,): 2000}), 100)}, "Only 95.2 % of the samples were within the row"),
+        ({"stacks": Stacks(Counter({(STEP,): 2000}), 0, 500)}, "Left out: 500 of 2500 samples, of threads that only"),
+        ({"native": False}, "what C, BLAS and Rust do counts as the Python line that called them"),
         ({"behind_seconds": 1.4}, "py-spy was 1.4 s behind"),
-        ({"steps_per_second": 500.0}, "slowed the row to 50% of its speed"),
+        ({"steps_per_second": 500.0}, "slowed the row to 50 % of its speed"),
         ({"unseen": "BLAS's other threads"}, "Not in the picture: BLAS's other threads."),
     ],
 )
@@ -212,7 +282,7 @@ def test_what_is_no_recording_is_refused(tmp_path: Path, content: str) -> None:
 
 def test_each_row_says_what_cannot_be_seen_of_it() -> None:
     assert ROWS["in_place"].unseen_threads == "BLAS's other threads"
-    assert ROWS["multithreaded"].unseen_threads == ""
+    assert ROWS["multithreaded"].unseen_threads == ROWS["pure_python"].unseen_threads == ""
 
 
 # --- the command, with a stand-in for py-spy ---------------------------------------------------------------------
@@ -230,9 +300,21 @@ def stand_in(folder: Path, body: str) -> Path:
 
 
 def profile(folder: Path, spy: Path | None, *arguments: object) -> "subprocess.CompletedProcess[str]":
-    environment = os.environ | ({"BACKPROP_PY_SPY": str(spy)} if spy else {})
-    command = [str(BACKPROP), "profile", *map(str, arguments), "--out", str(folder / "out")]
-    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120, check=False)
+    """Run `backprop profile` in this process: its imports are there already."""
+    command = ["backprop", "profile", *map(str, arguments), "--out", str(folder / "out")]
+    environment = {"BACKPROP_PY_SPY": str(spy)} if spy else {}
+    status: object = 0
+    with (
+        mock.patch.dict(os.environ, environment),
+        mock.patch.object(sys, "argv", command),
+        contextlib.redirect_stdout(io.StringIO()) as out,
+        contextlib.redirect_stderr(io.StringIO()) as err,
+    ):
+        try:
+            main()
+        except SystemExit as ending:
+            status = ending.code
+    return subprocess.CompletedProcess(command, int(str(status)), out.getvalue(), err.getvalue())
 
 
 def pictures(folder: Path) -> list[Path]:
@@ -281,7 +363,7 @@ def test_samples_of_something_else_leave_no_picture(tmp_path: Path) -> None:
     spy = stand_in(tmp_path, "open(out, 'w').write('main (other.py:1) 500\\n')")
     done = profile(tmp_path, spy, "in_place", "--seconds", 1)
     assert done.returncode == 1
-    assert "no sample of 500 was within the row" in done.stderr
+    assert "no sample was within the row, 500 were of the loop around it" in done.stderr
     assert list((tmp_path / "out").iterdir()) == []
 
 
@@ -298,6 +380,34 @@ def test_a_worker_that_dies_under_the_profiler_costs_its_own_row(tmp_path: Path)
     assert done.returncode == 1
     assert "in_place: crashed: the worker ended with SIGKILL" in done.stderr
     assert [path.name for path in pictures(tmp_path)] == ["batched_2d.book.1.svg", "shares.book.svg"]
+
+
+@pytest.mark.parametrize(("names", "status"), [(("in_place",), 1), ((), 0)])
+def test_a_row_too_slow_to_record_is_left_out(tmp_path: Path, names: tuple[str, ...], status: int) -> None:
+    """It is a failure only where it was asked for by name."""
+    with (
+        mock.patch("profiles.recorder.BUDGET_SECONDS", 1e-9),
+        mock.patch("profiles.cli.rows", return_value={"in_place": ROWS["in_place"]}),
+    ):
+        done = profile(tmp_path, None, *names)
+    assert done.returncode == status
+    assert re.fullmatch("in_place: left out: about .* over the budget of 1e-09 s\n", done.stderr)
+
+
+def test_two_rows_are_recorded_and_compared(tmp_path: Path) -> None:
+    """The stand-in finds the one half in BLAS and the other all in Python."""
+    body = f"""
+        stacks = [{f"{LOOP};{STEP};{GEMM} 600"!r}, {f"{LOOP};{STEP} 600"!r}]
+        once = {str(tmp_path / "once")!r}
+        open(out, "w").write("\\n".join(stacks[os.path.exists(once):] + [""]))
+        open(once, "w").close()
+    """
+    done = profile(tmp_path, stand_in(tmp_path, body), "diff", "in_place", "batched_2d", "--seconds", 1)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"BLAS +50.0 ± 2.8 +– +-50.0 +-52.8 to -47.1", done.stdout)
+    assert re.search(r"Python +50.0 ± 2.8 +100.0 ± 0.3 +\+50.0 +", done.stdout)
+    assert "no differential flamegraph" in done.stdout
+    assert pictures(tmp_path) == []
 
 
 def test_being_behind_is_said(tmp_path: Path) -> None:
@@ -370,6 +480,13 @@ def test_an_unavailable_row_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert f"{missing[0]} is unavailable: it needs" in done.stderr
 
 
+def skip(what: str, reason: str) -> NoReturn:
+    """Skip a test for want of something, or fail if BACKPROP_REQUIRE names it: CI must not pass without."""
+    if what in os.environ.get("BACKPROP_REQUIRE", "").split(","):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
 # --- real py-spy -------------------------------------------------------------------------------------------------
 
 
@@ -379,8 +496,8 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("recorded")
     names = ("pure_python", "per_example", "batched_3d", "batched_2d", "in_place", "multithreaded")
     done = profile(folder, None, *names, "--seconds", 2, "--rate", 250)
-    if done.returncode == 3 and not os.environ.get("CI"):
-        pytest.skip(done.stderr.strip())
+    if done.returncode == 3:
+        skip("profile", done.stderr.strip())
     assert done.returncode == 0, done.stderr
     return folder / "out"
 
@@ -414,6 +531,16 @@ def test_files_are_small_and_named_after_what_they_show(recorded: Path) -> None:
     assert "in_place · book · 1 thread" in (recorded / "in_place.book.1.svg").read_text()
 
 
+def test_pictures_can_be_drawn_again_without_recording(recorded: Path, tmp_path: Path) -> None:
+    rows = ("in_place.book.1", "batched_2d.book.1")
+    done = profile(tmp_path, tmp_path / "no py-spy", *(recorded / f"{row}.raw.txt" for row in rows))
+    assert done.returncode == 0, done.stderr
+    for row in rows:
+        for ending in (".svg", ".raw.txt"):
+            assert (tmp_path / "out" / f"{row}{ending}").read_text() == (recorded / f"{row}{ending}").read_text()
+    assert (tmp_path / "out" / "shares.book.png").exists()
+
+
 def test_two_recordings_of_one_row_can_be_compared(recorded: Path, tmp_path: Path) -> None:
     path = recorded / "in_place.book.1.raw.txt"
     done = profile(tmp_path, None, "diff", path, path)
@@ -423,22 +550,20 @@ def test_two_recordings_of_one_row_can_be_compared(recorded: Path, tmp_path: Pat
     assert "no differential flamegraph" in other.stdout
 
 
-def test_a_target_for_any_profiler(recorded: Path, tmp_path: Path) -> None:
-    """The recipe of the README: start the target, attach py-spy to the process that it names."""
-    command = [sys.executable, "-m", "profiles.target", "in_place", "--workload", "book"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as target:
-        assert target.stdout is not None
-        try:
-            ready, pid = target.stdout.readline().split()
-            assert ready == "READY"
-            svg = tmp_path / "plain.svg"
-            plain = [py_spy(), "record", "--pid", pid, "--duration", "1", "--rate", "200", "--native"]
-            subprocess.run([*plain, "--output", str(svg)], check=True, capture_output=True)
-            assert "InPlace.step" in svg.read_text()
-        finally:
-            target.send_signal(signal.SIGINT)
-            assert target.wait(timeout=30) == 0
-    assert not Path(f"/proc/{pid}").exists()
+def test_the_recipe_of_the_readme_works_as_written(recorded: Path, tmp_path: Path) -> None:
+    """Start the target, attach plain py-spy to the process that it names, end it; only the duration is shortened."""
+    (recipe,) = re.findall(r"```sh\n(.*?)```", README.read_text(), re.DOTALL)
+    assert "--duration 6" in recipe
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    command = ["bash", "-eu", "-c", recipe.replace("--duration 6", "--duration 1")]
+    subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, check=True, timeout=60)
+    assert "InPlace.step" in (tmp_path / "in_place.svg").read_text()
+    ready, pid = (tmp_path / "ready.txt").read_text().split()
+    assert ready == "READY"
+    deadline = time.monotonic() + 20
+    while Path(f"/proc/{pid}").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 # --- in a browser ------------------------------------------------------------------------------------------------
@@ -446,12 +571,12 @@ def test_a_target_for_any_profiler(recorded: Path, tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("default")
 def test_zoom_and_search_work_in_a_browser(tmp_path: Path) -> None:
-    sync_api = pytest.importorskip(
-        "playwright.sync_api", reason="needs playwright: pip install 'backprop-bench[browser]'"
-    )
+    if not importlib.util.find_spec("playwright"):
+        skip("browser", "needs playwright: pip install 'backprop-bench[browser]'")
+    sync_api = importlib.import_module("playwright.sync_api")
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     if not chromium:
-        pytest.skip("needs chromium")
+        skip("browser", "needs chromium")
     path = tmp_path / "flame.svg"
     path.write_text(flamegraph.draw(SAMPLE, "title", []))
     with sync_api.sync_playwright() as playwright:
@@ -478,9 +603,11 @@ def test_zoom_and_search_work_in_a_browser(tmp_path: Path) -> None:
 
 
 def test_committed_recordings_are_whole_and_small() -> None:
-    folder = Path(stacks.__file__).parent
+    folder = README.parent / "recordings"
     committed = sorted(folder.glob("*.raw.txt"))
     assert committed
+    for picture in re.findall(r"\]\((recordings/[^)]*)\)", README.read_text()):
+        assert (README.parent / picture).exists()
     for path in committed:
         found = read(path)
         picture = path.with_name(path.name.replace(".raw.txt", ".svg"))
