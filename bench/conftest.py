@@ -119,7 +119,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--data", metavar="digits|mnist|DIR", help="data set (default: digits)")
     group.addoption("--generations", default="7", metavar="N", help="processes a row (default: 7)")
     group.addoption("--seconds", default="6", metavar="S", help="sampling time a workload (default: 6)")
-    group.addoption("--budget", default="0.25", metavar="S", help="longest call that a row may take (default: 0.25)")
+    group.addoption("--budget", default="0.1", metavar="S", help="longest call that a row may take (default: 0.1)")
     group.addoption("--time-out", default="120", metavar="S", help="longest wait for a worker (default: 120)")
     group.addoption("--results", default="results", metavar="DIR", help="where JSON and plots go (default: results)")
 

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,8 @@ THREAD_VARIABLES = (
 )
 ENVIRONMENT = {
     "OMP_WAIT_POLICY": "passive",  # idle pools sleep, whoever owns them …
-    "KMP_BLOCKTIME": "0",  # … Intel's OpenMP too
+    "KMP_BLOCKTIME": "0",  # … Intel's OpenMP too …
+    "OPENBLAS_THREAD_TIMEOUT": "22",  # … and OpenBLAS after 2^22 clock cycles, some 2 ms, instead of 2^26
     # glibc gives freed memory back to the system or keeps it, by rules that depend on the heap's layout: the same
     # loop had no page faults in one process and 44 a step in the next, 20 % apart. In workers it always keeps it.
     "MALLOC_TRIM_THRESHOLD_": str(1 << 30),
@@ -94,11 +95,17 @@ class WorkerProcess:
             raise WorkerFailed(reply["outcome"], reply["reason"])
         return reply
 
-    def confine(self, cpus: Iterable[int]) -> None:
-        """Move all threads of the process to `cpus`, where the system allows it."""
+    def confine(self, cpus: Sequence[int], busiest: Sequence[int] = ()) -> None:
+        """Move all threads of the process to `cpus`, and each of the `busiest` to one of its own.
+
+        Does nothing where the system has no such thing. Without a CPU of its own, a thread that wakes up often has to
+        wait for another one of the same process, while a CPU stands idle.
+        """
         with contextlib.suppress(OSError):
             for thread in Path(f"/proc/{self.pid}/task").iterdir():
                 os.sched_setaffinity(int(thread.name), cpus)
+            for number, cpu in zip(busiest, cpus, strict=False):
+                os.sched_setaffinity(number, [cpu])
 
     @property
     def alive(self) -> bool:

@@ -82,19 +82,20 @@ def _row(row: Row, baseline: Row, limit: Row, examples: int) -> dict[str, Any]:
     }
     if row.outcome != "ok" or not any(row.samples):
         return found
-    first = row.facts[0]
+    facts = row.facts[: len(row.samples)]  # an interrupt may have come between
+    first = facts[0]
     found |= {
         "median_seconds": statistics.median_seconds(row.samples),
         "spread": _finite(statistics.spread(row.samples)),
         "rounds_by_generation": [list(rounds) for rounds in row.samples],
         "cores_used": _total(row.cpu_seconds) / _total(row.samples),
-        "peak_rss_bytes": max(facts["peak_rss_bytes"] for facts in row.facts),
-        "overhead_percent": max(facts["overhead_percent"] for facts in row.facts),
+        "peak_rss_bytes": max(of_process["peak_rss_bytes"] for of_process in facts),
+        "overhead_percent": max(of_process["overhead_percent"] for of_process in facts),
         "import_seconds": first["import_seconds"],
         "setup_seconds": first["setup_seconds"],
         "first_call_seconds": first["first_call_seconds"],
-        "calls_by_generation": [facts["calls"] for facts in row.facts],
-        "cpus_by_generation": [facts["cpus"] for facts in row.facts],
+        "calls_by_generation": [of_process["calls"] for of_process in facts],
+        "cpus_by_generation": [of_process["cpus"] for of_process in facts],
         "thread_pools": first["thread_pools"],
         "build": first["build"],
         "compilations_in_samples": row.compilations,

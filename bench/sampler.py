@@ -36,7 +36,7 @@ class Settings:
     generations: int = 7
     workload_seconds: float = 6.0  # of sampling per workload, over all generations
     sample_seconds: float = 0.005  # at least, per sample
-    budget_seconds: float = 0.25  # a call that takes longer leaves its row out
+    budget_seconds: float = 0.1  # a call that takes longer leaves its row out
     time_out: float = 120.0  # for any answer of a worker
     fewest_rounds: int = 3
     most_rounds: int = 40
@@ -73,8 +73,10 @@ class Row:
 
     @property
     def sample_seconds(self) -> float:
-        """Return about how long a sample takes, its untimed call included."""
-        return self.facts[-1]["call_seconds"] * (self.facts[-1]["calls"] + 1)  # type: ignore[no-any-return]
+        """Return about how long a sample takes, the untimed call of short ones included."""
+        calls: int = self.facts[-1]["calls"]
+        seconds: float = self.facts[-1]["call_seconds"]
+        return seconds * (calls + (calls > 1))
 
     def fail(self, outcome: str, reason: str) -> None:
         """Record why the row cannot be timed."""
@@ -178,8 +180,8 @@ class Sampler:
                 ready[LIMIT] = worker
                 rows.append(limit)
         for row in rows:
-            ready[row.label].confine(cpus[: row.threads])
             row.facts[-1]["cpus"] = cpus[: row.threads]
+            ready[row.label].confine(cpus[: row.threads], row.facts[-1].pop("busiest_threads"))
             row.samples.append({})
             row.cpu_seconds.append({})
         strides = self._strides(rows)
@@ -269,17 +271,19 @@ class Sampler:
         return worker
 
     def _start_workers(self, rows: list[Row]) -> None:
-        """Start the workers that are missing, as many side by side as there are cores for."""
+        """Start the workers that are missing, as many side by side as there are cores."""
         missing = [
             row for row in rows if row.worker_key not in self._workers or not self._workers[row.worker_key].alive
         ]
+        cpus = usable_cpus()
         while missing:
-            together, missing = _side_by_side(missing)
-            for row, place in together:
+            together, missing = missing[: len(cpus)], missing[len(cpus) :]
+            for row, cpu in zip(together, cpus, strict=False):
+                place = [cpu] if row.threads == 1 else cpus  # OpenBLAS makes no more threads than it finds CPUs
                 worker = WorkerProcess(row.threads, place, self.settings.time_out)
                 self._workers[row.worker_key] = worker
                 worker.send("start", implementation=row.implementation)
-            for row, _ in together:
+            for row in together:
                 worker = self._workers[row.worker_key]
                 try:
                     worker.started = worker.receive()

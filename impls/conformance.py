@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from impls.interface import Array, Implementation, Parameters
 
@@ -253,13 +254,13 @@ def check_workload(
         x, y = x[:examples], y[:examples]
     order = np.random.default_rng(0).permutation(len(x)) if epoch else np.arange(len(x))
     first = slice(0, batch_size)
-    expected_gradient = oracle_gradients(parameters, x[first], y[first], implementation.cost)
-    expected = oracle_epoch(parameters, x, y, order, batch_size, learning_rate, implementation.cost)
+    with _one_blas_thread():
+        expected_gradient = oracle_gradients(parameters, x[first], y[first], implementation.cost)
+        expected = oracle_epoch(parameters, x, y, order, batch_size, learning_rate, implementation.cost)
     watch = _Watch(parameters, x=x, y=y, order=order)
 
     implementation.load(parameters)
     gradient = implementation.gradients(implementation.prepare(x[first], y[first]))
-    gradient_fault = _off(gradient, expected_gradient, _tolerance(dtype)) or _wrong_types(gradient, dtype)
     input_fault = watch.changed()
 
     implementation.load(parameters)
@@ -268,12 +269,20 @@ def check_workload(
     else:
         implementation.step(implementation.prepare(x, y), learning_rate)
     after = implementation.parameters()
-    step_fault = _off_after(after, parameters, expected, len(x), dtype) or _wrong_types(after, dtype)
     input_fault = input_fault or watch.changed()
+
+    with _one_blas_thread():
+        gradient_fault = _off(gradient, expected_gradient, _tolerance(dtype)) or _wrong_types(gradient, dtype)
+        step_fault = _off_after(after, parameters, expected, len(x), dtype) or _wrong_types(after, dtype)
 
     implementation.load(parameters)
     found = {"gradient": gradient_fault, "epoch" if epoch else "step": step_fault, "inputs-unchanged": input_fault}
     return [Violation(name, fault) for name, fault in found.items() if fault]
+
+
+def _one_blas_thread() -> threadpool_limits:
+    """Hold NumPy's BLAS at one thread: more of them would spin for a while and disturb the implementation's own."""
+    return threadpool_limits(limits=1, user_api="blas")
 
 
 # --- The whole kit -----------------------------------------------------------------------------------------------
