@@ -95,7 +95,6 @@ def _row(row: Row, baseline: Row, limit: Row, examples: int) -> dict[str, Any]:
         "setup_seconds": first["setup_seconds"],
         "first_call_seconds": first["first_call_seconds"],
         "calls_by_generation": [of_process["calls"] for of_process in facts],
-        "cpus_by_generation": [of_process["cpus"] for of_process in facts],
         "thread_pools": first["thread_pools"],
         "build": first["build"],
         "compilations_in_samples": row.compilations,

@@ -27,6 +27,7 @@ CONTROL = "control"
 SLOW = 3  # times a typical row's sample, from which a row is sampled less often …
 MOST_STRIDE = 5  # … but at least in every fifth round
 LIMIT = "limit"
+BASELINE_BUDGETS = 4.0  # that a call of the baseline may take
 
 
 @dataclass(frozen=True)
@@ -169,7 +170,6 @@ class Sampler:
             if row.open and row.implementation in self._hung:
                 row.fail("timed out", f"not tried again: {self._hung[row.implementation]}")
         rows = [row for row in self.rows[workload.name] if row.open]
-        cpus = self._cpus(workload.threads, generation)
         self._start_workers([*rows, self.limits[workload.name]])
         ready = self._prepare_rows([row for row in rows if row.open], folder)
         rows = [row for row in rows if row.label in ready]
@@ -180,18 +180,18 @@ class Sampler:
                 ready[LIMIT] = worker
                 rows.append(limit)
         for row in rows:
-            row.facts[-1]["cpus"] = cpus[: row.threads]
-            ready[row.label].confine(cpus[: row.threads], row.facts[-1].pop("busiest_threads"))
             row.samples.append({})
             row.cpu_seconds.append({})
         strides = self._strides(rows)
         for number in range(self._rounds(rows, strides)):
-            self._round(number, [row for row in rows if row.open and number % strides[row.label] == 0], ready)
+            cpus = _cpus_of_round(workload.threads, generation + number)
+            self._round(number, [row for row in rows if row.open and number % strides[row.label] == 0], ready, cpus)
 
-    def _round(self, number: int, rows: list[Row], ready: Mapping[str, WorkerProcess]) -> None:
-        """Take one sample of each row, in random order; a round that is interrupted counts for nothing."""
+    def _round(self, number: int, rows: list[Row], ready: Mapping[str, WorkerProcess], cpus: list[int]) -> None:
+        """Take one sample of each row on the same CPUs, in random order; an interrupted round counts for nothing."""
         taken = {}
         for row in self._random.sample(rows, len(rows)):
+            ready[row.label].confine(cpus[: row.threads], row.facts[-1]["busiest_threads"])
             try:
                 taken[row.label] = ready[row.label].ask("sample")
             except WorkerFailed as failure:
@@ -210,7 +210,7 @@ class Sampler:
         typical = statistics.median(row.sample_seconds for row in rows) if rows else 1.0
         return {
             row.label: 1
-            if row.label in (CONTROL, LIMIT) or row is self.rows[row.workload.name][0]
+            if row.label == LIMIT or self._is_baseline(row)
             else min(MOST_STRIDE, max(1, round(row.sample_seconds / (SLOW * typical))))
             for row in rows
         }
@@ -240,7 +240,7 @@ class Sampler:
                     data=folder,
                     seed=self.settings.seed,
                     sample_seconds=self.settings.sample_seconds,
-                    budget_seconds=self.settings.budget_seconds if not row.facts else None,  # decided once
+                    budget_seconds=self._budget(row) if not row.facts else None,  # decided once
                 )
             for row, _ in together:
                 worker = self._workers[row.worker_key]
@@ -250,6 +250,14 @@ class Sampler:
                 except WorkerFailed as failure:
                     self._record(row, failure)
         return ready
+
+    def _budget(self, row: Row) -> float:
+        """Return the longest call that a row may take; the baseline, without which all is lost, has more."""
+        return self.settings.budget_seconds * (BASELINE_BUDGETS if self._is_baseline(row) else 1.0)
+
+    def _is_baseline(self, row: Row) -> bool:
+        """Return whether the row is the baseline or its control."""
+        return row.label == CONTROL or row is self.rows[row.workload.name][0]
 
     def _prepare_limit(self, row: Row) -> WorkerProcess | None:
         """Have a worker prepare the matrix product that sets the limit; its size is chosen once per run."""
@@ -301,14 +309,15 @@ class Sampler:
             worker.close()
         self._workers.clear()
 
-    def _cpus(self, threads: int, generation: int) -> list[int]:
-        """Return the CPUs of a generation: neighbours, another set each time, so that no one core decides."""
-        cpus = usable_cpus()
-        start = generation * threads % len(cpus)
-        return (cpus + cpus)[start : start + threads]
-
     def _all_rows(self) -> list[Row]:
         return [row for rows in self.rows.values() for row in rows]
+
+
+def _cpus_of_round(threads: int, number: int) -> list[int]:
+    """Return the CPUs of a round: neighbours, another set each time, so that no one of them decides."""
+    cpus = usable_cpus()
+    start = number * threads % len(cpus)
+    return (cpus + cpus)[start : start + threads]
 
 
 def _side_by_side(rows: list[Row]) -> tuple[list[tuple[Row, list[int]]], list[Row]]:

@@ -1,11 +1,14 @@
 """The sampler with real workers: what a faulty row costs, and what is recorded about a good one."""
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from bench import worker
+from bench.process import WorkerProcess
 from bench.results import summarise
 from bench.sampler import CONTROL, Row, Sampler, Settings, plan
 from bench.workloads import Workload, cores
@@ -81,7 +84,7 @@ def test_an_interrupt_while_rows_are_prepared_keeps_the_generations_before(monke
     found = summarise(sampler, None, None)
     assert found["interrupted"]
     in_place = next(row for row in found["rows"] if row["label"] == "in_place")
-    assert len(in_place["rounds_by_generation"]) == len(in_place["cpus_by_generation"]) == 2
+    assert len(in_place["rounds_by_generation"]) == len(in_place["calls_by_generation"]) == 2
 
 
 def test_samples_of_a_round_are_pairs_and_the_control_is_another_process() -> None:
@@ -140,16 +143,29 @@ def test_a_sample_lasts_long_enough(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.skipif(cores() < 2, reason="one core only")
-def test_workers_get_their_threads_and_their_cpus() -> None:
+def test_workers_get_their_threads_and_each_thread_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    confine = WorkerProcess.confine
+    places: dict[int, list[set[int]]] = {}  # by worker: where its busiest threads and the process were put
+
+    def note(self: WorkerProcess, cpus: Sequence[int], busiest: Sequence[int] = ()) -> None:
+        confine(self, cpus, busiest)
+        places[self.pid] = [os.sched_getaffinity(thread) for thread in (*busiest, self.pid)]
+
+    monkeypatch.setattr(WorkerProcess, "confine", note)
     workload = Workload("two", (6, 5, 4), 3, threads=2, baseline="batched_2d")
-    sampler = sample(["batched_2d", "in_place", "multithreaded"], workload, generations=1)
-    rows = by_label(sampler)
+    rows = by_label(sample(["batched_2d", "in_place", "multithreaded"], workload, generations=1))
     assert set(rows) == {"batched_2d@1", "control", "batched_2d", "in_place", "multithreaded"}
     for label, row in rows.items():
         expected = 1 if label in ("batched_2d@1", "control") else 2
-        assert len(row.facts[0]["cpus"]) == expected
+        *of_threads, of_process = places[row.facts[0]["pid"]]
         blas = {pool["num_threads"] for pool in row.facts[0]["thread_pools"] if pool["user_api"] == "blas"}
         assert blas == {1 if label == "multithreaded" else expected}
+        if expected == 1:
+            assert (len(of_threads), len(of_process)) == (0, 1)
+        else:
+            assert all(len(place) == 1 for place in of_threads)
+    first, second = places[rows["multithreaded"].facts[0]["pid"]][:2]
+    assert first != second
 
 
 def test_a_row_over_the_budget_is_left_out_and_its_work_is_never_done() -> None:
