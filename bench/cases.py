@@ -92,8 +92,8 @@ def estimate_seconds(cls: type[Implementation], problem: Problem, threads: int, 
             now = _seconds(implementation.step, batch, problem.learning_rate)
             if implementation.compilations() > compilations:  # that was no call, but a compiler
                 now = _seconds(implementation.step, batch, problem.learning_rate)
-            for _ in range(4):  # the first calls may be slow for reasons of their own
-                if now < budget / 4:
+            for repeat in range(4):  # the first calls may be slow for reasons of their own
+                if now < (budget / 4 if repeat else FAR_OVER * budget):
                     now = min(now, _seconds(implementation.step, batch, problem.learning_rate))
         slope = max(0.0, now - seconds) / (count - before) if before else 0.0  # one call alone may be all overhead
         estimate = steps * (now + slope * (workload.batch_size - count))

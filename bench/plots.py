@@ -93,14 +93,14 @@ def _speedup_panel(axes: Axes, workload: Workload, rows: list[Row]) -> None:
     """Draw one workload's bars."""
     baseline = next((row for row in rows if row["label"] == workload["baseline_label"]), None)
     control = next((row for row in rows if row["label"] == CONTROL), {})
-    timed = [row for row in rows if "median_seconds" in row and row["label"] != CONTROL]
+    timed = [row for row in rows if "seconds" in row and row["label"] != CONTROL]
     timed.sort(key=lambda row: _speed_up(row)[0])
-    others = [row for row in rows if "median_seconds" not in row and row["label"] != CONTROL]
+    others = [row for row in rows if "seconds" not in row and row["label"] != CONTROL]
     shown = others + timed
     values = [_speed_up(row)[0] for row in timed] or [1.0]
     reachable = []
-    if "limit_seconds" in workload and baseline and "median_seconds" in baseline:
-        reachable = [baseline["median_seconds"] / workload["limit_seconds"]]
+    if "limit_seconds" in workload and baseline and "seconds" in baseline:
+        reachable = [baseline["seconds"] / workload["limit_seconds"]]
     low, high = min(*values, 0.8), max(*values, *reachable, 1.25)
     axes.set_xscale("log")
     axes.set_xlim(low / 1.25, high * (high / low) ** 0.3)
@@ -117,7 +117,7 @@ def _speedup_panel(axes: Axes, workload: Workload, rows: list[Row]) -> None:
         )
         if below is not None and above is not None:
             axes.plot([below, above], [position, position], color="black", linewidth=1.4, solid_capstyle="butt")
-        text = seconds_text(row["median_seconds"]) if is_baseline else f"{value:#.3g}×"
+        text = seconds_text(row["seconds"]) if is_baseline else f"{value:#.3g}×"
         end = (max(value, above or value), position)
         axes.annotate(text, end, (5, 0), textcoords="offset points", va="center", fontsize=8, bbox=HALO)
     axes.axvline(1.0, color="#444444", linewidth=0.8)
@@ -199,9 +199,9 @@ def sweep(found: dict[str, Any], name: str, workloads: list[Workload], machine: 
             continue
         points = []
         for row in found["rows"]:
-            if row["label"] == label and row["workload"] in by_name and "median_seconds" in row:
+            if row["label"] == label and row["workload"] in by_name and "seconds" in row:
                 workload = by_name[row["workload"]]
-                points.append((of(workload), row["median_seconds"] / (workload["examples"] if per_example else 1)))
+                points.append((of(workload), row["seconds"] / (workload["examples"] if per_example else 1)))
         if points:
             points.sort()
             _line(axes, label, [x for x, _ in points], [{"value": y} for _, y in points])

@@ -65,7 +65,7 @@ def _workload(baseline: Row, limit: Row, examples: int) -> dict[str, Any]:
     }
     if limit.outcome == "ok" and any(limit.samples):
         size = limit.facts[-1]["size"]
-        rate = 2 * size**3 / statistics.median_seconds(limit.samples)
+        rate = 2 * size**3 / statistics.seconds(limit.samples)
         found |= {"gemm_size": size, "gemm_flops_per_second": rate, "limit_seconds": found["flops"] / rate}
     return found
 
@@ -85,7 +85,7 @@ def _row(row: Row, baseline: Row, limit: Row, examples: int) -> dict[str, Any]:
     facts = row.facts[: len(row.samples)]  # an interrupt may have come between
     first = facts[0]
     found |= {
-        "median_seconds": statistics.median_seconds(row.samples),
+        "seconds": statistics.seconds(row.samples),
         "spread": _finite(statistics.spread(row.samples)),
         "rounds_by_generation": [list(rounds) for rounds in row.samples],
         "cores_used": _total(row.cpu_seconds) / _total(row.samples),
@@ -116,7 +116,7 @@ def _notes(rows: list[dict[str, Any]]) -> list[str]:
         for row in rows
         if row["outcome"] not in ("ok", "unavailable", "left out")
     ]
-    timed = [row for row in rows if "median_seconds" in row]
+    timed = [row for row in rows if "seconds" in row]
     wide = []
     for row in timed:
         where = f"{name}, {row['label']}"

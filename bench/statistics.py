@@ -1,8 +1,12 @@
 """How sure we are: speed-ups with intervals from paired samples of several processes.
 
+A disturbance only ever adds time. So the time of a process is the lower quartile of its samples: nearer to what it
+takes undisturbed than the median, which moves as soon as half of the rounds are disturbed, and steadier than the
+minimum, which one lucky round decides.
+
 Samples of one process share what was drawn when the process started (memory layout, most of all), so the process,
-not the sample, is the unit of the interval. Each generation gives one number, the median over its rounds of the
-paired ratio; the interval is Student's t on the logarithms of these numbers. A percentile bootstrap at these
+not the sample, is the unit of the interval. Each generation gives one number, the ratio of two lower quartiles over
+the same rounds; the interval is Student's t on the logarithms of these numbers. A percentile bootstrap at these
 counts is too narrow; `tests/test_statistics.py` shows the coverage of this one by simulation.
 """
 
@@ -36,19 +40,27 @@ def paired_ratio(numerator: Generations, denominator: Generations, confidence: f
     Rounds that only one of them has count for nothing, nor do generations without a pair. Raises ValueError if
     there is no pair at all.
     """
-    medians = []
+    ratios = []
     for one, other in zip(numerator, denominator, strict=False):
-        ratios = [one[number] / other[number] for number in one.keys() & other.keys()]
-        if ratios:
-            medians.append(statistics.median(ratios))
-    if not medians:
+        rounds = one.keys() & other.keys()
+        if rounds:
+            ratios.append(
+                lower_quartile([one[number] for number in rounds])
+                / lower_quartile([other[number] for number in rounds])
+            )
+    if not ratios:
         raise ValueError("paired_ratio: expected at least one round that both have, got none")
-    return geometric_mean(medians, confidence)
+    return geometric_mean(ratios, confidence)
 
 
-def median_seconds(samples: Generations) -> float:
-    """Return the median over generations of the median over rounds."""
-    return statistics.median(statistics.median(rounds.values()) for rounds in samples if rounds)
+def seconds(samples: Generations) -> float:
+    """Return the median over generations of the lower quartile over rounds."""
+    return statistics.median(lower_quartile(list(rounds.values())) for rounds in samples if rounds)
+
+
+def lower_quartile(values: Sequence[float]) -> float:
+    """Return the value below which a quarter of them lie, interpolated; of a single one, itself."""
+    return statistics.quantiles(values, n=4, method="inclusive")[0] if len(values) > 1 else values[0]
 
 
 def geometric_mean(values: Sequence[float], confidence: float = 0.95) -> Estimate:

@@ -26,9 +26,9 @@ def summary_lines(found: dict[str, Any]) -> list[str]:
     with console.capture() as capture:
         for workload in found["workloads"]:
             rows = [row for row in found["rows"] if row["workload"] == workload["name"]]
-            console.print(_table(workload, [row for row in rows if "median_seconds" in row]))
+            console.print(_table(workload, [row for row in rows if "seconds" in row]))
             for row in rows:
-                if "median_seconds" not in row:
+                if "seconds" not in row:
                     console.print(f" {row['label']}: {row['outcome']}: {row['reason']}", soft_wrap=True)
         for note in found["notes"]:
             console.print(f"note: {note}", soft_wrap=True)
@@ -52,7 +52,7 @@ def _table(workload: dict[str, Any], rows: list[dict[str, Any]]) -> Table:
     table = Table(title=title, title_justify="left", box=box.SIMPLE, pad_edge=False)
     for column in COLUMNS:
         table.add_column(column, justify="left" if column == "row" else "right", no_wrap=True)
-    for row in sorted(rows, key=lambda row: -row["median_seconds"]):
+    for row in sorted(rows, key=lambda row: -row["seconds"]):
         table.add_row(*_cells(row, workload))
     return table
 
@@ -62,7 +62,7 @@ def _cells(row: dict[str, Any], workload: dict[str, Any]) -> list[str]:
     over = row["cores_used"] > 1.05 * row["threads"]
     return [
         row["label"],
-        seconds_text(row["median_seconds"]),
+        seconds_text(row["seconds"]),
         "1" if row["label"] == workload["baseline_label"] else f"{speed_up['value']:.3g}" if speed_up else "",
         f"{speed_up['low']:.3g} to {speed_up['high']:.3g}" if speed_up and speed_up["low"] is not None else "",
         f"{percent['value']:.1f}" if percent else "",
@@ -77,7 +77,7 @@ def _cells(row: dict[str, Any], workload: dict[str, Any]) -> list[str]:
 def markdown(found: dict[str, Any]) -> str:
     """Return the speed-ups of all workloads as one Markdown table: a line a row, a column a workload."""
     workloads = found["workloads"]
-    timed = [row for row in found["rows"] if "median_seconds" in row]
+    timed = [row for row in found["rows"] if "seconds" in row]
     by_cell = {(row["workload"], row["label"]): row for row in timed}
     labels = sorted({row["label"] for row in timed}, key=[row["label"] for row in timed].index)
     lines = [["", *(workload["name"] for workload in workloads)], ["---"] + ["---:"] * len(workloads)]
@@ -94,9 +94,9 @@ def _markdown_cell(row: dict[str, Any] | None, workload: dict[str, Any]) -> str:
     if row is None:
         return "–"
     if row["label"] == workload["baseline_label"]:
-        return f"**{seconds_text(row['median_seconds'])}**"
+        return f"**{seconds_text(row['seconds'])}**"
     if "speed_up" not in row:
-        return seconds_text(row["median_seconds"])
+        return seconds_text(row["seconds"])
     value, low, high = (row["speed_up"][key] for key in ("value", "low", "high"))
     return f"{value:#.3g}" + (f" ± {(high - low) / 2:.1g}" if low is not None else "")
 
@@ -105,4 +105,4 @@ def _markdown_limit(by_cell: dict[tuple[str, str], dict[str, Any]], workload: di
     baseline = by_cell.get((workload["name"], workload["baseline_label"]))
     if baseline is None or "limit_seconds" not in workload:
         return "–"
-    return f"{baseline['median_seconds'] / workload['limit_seconds']:#.3g}"
+    return f"{baseline['seconds'] / workload['limit_seconds']:#.3g}"

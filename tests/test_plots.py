@@ -26,7 +26,7 @@ def row(label: str, seconds: float, speed_up: float | None) -> dict[str, Any]:
         "threads": 1,
         "outcome": "ok",
         "reason": "",
-        "median_seconds": seconds,
+        "seconds": seconds,
         "spread": 0.01,
         "rounds_by_generation": [[0, 1, 2]] * 5,
         "cores_used": 1.0,
