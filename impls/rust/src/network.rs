@@ -102,7 +102,7 @@ pub trait Network<T: Real>: Send {
     }
 }
 
-const LINE: usize = 64; // bytes in a cache line
+pub const LINE: usize = 64; // bytes in a cache line
 
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
