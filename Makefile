@@ -15,7 +15,7 @@ bench-all: .venv/installed
 	-$(BIN)/python -m pip install --quiet --editable '.[jax]'
 	-$(BIN)/python -m pip install --quiet --editable '.[tensorflow]'
 	-$(MAKE) rust
-	$(BIN)/backprop bench --all
+	$(BIN)/backprop bench --all --seconds=12 --results=results/all
 
 test: .venv/installed
 	$(BIN)/python -m pytest
