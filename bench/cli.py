@@ -1,4 +1,4 @@
-"""The command line, `backprop`: list, verify, train, bench, plot, profile, data."""
+"""The command line, `backprop`: list, verify, train, bench, plot, compare, profile, data."""
 
 import json
 import sys
@@ -176,6 +176,16 @@ def plot(path: Path, out: Path | None) -> None:
 
     for drawn in draw(results.read(path), out or path.parent):
         click.echo(f"plot: {drawn}")
+
+
+@cli.command()
+@click.argument("path", metavar="RESULTS.json", type=click.Path(path_type=Path))
+@click.argument("slow", metavar="ROW")
+@click.argument("fast", metavar="ROW")
+def compare(path: Path, slow: str, fast: str) -> None:
+    """Tell how many times faster the second row is than the first, with 95 % intervals from their paired samples."""
+    for workload, ratio in results.compare(results.read(path), slow, fast):
+        click.echo(f"{workload}: {fast} is {ratio.value:.3g} times as fast as {slow} ({ratio.low:.3g} to {ratio.high:.3g})")
 
 
 cli.add_command(profile)

@@ -114,7 +114,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption("--workload", action="append", default=[], metavar="NAME|SPEC", help="workload; repeatable")
     group.addoption(
-        "--sweep", action="append", default=[], metavar="NAME", help="batch, width, depth, threads or dtype"
+        "--sweep", action="append", default=[], metavar="NAME", help="batch, batch-grid, width, depth, threads or dtype"
     )
     group.addoption("--data", metavar="digits|mnist|DIR", help="data set (default: digits)")
     group.addoption("--generations", default="7", metavar="N", help="processes a row (default: 7)")

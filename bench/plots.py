@@ -177,8 +177,10 @@ def limit(found: dict[str, Any], workloads: list[Workload], machine: dict[str, A
     return figure
 
 
+BATCH = ("examples in a mini-batch", lambda workload: workload["batch_size"], "time per example")
 SWEEPS: dict[str, tuple[str, Callable[[Workload], float], str]] = {
-    "batch": ("examples in a mini-batch", lambda workload: workload["batch_size"], "time per example"),
+    "batch": BATCH,
+    "batch-grid": BATCH,
     "width": ("units in the hidden layer", lambda workload: workload["sizes"][1], "time per example"),
     "depth": ("hidden layers of 100 units", lambda workload: len(workload["sizes"]) - 2, "time per example"),
     "threads": ("threads", lambda workload: workload["threads"], "time per step"),
@@ -189,10 +191,31 @@ def sweep(found: dict[str, Any], name: str, workloads: list[Workload], machine: 
     """Return the figure of a sweep: log-log lines against what varies, with the limit; bars for the dtypes."""
     if name == "dtype":
         return speedups(found, workloads, machine)
-    along, of, up = SWEEPS[name]
+    panels: dict[str, list[Workload]] = {}
+    for workload in workloads:
+        threads = "" if name == "threads" else f", {workload['threads']} thread{'s' * (workload['threads'] > 1)}"
+        panels.setdefault(workload["dtype"] + threads, []).append(workload)
+    columns = min(2, len(panels))
+    lines = math.ceil(len(panels) / columns)
+    figure = Figure(figsize=(2.5 + 7 * columns, 1 + 4.6 * lines), layout="constrained")
+    grid = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
+    for axes, (title, of_panel) in zip(grid.flat, panels.items(), strict=False):
+        _sweep_panel(axes, found, name, of_panel)
+        axes.set_title(title, fontsize=10)
+    for axes in grid[-1]:
+        axes.set_xlabel(SWEEPS[name][0])
+    for axes in grid[:, 0]:
+        axes.set_ylabel(SWEEPS[name][2])
+    figure.suptitle(f"Sweep: {SWEEPS[name][0]}")
+    _legend(figure, grid[0, 0])
+    figure.text(0.01, -0.03, _caption(found, machine), fontsize=8, color="#444444")
+    return figure
+
+
+def _sweep_panel(axes: Axes, found: dict[str, Any], name: str, workloads: list[Workload]) -> None:
+    """Draw the lines of all rows and the limit against what the sweep varies."""
+    _, of, up = SWEEPS[name]
     per_example = up == "time per example"
-    figure = Figure(figsize=(9.5, 5.6), layout="constrained")
-    axes = figure.subplots()
     by_name = {workload["name"]: workload for workload in workloads}
     for label in _labels(found, workloads):
         if "@" in label:  # a baseline on fewer cores: the same code as the row, at other threads
@@ -226,12 +249,6 @@ def sweep(found: dict[str, Any], name: str, workloads: list[Workload], machine: 
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: seconds_text(value)))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.grid(color="#dddddd", linewidth=0.6)
-    axes.set_xlabel(along)
-    axes.set_ylabel(up)
-    axes.set_title(f"Sweep: {along}")
-    _legend(figure, axes)
-    figure.text(0.01, -0.03, _caption(found, machine), fontsize=8, color="#444444")
-    return figure
 
 
 def _line(axes: Axes, label: str, xs: list[float], estimates: list[dict[str, Any]]) -> None:

@@ -182,6 +182,25 @@ def read(path: Path) -> dict[str, Any]:
     return found
 
 
+def compare(content: dict[str, Any], slow: str, fast: str) -> list[tuple[str, statistics.Estimate]]:
+    """Return for each workload how many times faster one row is than another, from the samples in a results file.
+
+    Raises UserError if no workload has both.
+    """
+    samples: dict[tuple[str, str], list[dict[int, float]]] = {}
+    for benchmark in content["benchmarks"]:
+        row, seconds = benchmark["extra_info"], iter(benchmark["stats"]["data"])
+        samples[row["workload"], row["label"]] = [
+            {number: next(seconds) for number in rounds} for rounds in row["rounds_by_generation"]
+        ]
+    names = [workload["name"] for workload in content[KEY]["workloads"]]
+    both = [name for name in names if {(name, slow), (name, fast)} <= samples.keys()]
+    if not both:
+        timed = ", ".join(dict.fromkeys(label for _, label in samples))
+        raise UserError(f"no workload has both {slow!r} and {fast!r}; timed were: {timed}")
+    return [(name, statistics.paired_ratio(samples[name, slow], samples[name, fast])) for name in both]
+
+
 def check_writable(folder: Path) -> None:
     """Raise UserError if results cannot be written to a folder: better before a run than after it."""
     probe = folder / f".probe.{os.getpid()}"

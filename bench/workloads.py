@@ -94,6 +94,12 @@ def sweeps() -> dict[str, list[Workload]]:
         counts.append(cores())
     return {
         "batch": [_swept("batch", (784, 30, 10), batch_size) for batch_size in powers],
+        "batch-grid": [
+            _swept("batch-grid", (784, 30, 10), batch_size, dtype, threads)
+            for threads in sorted({1, cores()})
+            for dtype in DTYPES
+            for batch_size in powers[::2]
+        ],
         "width": [_swept("width", (784, width, 10), 32) for width in (8, 16, 32, 64, 128, 256, 512, 1024)],
         "depth": [_swept("depth", (784, *[100] * depth, 10), 64) for depth in range(1, 9)],
         "threads": [_swept("threads", (784, 512, 512, 10), 256, threads=threads) for threads in counts],

@@ -120,6 +120,21 @@ def test_plots_are_the_same_bytes_when_drawn_again(
         assert (tmp_path / name).read_bytes() == (folder / name).read_bytes()
 
 
+def test_any_two_rows_of_a_run_can_be_compared(
+    finished: tuple["subprocess.CompletedProcess[str]", Path],
+) -> None:
+    _, folder = finished
+    program = Path(sys.executable).with_name("backprop")
+    compare = [program, "compare", folder / "latest.json", "per_example"]
+    done = subprocess.run([*compare, "in_place"], capture_output=True, text=True, check=True)
+    speed_up = rows_of(folder)["in_place"]["speed_up"]
+    value, low, high = (f"{speed_up[key]:.3g}" for key in ("value", "low", "high"))
+    assert f"in_place is {value} times as fast as per_example ({low} to {high})" in done.stdout
+    done = subprocess.run([*compare, "no_row"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "no workload has both 'per_example' and 'no_row'; timed were: per_example, " in done.stderr
+
+
 def test_a_selection_keeps_the_baseline_and_samples_nothing_else(tmp_path: Path) -> None:
     done = run_pytest("--benchmark-only", *QUICK, "-k", "batched_2d", f"--results={tmp_path}")
     assert done.returncode == 0, done.stdout

@@ -123,6 +123,18 @@ def test_a_sweep_is_log_log_time_per_example(content: dict[str, Any]) -> None:
     assert any(line.get_label() == "limit" for line in axes.lines)
 
 
+def test_a_sweep_has_a_panel_for_each_dtype_and_number_of_threads(content: dict[str, Any]) -> None:
+    found = content[KEY]
+    single = copy.deepcopy(found["workloads"][0]) | {"name": "single", "dtype": "float32", "threads": 2}
+    found["workloads"] += [single, copy.deepcopy(single) | {"name": "b100", "batch_size": 100, "examples": 100}]
+    found["rows"] += [row("in_place", 2e-4, 20.0) | {"workload": name} for name in ("single", "b100")]
+    figure = plots.sweep(found, "batch-grid", found["workloads"], {})
+    titles = [axes.get_title() for axes in figure.axes]
+    assert titles == ["float64, 1 thread", "float32, 2 threads"]
+    line = next(line for line in figure.axes[1].lines if line.get_label() == "in_place")
+    assert np.asarray(line.get_xdata()).tolist() == [10, 100]
+
+
 def test_files_are_the_same_bytes_each_time(content: dict[str, Any], tmp_path: Path) -> None:
     first = {path.name: path.read_bytes() for path in plots.draw(content, tmp_path / "one")}
     second = {path.name: path.read_bytes() for path in plots.draw(content, tmp_path / "two")}

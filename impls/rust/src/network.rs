@@ -102,7 +102,7 @@ pub trait Network<T: Real>: Send {
     }
 }
 
-pub const LINE: usize = 64; // bytes in a cache line
+const LINE: usize = 64; // bytes in a cache line
 
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]

@@ -12,11 +12,11 @@ mod team;
 #[cfg(test)]
 mod tests;
 
-use crate::network::{LINE, Matrix, Network, Parameters, Real};
+use crate::network::{Matrix, Network, Parameters, Real};
 use elements::{Activate, Slope};
 use ndarray::Array1;
 use products::{Dots, Multiply};
-use simd::{Portable, Simd};
+use simd::{Cache, Portable, Simd, prefetch};
 use std::ops::Range;
 use team::{Part, Team};
 
@@ -157,21 +157,6 @@ fn run(team: &mut Team, shared: bool, job: &(dyn Fn(Part) + Sync)) {
     if shared { team.run(job) } else { Team::alone(job) }
 }
 
-/// Have the processor fetch these values while it computes: the next mini-batch, from anywhere in a large data set.
-///
-/// # Safety
-/// `start` must be valid for reading `len` values.
-unsafe fn prefetch<T>(start: *const T, len: usize) {
-    #[cfg(target_arch = "x86_64")]
-    for line in (0..len).step_by(LINE / size_of::<T>()) {
-        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
-        // SAFETY: the line is one of those that may be read; SSE is part of x86-64.
-        unsafe { _mm_prefetch::<_MM_HINT_T1>(start.add(line).cast()) };
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = (start, len);
-}
-
 /// Where all of a network lies.
 struct Panels<T> {
     layers: Vec<[Panel<T>; 2]>,
@@ -249,8 +234,10 @@ impl<T: Real, S: Simd<T>> Network<T> for Fused<T, S> {
                 }
                 let next = next.next().unwrap_or_default();
                 for row in part.share(next.len(), 1) {
-                    // SAFETY: `next` are rows of the data.
-                    unsafe { prefetch(data[0].start.add(next[row] * data[0].stride), data[0].stride) };
+                    let row = data[0].start.wrapping_add(next[row] * data[0].stride);
+                    for line in (0..data[0].stride).step_by(Matrix::<T>::LANES) {
+                        prefetch(row.wrapping_add(line), Cache::Second);
+                    }
                 }
                 part.meet();
                 job.step(part, indices.len(), batch[0], batch[1]);

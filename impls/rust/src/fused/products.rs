@@ -2,10 +2,12 @@
 //!
 //! Columns come in whole vectors: rows are padded with zeros to whole cache lines, and so are their sums.
 
-use super::simd::{Kernel, Simd};
+use super::simd::{Cache, Kernel, Simd, prefetch};
 use crate::network::Real;
 
 /// C := A B, or C += A B: `rows` x `vectors` values of C, each a sum over `depth`.
+///
+/// What C held is added at the end and fetched meanwhile: the sums need not wait for it.
 ///
 /// A is read value by value at any two strides, so that a transpose costs nothing; B and C in vectors along rows.
 pub struct Multiply<T, S> {
@@ -43,17 +45,15 @@ impl<T: Real, S: Simd<T>> Multiply<T, S> {
             let b = self.b.add(column * S::LANES);
             let c = self.c.add(row * self.c_row + column * S::LANES);
             let mut sums = [[simd.splat(T::zero()); N]; M];
-            if self.accumulate {
-                for i in 0..M {
-                    for j in 0..N {
-                        sums[i][j] = simd.load(c.add(i * self.c_row + j * S::LANES));
-                    }
-                }
-            }
             for k in 0..self.depth {
                 let mut right = [simd.splat(T::zero()); N];
                 for j in 0..N {
                     right[j] = simd.load(b.add(k * self.b_row + j * S::LANES));
+                }
+                if self.accumulate && k < N {
+                    for i in 0..M {
+                        prefetch(c.add(i * self.c_row + k * S::LANES), Cache::First);
+                    }
                 }
                 for i in 0..M {
                     let left = simd.splat(*a.add(i * self.a_row + k * self.a_depth));
@@ -64,6 +64,9 @@ impl<T: Real, S: Simd<T>> Multiply<T, S> {
             }
             for i in 0..M {
                 for j in 0..N {
+                    if self.accumulate {
+                        sums[i][j] = simd.add(sums[i][j], simd.load(c.add(i * self.c_row + j * S::LANES)));
+                    }
                     simd.store(c.add(i * self.c_row + j * S::LANES), sums[i][j]);
                 }
             }
