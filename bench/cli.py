@@ -184,8 +184,8 @@ def plot(path: Path, out: Path | None) -> None:
 @click.argument("fast", metavar="ROW")
 def compare(path: Path, slow: str, fast: str) -> None:
     """Tell how many times faster the second row is than the first, with 95 % intervals from their paired samples."""
-    for workload, ratio in results.compare(results.read(path), slow, fast):
-        click.echo(f"{workload}: {fast} is {ratio.value:.3g} times as fast as {slow} ({ratio.low:.3g} to {ratio.high:.3g})")
+    for workload, (value, low, high) in results.compare(results.read(path), slow, fast):
+        click.echo(f"{workload}: {fast} is {value:.3g} times as fast as {slow} ({low:.3g} to {high:.3g})")
 
 
 cli.add_command(profile)

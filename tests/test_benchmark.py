@@ -125,12 +125,12 @@ def test_any_two_rows_of_a_run_can_be_compared(
 ) -> None:
     _, folder = finished
     program = Path(sys.executable).with_name("backprop")
-    compare = [program, "compare", folder / "latest.json", "per_example"]
-    done = subprocess.run([*compare, "in_place"], capture_output=True, text=True, check=True)
+    compare = (program, "compare", folder / "latest.json", "per_example")
+    done = subprocess.run((*compare, "in_place"), capture_output=True, text=True, check=True)
     speed_up = rows_of(folder)["in_place"]["speed_up"]
     value, low, high = (f"{speed_up[key]:.3g}" for key in ("value", "low", "high"))
     assert f"in_place is {value} times as fast as per_example ({low} to {high})" in done.stdout
-    done = subprocess.run([*compare, "no_row"], capture_output=True, text=True, check=False)
+    done = subprocess.run((*compare, "no_row"), capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "no workload has both 'per_example' and 'no_row'; timed were: per_example, " in done.stderr
 
