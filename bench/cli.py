@@ -156,7 +156,7 @@ def train(
 def bench(options: tuple[str, ...]) -> int:
     """Run the benchmark: `pytest bench/ --benchmark-only` with any further options of pytest.
 
-    Ours are --impl, --workload, --sweep, --data, --generations, --seconds, --budget, --time-out, --results.
+    Ours are --impl, --all, --workload, --sweep, --data, --generations, --seconds, --budget, --time-out, --results.
     """
     if options in (("--help",), ("-h",)):
         click.echo(bench.get_help(click.get_current_context()))
