@@ -19,7 +19,6 @@ from rich.console import Console
 from bench import machine, results
 from bench.data import load, one_hot
 from bench.errors import UserError
-from bench.plots import draw
 from bench.progress import report_progress
 from bench.replay import REPLAY
 from bench.sampler import Row, Sampler, Settings, plan
@@ -80,6 +79,8 @@ class Run:
 
     def write(self) -> None:
         """Write the results file, whole, and the plots. Raises UserError if that is not possible."""
+        from bench.plots import draw  # matplotlib takes half a second
+
         hook = self.config.hook
         machine_info = hook.pytest_benchmark_generate_machine_info(config=self.config)
         hook.pytest_benchmark_update_machine_info(config=self.config, machine_info=machine_info)
