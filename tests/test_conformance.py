@@ -148,6 +148,17 @@ def test_right_implementation_has_no_violation() -> None:
     assert check(Right) == []
 
 
+@pytest.mark.parametrize(("message", "accepted"), [("invalid value encountered in dot", True), ("bad omen", False)])
+def test_flags_that_a_product_leaves_behind_are_no_violation(message: str, accepted: bool) -> None:
+    class Warns(Right):
+        def step(self, batch: Batch, learning_rate: float) -> None:
+            warnings.warn(message, RuntimeWarning, stacklevel=1)
+            super().step(batch, learning_rate)
+
+    names = {violation.check for violation in check(Warns)}
+    assert names == set() if accepted else {"saturated", "extreme-input"} <= names
+
+
 @pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.__name__)
 def test_planted_bug_is_rejected_by_name(bug: type[Implementation]) -> None:
     assert BUGS[bug] <= names(bug), f"{bug.__doc__} Found: {sorted(names(bug))}"

@@ -3,7 +3,6 @@
 import importlib
 import threading
 import tracemalloc
-import warnings
 from itertools import pairwise
 from typing import Any
 
@@ -15,7 +14,7 @@ from scipy.special import expit
 from threadpoolctl import threadpool_info, threadpool_limits
 
 import impls
-from impls.conformance import TOLERANCES, check, oracle_gradients
+from impls.conformance import TOLERANCES, check, oracle_gradients, warnings_as_errors
 from impls.in_place import InPlace
 from impls.interface import Array, Batch, Implementation, Parameters
 from impls.multithreaded import Multithreaded, Team, share
@@ -117,8 +116,7 @@ def test_sigmoid_agrees_with_scipy_in_both_tails(module: str) -> None:
 @pytest.mark.parametrize(("name", "dtype"), dtypes_and_rows())
 def test_extreme_inputs_give_finite_numbers_without_a_warning(name: str, dtype: str, magnitude: float) -> None:
     parameters, x, y = draw((20, 15, 10), 8, dtype)
-    with warnings.catch_warnings(), impls.load(name)((20, 15, 10), 8, dtype, 2) as implementation:
-        warnings.simplefilter("error")
+    with warnings_as_errors(), impls.load(name)((20, 15, 10), 8, dtype, 2) as implementation:
         implementation.load(parameters)
         batch = implementation.prepare(x * np.asarray(magnitude, dtype), y)
         assert all(np.isfinite(g).all() for g in tensors(implementation.gradients(batch)))
