@@ -47,10 +47,10 @@ class Run:
             budget_seconds=_positive("--budget", option("budget")),
             time_out=_positive("--time-out", option("time_out")),
         )
-        self.dataset = load(option("data"))
         self.folder = Path(option("results"))
         if not (option("benchmark_disable") or option("collectonly")):
             results.check_writable(self.folder)
+        self.dataset = load(option("data"))
         self.selected: dict[str, list[Row]] = {}
         self.benchmarks: list[Any] = []  # pytest-benchmark's records of the rows that were replayed
         self.written: list[str] = []  # lines about the files that were written, for the summary
