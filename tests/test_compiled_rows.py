@@ -85,14 +85,26 @@ def test_every_instruction_set_conforms(simd: str, monkeypatch: pytest.MonkeyPat
 def test_every_instruction_set_is_right_at_odd_sizes(
     simd: str, dtype: str, sizes: tuple[int, ...], examples: int, threads: int, seed: int
 ) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BACKPROP_RUST_SIMD", simd)
+        assert_right(sizes, examples, dtype, threads, seed)
+
+
+@needs_rust
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize(("sizes", "examples"), [((784, 30, 10), 401), ((140_000, 3), 61)])
+def test_a_mini_batch_that_is_cut_into_blocks(sizes: tuple[int, ...], examples: int, dtype: str, threads: int) -> None:
+    assert_right(sizes, examples, dtype, threads, seed=0)
+
+
+def assert_right(sizes: tuple[int, ...], examples: int, dtype: str, threads: int, seed: int) -> None:
     parameters, x, y = draw(sizes, examples, dtype, seed)
     expected = tensors(oracle_gradients(parameters, x, y))
     whole = np.linalg.norm([np.linalg.norm(g) for g in expected])
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("BACKPROP_RUST_SIMD", simd)
-        with impls.load("rust_fused")(sizes, examples, dtype, threads) as implementation:
-            implementation.load(parameters)
-            found = tensors(implementation.gradients(implementation.prepare(x, y)))
+    with impls.load("rust_fused")(sizes, examples, dtype, threads) as implementation:
+        implementation.load(parameters)
+        found = tensors(implementation.gradients(implementation.prepare(x, y)))
     for mine, theirs in zip(found, expected, strict=True):
         scale = max(np.linalg.norm(theirs), whole / 10)  # a small tensor's terms may cancel
         assert np.linalg.norm(mine - theirs) <= TOLERANCES[dtype] * scale

@@ -108,6 +108,12 @@ impl<T: Real> Panel<T> {
     fn read_only(matrix: &Matrix<T>) -> Self {
         Self { start: matrix.as_ptr().cast_mut(), stride: matrix.stride(), columns: matrix.columns() }
     }
+
+    /// The first `rows` rows in blocks that stay in the cache while all units go over them.
+    fn blocks(&self, rows: usize) -> impl DoubleEndedIterator<Item = Range<usize>> + use<T> {
+        let most = (CACHED / (self.stride * size_of::<T>())).max(1).next_multiple_of(BLOCK);
+        (0..rows).step_by(most).map(move |start| start..rows.min(start + most))
+    }
 }
 
 /// Weights (n_out, n_in) and biases (1, n_out) of each layer.
@@ -146,6 +152,12 @@ pub struct Fused<T, S> {
     panels: Panels<T>,
     team: Team,
 }
+
+/// Bytes of a block of inputs: about what a core has of second-level cache. Half and twice as much are as good.
+const CACHED: usize = 1 << 20;
+
+/// Rows of a block come in multiples of this, of every tile's.
+const BLOCK: usize = 60;
 
 /// Floating-point operations from which a job is worth waking threads for: smaller steps took longer with a second one.
 const WORTH_WAKING: usize = 8_000_000;
@@ -295,19 +307,21 @@ impl<T: Real, S: Simd<T>> Job<'_, T, S> {
         // `units`, which no other thread touches before the next meeting.
         unsafe {
             let z = a.start.add(units.start);
-            Dots {
-                simd: self.simd,
-                rows,
-                columns: units.len(),
-                vectors: input.columns.div_ceil(S::LANES),
-                a: input.start,
-                a_row: input.stride,
-                b: W.start.add(units.start * W.stride),
-                b_row: W.stride,
-                c: z,
-                c_row: a.stride,
+            for block in input.blocks(rows) {
+                Dots {
+                    simd: self.simd,
+                    rows: block.len(),
+                    columns: units.len(),
+                    vectors: input.columns.div_ceil(S::LANES),
+                    a: input.start.add(block.start * input.stride),
+                    a_row: input.stride,
+                    b: W.start.add(units.start * W.stride),
+                    b_row: W.stride,
+                    c: z.add(block.start * a.stride),
+                    c_row: a.stride,
+                }
+                .run();
             }
-            .run();
             Activate {
                 simd: self.simd,
                 rows,
@@ -367,27 +381,29 @@ impl<T: Real, S: Simd<T>> Job<'_, T, S> {
         }
     }
 
-    /// W += delta^T input, for the rows of these units.
+    /// W += delta^T input, for the rows of these units; first the inputs that `forward` left in the cache.
     fn update(&self, layer: usize, rows: usize, input: Panel<T>, units: Range<usize>) {
         let ([W, _], [_, delta]) = (self.targets[layer], self.panels.work[layer]);
         // SAFETY: rows of W and input are n_in values and padding, in whole vectors; no other thread touches the rows
         // of these units before the next meeting.
         unsafe {
-            Multiply {
-                simd: self.simd,
-                rows: units.len(),
-                vectors: input.columns.div_ceil(S::LANES),
-                depth: rows,
-                a: delta.start.add(units.start),
-                a_row: 1,
-                a_depth: delta.stride,
-                b: input.start,
-                b_row: input.stride,
-                c: W.start.add(units.start * W.stride),
-                c_row: W.stride,
-                accumulate: true,
+            for block in input.blocks(rows).rev() {
+                Multiply {
+                    simd: self.simd,
+                    rows: units.len(),
+                    vectors: input.columns.div_ceil(S::LANES),
+                    depth: block.len(),
+                    a: delta.start.add(units.start + block.start * delta.stride),
+                    a_row: 1,
+                    a_depth: delta.stride,
+                    b: input.start.add(block.start * input.stride),
+                    b_row: input.stride,
+                    c: W.start.add(units.start * W.stride),
+                    c_row: W.stride,
+                    accumulate: true,
+                }
+                .run();
             }
-            .run();
         }
     }
 }
