@@ -4,10 +4,11 @@
 
 use super::simd::{Cache, Kernel, Simd, prefetch};
 use crate::network::Real;
+use std::ops::Range;
 
 /// C := A B, or C += A B: `rows` x `vectors` values of C, each a sum over `depth`.
 ///
-/// What C held is added at the end and fetched meanwhile: the sums need not wait for it.
+/// What C held is added at the end, and that of the next tile fetched meanwhile: the sums need not wait for it.
 ///
 /// A is read value by value at any two strides, so that a transpose costs nothing; B and C in vectors along rows.
 pub struct Multiply<T, S> {
@@ -52,7 +53,7 @@ impl<T: Real, S: Simd<T>> Multiply<T, S> {
                 }
                 if self.accumulate && k < N {
                     for i in 0..M {
-                        prefetch(c.add(i * self.c_row + k * S::LANES), Cache::First);
+                        prefetch(c.wrapping_add(i * self.c_row + (k + N) * S::LANES), Cache::First);
                     }
                 }
                 for i in 0..M {
@@ -73,41 +74,50 @@ impl<T: Real, S: Simd<T>> Multiply<T, S> {
         }
     }
 
-    /// All tiles of N vectors at `column`.
+    /// The tiles of M rows at `row`, in these columns.
     #[inline(always)]
-    fn column<const N: usize>(&self, column: usize) {
-        let mut row = 0;
-        while row < self.rows {
-            let rows = (self.rows - row).min(S::TILE.0);
-            match rows {
-                6 => self.tile::<6, N>(row, column),
-                5 => self.tile::<5, N>(row, column),
-                4 => self.tile::<4, N>(row, column),
-                3 => self.tile::<3, N>(row, column),
-                2 => self.tile::<2, N>(row, column),
-                _ => self.tile::<1, N>(row, column),
-            }
-            row += rows;
-        }
-    }
-}
-
-impl<T: Real, S: Simd<T>> Kernel for Multiply<T, S> {
-    #[inline(always)]
-    fn run(self) {
-        let mut column = 0;
-        while column < self.vectors {
-            let vectors = (self.vectors - column).min(S::TILE.1);
+    fn rows<const M: usize>(&self, row: usize, columns: Range<usize>) {
+        let mut column = columns.start;
+        while column < columns.end {
+            let vectors = (columns.end - column).min(S::TILE.1);
             match vectors {
-                4 => self.column::<4>(column),
-                3 => self.column::<3>(column),
-                2 => self.column::<2>(column),
-                _ => self.column::<1>(column),
+                4 => self.tile::<M, 4>(row, column),
+                3 => self.tile::<M, 3>(row, column),
+                2 => self.tile::<M, 2>(row, column),
+                _ => self.tile::<M, 1>(row, column),
             }
             column += vectors;
         }
     }
 }
+
+impl<T: Real, S: Simd<T>> Kernel for Multiply<T, S> {
+    /// All rows, for as many columns at a time as B's part for them stays in the cache; along rows, because the tiles
+    /// of C then come in one after the other.
+    #[inline(always)]
+    fn run(self) {
+        let strip = (NEAR / (self.depth.max(1) * S::LANES * size_of::<T>())).max(1).next_multiple_of(S::TILE.1);
+        for start in (0..self.vectors).step_by(strip) {
+            let columns = start..self.vectors.min(start + strip);
+            let mut row = 0;
+            while row < self.rows {
+                let rows = (self.rows - row).min(S::TILE.0);
+                match rows {
+                    6 => self.rows::<6>(row, columns.clone()),
+                    5 => self.rows::<5>(row, columns.clone()),
+                    4 => self.rows::<4>(row, columns.clone()),
+                    3 => self.rows::<3>(row, columns.clone()),
+                    2 => self.rows::<2>(row, columns.clone()),
+                    _ => self.rows::<1>(row, columns.clone()),
+                }
+                row += rows;
+            }
+        }
+    }
+}
+
+/// Bytes of B that a core's second-level cache keeps beside what else a product needs.
+const NEAR: usize = 128 << 10;
 
 /// C := A B^T: `rows` x `columns` values of C, each the dot product of a row of A and a row of B.
 pub struct Dots<T, S> {
@@ -155,8 +165,11 @@ impl<T: Real, S: Simd<T>> Dots<T, S> {
                 }
             }
             for i in 0..M {
-                for j in 0..N {
-                    *c.add(i * self.c_row + j) = simd.sum(sums[i][j]);
+                for j in (0..N).step_by(4) {
+                    let four = [sums[i][j], sums[i][(j + 1) % N], sums[i][(j + 2) % N], sums[i][(j + 3) % N]];
+                    for (k, sum) in simd.sums(four).into_iter().take(N - j).enumerate() {
+                        *c.add(i * self.c_row + j + k) = sum;
+                    }
                 }
             }
         }

@@ -41,8 +41,8 @@ pub trait Simd<T: Real>: Copy + Send + Sync + 'static {
     fn max(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
     /// 2^n, for `a` = `T::EXPONENT_SHIFT` + n with n a whole number and 2^n a normal number.
     fn power_of_two(self, a: Self::Vector) -> Self::Vector;
-    /// The sum of all lanes.
-    fn sum(self, a: Self::Vector) -> T;
+    /// The sum of all lanes of each of four vectors, which comes cheaper than four times that of one.
+    fn sums(self, vectors: [Self::Vector; 4]) -> [T; 4];
     /// Zero in all lanes from `lanes` on.
     fn first(self, lanes: usize, a: Self::Vector) -> Self::Vector;
 
@@ -152,8 +152,8 @@ macro_rules! portable {
                 a
             }
             #[inline(always)]
-            fn sum(self, a: Self::Vector) -> $T {
-                a.iter().sum()
+            fn sums(self, vectors: [Self::Vector; 4]) -> [$T; 4] {
+                vectors.map(|a| a.iter().sum())
             }
             #[inline(always)]
             fn first(self, lanes: usize, mut a: Self::Vector) -> Self::Vector {
@@ -183,6 +183,7 @@ portable!(f32, u32, 4);
 pub mod x86 {
     use super::{Kernel, Simd};
     use core::arch::x86_64::*;
+    use core::mem::transmute;
 
     /// AVX-512F and AVX-512VL, AVX2 and FMA: all AVX-512 processors but the first, Xeon Phi.
     #[derive(Clone, Copy, Debug)]
@@ -208,7 +209,8 @@ pub mod x86 {
     macro_rules! simd {
         ($Isa:ty, $features:literal, $T:ty, $Vector:ty, $lanes:literal, tile $tile:expr, dots $dots:expr,
          $splat:ident, $add:ident, $sub:ident, $mul:ident, $div:ident, $fma:ident, $min:ident, $max:ident,
-         $load:ident, $store:ident, $power_of_two:expr, $sum:expr, $first:expr) => {
+         $load:ident, $store:ident, $power_of_two:expr, |$a:ident, $b:ident, $c:ident, $d:ident| $sums:block,
+         $first:expr) => {
             impl Simd<$T> for $Isa {
                 type Vector = $Vector;
                 const LANES: usize = $lanes;
@@ -270,9 +272,10 @@ pub mod x86 {
                     unsafe { $power_of_two(a) }
                 }
                 #[inline(always)]
-                fn sum(self, a: $Vector) -> $T {
-                    // SAFETY: `self`.
-                    unsafe { $sum(a) }
+                fn sums(self, vectors: [$Vector; 4]) -> [$T; 4] {
+                    let [$a, $b, $c, $d] = vectors;
+                    // SAFETY: `self`; a vector of four values is an array of them.
+                    unsafe { $sums }
                 }
                 #[inline(always)]
                 fn first(self, lanes: usize, a: $Vector) -> $Vector {
@@ -312,7 +315,14 @@ pub mod x86 {
         _mm512_loadu_pd,
         _mm512_storeu_pd,
         |a| _mm512_castsi512_pd(_mm512_slli_epi64::<52>(_mm512_castpd_si512(a))),
-        |a| _mm512_reduce_add_pd(a),
+        |a, b, c, d| {
+            let ab = _mm512_add_pd(_mm512_unpacklo_pd(a, b), _mm512_unpackhi_pd(a, b)); // 4 times a, b
+            let cd = _mm512_add_pd(_mm512_unpacklo_pd(c, d), _mm512_unpackhi_pd(c, d));
+            let ab = _mm256_add_pd(_mm512_castpd512_pd256(ab), _mm512_extractf64x4_pd::<1>(ab)); // twice a, b
+            let cd = _mm256_add_pd(_mm512_castpd512_pd256(cd), _mm512_extractf64x4_pd::<1>(cd));
+            let (low, high) = (_mm256_permute2f128_pd::<0x20>(ab, cd), _mm256_permute2f128_pd::<0x31>(ab, cd));
+            transmute(_mm256_add_pd(low, high))
+        },
         |lanes: usize, a| _mm512_maskz_mov_pd(((1u32 << lanes.min(8)) - 1) as __mmask8, a)
     );
     simd!(
@@ -334,7 +344,15 @@ pub mod x86 {
         _mm512_loadu_ps,
         _mm512_storeu_ps,
         |a| _mm512_castsi512_ps(_mm512_slli_epi32::<23>(_mm512_castps_si512(a))),
-        |a| _mm512_reduce_add_ps(a),
+        |a, b, c, d| {
+            let ab = _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b)); // 4 times a, b, a, b
+            let cd = _mm512_add_ps(_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d));
+            let (low, high) = (_mm512_shuffle_ps::<0x44>(ab, cd), _mm512_shuffle_ps::<0xee>(ab, cd));
+            let all = _mm512_castps_pd(_mm512_add_ps(low, high)); // 4 times a, b, c, d
+            let (low, high) = (_mm512_castpd512_pd256(all), _mm512_extractf64x4_pd::<1>(all));
+            let eight = _mm256_add_ps(_mm256_castpd_ps(low), _mm256_castpd_ps(high));
+            transmute(_mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps::<1>(eight)))
+        },
         |lanes: usize, a| _mm512_maskz_mov_ps(((1u32 << lanes.min(16)) - 1) as __mmask16, a)
     );
     simd!(
@@ -356,9 +374,11 @@ pub mod x86 {
         _mm256_loadu_pd,
         _mm256_storeu_pd,
         |a| _mm256_castsi256_pd(_mm256_slli_epi64::<52>(_mm256_castpd_si256(a))),
-        |a| {
-            let pair = _mm_add_pd(_mm256_castpd256_pd128(a), _mm256_extractf128_pd::<1>(a));
-            _mm_cvtsd_f64(_mm_add_sd(pair, _mm_unpackhi_pd(pair, pair)))
+        |a, b, c, d| {
+            let ab = _mm256_add_pd(_mm256_unpacklo_pd(a, b), _mm256_unpackhi_pd(a, b)); // twice a, b
+            let cd = _mm256_add_pd(_mm256_unpacklo_pd(c, d), _mm256_unpackhi_pd(c, d));
+            let (low, high) = (_mm256_permute2f128_pd::<0x20>(ab, cd), _mm256_permute2f128_pd::<0x31>(ab, cd));
+            transmute(_mm256_add_pd(low, high))
         },
         |lanes: usize, a| {
             let wanted = _mm256_cmpgt_epi64(_mm256_set1_epi64x(lanes as i64), _mm256_setr_epi64x(0, 1, 2, 3));
@@ -384,10 +404,12 @@ pub mod x86 {
         _mm256_loadu_ps,
         _mm256_storeu_ps,
         |a| _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_castps_si256(a))),
-        |a| {
-            let four = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps::<1>(a));
-            let pair = _mm_add_ps(four, _mm_movehl_ps(four, four));
-            _mm_cvtss_f32(_mm_add_ss(pair, _mm_shuffle_ps::<1>(pair, pair)))
+        |a, b, c, d| {
+            let ab = _mm256_add_ps(_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b)); // twice a, b, a, b
+            let cd = _mm256_add_ps(_mm256_unpacklo_ps(c, d), _mm256_unpackhi_ps(c, d));
+            let (low, high) = (_mm256_shuffle_ps::<0x44>(ab, cd), _mm256_shuffle_ps::<0xee>(ab, cd));
+            let eight = _mm256_add_ps(low, high);
+            transmute(_mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps::<1>(eight)))
         },
         |lanes: usize, a| {
             let wanted = _mm256_cmpgt_epi32(_mm256_set1_epi32(lanes as i32), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
@@ -464,9 +486,9 @@ pub mod arm {
                     unsafe { $power_of_two(a) }
                 }
                 #[inline(always)]
-                fn sum(self, a: $Vector) -> $T {
+                fn sums(self, vectors: [$Vector; 4]) -> [$T; 4] {
                     // SAFETY: NEON.
-                    unsafe { $sum(a) }
+                    vectors.map(|a| unsafe { $sum(a) })
                 }
                 #[inline(always)]
                 fn first(self, lanes: usize, a: $Vector) -> $Vector {
