@@ -48,7 +48,10 @@ def test_every_row_workload_and_sweep_is_described() -> None:
 
 
 def test_the_table_is_the_committed_runs() -> None:
-    assert (ROOT / "results" / "speedups.md").read_text() in README
+    """Whoever has run the benchmark has a table of their own in its place."""
+    git = subprocess.run(["git", "show", "HEAD:./results/speedups.md"], cwd=ROOT, capture_output=True, check=False)
+    tables = [(ROOT / "results" / "speedups.md").read_text(), git.stdout.decode()]
+    assert any(table and table in README for table in tables)
 
 
 def test_the_files_that_it_names_are_there() -> None:
