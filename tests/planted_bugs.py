@@ -1,6 +1,6 @@
-"""Wrong implementations, each with one bug that was made somewhere, and the checks that must reject it by name.
+"""Wrong implementations, each with one bug that somebody once made, and the names of the checks that must reject it.
 
-All derive from `Right`, which conforms, and change as little as the bug needs.
+All derive from `Right`, which conforms, and change no more than the bug needs.
 """
 
 from collections.abc import Callable, Sequence
@@ -26,7 +26,7 @@ def rejected_by(*checks: str) -> Callable[[Bug], Bug]:
 
 
 class Right(Implementation):
-    """Conforms. In parts, so that a bug can replace one."""
+    """Conforms; split into small methods, so that a bug can replace one."""
 
     def gradients(self, batch: Batch) -> Parameters:
         return self.backward(self.forward(batch.x), batch.y)
@@ -74,7 +74,7 @@ class SumInsteadOfMean(Right):
 
 @rejected_by("smaller-batch", "short-last-batch")
 class MeanOverWorkSpace(Right):
-    """Divides by the work space's batch size instead of the number of examples."""
+    """Divides by the largest batch size instead of the number of examples."""
 
     def mean_over(self, y: Array) -> int:
         return self.batch_size
@@ -82,7 +82,7 @@ class MeanOverWorkSpace(Right):
 
 @rejected_by("equal-widths")
 class TransposedWhenSquare(Right):
-    """Chooses the side of W that fits, which is the wrong one when both do."""
+    """Multiplies with W or W.T, whichever fits; if both fit, it takes the wrong one."""
 
     def back(self, delta: Array, layer: int) -> Array:
         W = self.weights[layer]
@@ -91,7 +91,7 @@ class TransposedWhenSquare(Right):
 
 @rejected_by("deep-network", "equal-widths")
 class StaleDelta(Right):
-    """Each turn of the loop starts from the output's delta: right with one hidden layer only."""
+    """Starts every layer from the output's delta: correct only with one hidden layer."""
 
     def backward(self, activations: list[Array], y: Array) -> Parameters:
         a = activations[-1]
@@ -107,7 +107,7 @@ class StaleDelta(Right):
 
 @rejected_by("equal-widths")
 class BiasAlongExamples(Right):
-    """Adds the bias along the wrong axis, which goes unnoticed by shapes when B equals n_out."""
+    """Adds the bias along the wrong axis; the shapes fit when B equals n_out."""
 
     def forward(self, x: Array) -> list[Array]:
         activations = [x]
@@ -119,7 +119,7 @@ class BiasAlongExamples(Right):
 
 @rejected_by("gradient")
 class BiasGradientOfOneExample(Right):
-    """Takes the first example's delta for the bias."""
+    """Uses only the first example's delta for the bias."""
 
     def bias_gradient(self, delta: Array) -> Array:
         return delta[0].copy()  # type: ignore[no-any-return]
@@ -127,7 +127,7 @@ class BiasGradientOfOneExample(Right):
 
 @rejected_by("gradient", "step")
 class MissingLastBias(Right):
-    """Returns one gradient too few, which a zip would not notice."""
+    """Returns one gradient too few, which a plain zip would miss."""
 
     def gradients(self, batch: Batch) -> Parameters:
         dW, db = super().gradients(batch)
@@ -136,7 +136,7 @@ class MissingLastBias(Right):
 
 @rejected_by("one-example")
 class Squeezed(Right):
-    """Squeezes away the axis of the examples when there is one example."""
+    """Squeezes the axis of examples away if there is only one."""
 
     def bias_gradient(self, delta: Array) -> Array:
         return np.squeeze(delta).sum(axis=0)  # type: ignore[no-any-return]
@@ -144,7 +144,7 @@ class Squeezed(Right):
 
 @rejected_by("gradient")
 class Float32InsideFloat64(Right):
-    """Computes in float32 whatever was asked for."""
+    """Computes in float32, whatever the dtype."""
 
     def gradients(self, batch: Batch) -> Parameters:
         kept = self.weights
@@ -186,7 +186,7 @@ class ListResult(Right):
 
 @rejected_by("parameters-unchanged")
 class GradientLearns(Right):
-    """Normalises the weights in passing."""
+    """Shrinks weights as a side effect."""
 
     def gradients(self, batch: Batch) -> Parameters:
         result = super().gradients(batch)
@@ -202,12 +202,12 @@ class Exits(Right):
         raise SystemExit(3)
 
 
-# --- Numbers at the edge -----------------------------------------------------------------------------------------
+# --- At the edges of floating point ------------------------------------------------------------------------------
 
 
 @rejected_by("saturated", "extreme-input")
 class OverflowingSigmoid(Right):
-    """The book's formula as it stands."""
+    """Uses the book's formula literally, so exp overflows."""
 
     def sigmoid(self, z: Array) -> Array:
         return 1 / (1 + np.exp(-z))
@@ -215,7 +215,7 @@ class OverflowingSigmoid(Right):
 
 @rejected_by("extreme-input")
 class InfiniteSlope(Right):
-    """Takes the slope exp(-z) / (1 + exp(-z))^2, infinity over infinity, with the warnings switched off."""
+    """Divides infinity by infinity in exp(-z) / (1 + exp(-z)), with the warnings switched off."""
 
     def sigmoid(self, z: Array) -> Array:
         with np.errstate(all="ignore"):
@@ -224,7 +224,7 @@ class InfiniteSlope(Right):
 
 @rejected_by("nan")
 class NanToNumber(Right):
-    """Tidies NaN away."""
+    """Replaces NaN by 0."""
 
     def prepare_data(self, x: Array, y: Array) -> Batch:
         x, y = super().prepare_data(x, y)
@@ -233,7 +233,7 @@ class NanToNumber(Right):
 
 @rejected_by("nan")
 class NanClipped(Right):
-    """Bounds z with fmax, which prefers a number to NaN."""
+    """Clips z with fmax, which replaces NaN by the bound."""
 
     def sigmoid(self, z: Array) -> Array:
         return super().sigmoid(np.fmax(z, -700))
@@ -241,7 +241,7 @@ class NanClipped(Right):
 
 @rejected_by("nan-forgotten")
 class NanRemembered(Right):
-    """Clears its work space by multiplying with zero, which keeps NaN."""
+    """Clears a buffer by multiplying it by zero, which keeps NaN."""
 
     def __init__(self, sizes: Sequence[int], batch_size: int, dtype: DTypeLike = "float64", threads: int = 1) -> None:
         super().__init__(sizes, batch_size, dtype, threads)
@@ -259,7 +259,7 @@ class NanRemembered(Right):
 
 @rejected_by("step", "trajectory")
 class SumInStep(Right):
-    """The gradient is a mean, the step takes the sum."""
+    """Returns the mean as the gradient, but steps by the sum."""
 
     def step(self, batch: Batch, learning_rate: float) -> None:
         super().step(batch, learning_rate * len(batch.x))
@@ -267,7 +267,7 @@ class SumInStep(Right):
 
 @rejected_by("step")
 class UpdatesWhileGoingBack(Right):
-    """Updates each layer before its weights have carried delta back."""
+    """Updates each layer before its weights propagate delta back."""
 
     def step(self, batch: Batch, learning_rate: float) -> None:
         activations = self.forward(batch.x)
@@ -282,7 +282,7 @@ class UpdatesWhileGoingBack(Right):
 
 @rejected_by("step")
 class WholeLearningRate(Right):
-    """Takes the learning rate for an integer."""
+    """Truncates the learning rate to an integer."""
 
     def step(self, batch: Batch, learning_rate: float) -> None:
         super().step(batch, int(learning_rate))
@@ -315,7 +315,7 @@ class Momentum(Right):
 
 @rejected_by("short-last-batch")
 class DropsLastBatch(Right):
-    """Leaves the last, smaller mini-batch out."""
+    """Drops the last, smaller mini-batch."""
 
     def epoch(self, data: Any, order: NDArray[np.intp], learning_rate: float) -> None:
         super().epoch(data, order[: len(order) // self.batch_size * self.batch_size], learning_rate)
@@ -323,7 +323,7 @@ class DropsLastBatch(Right):
 
 @rejected_by("short-last-batch")
 class FillsLastBatch(Right):
-    """Fills the last mini-batch up with examples from the start."""
+    """Fills up the last mini-batch with the first examples."""
 
     def epoch(self, data: Any, order: NDArray[np.intp], learning_rate: float) -> None:
         super().epoch(data, np.resize(order, -(-len(order) // self.batch_size) * self.batch_size), learning_rate)
@@ -331,7 +331,7 @@ class FillsLastBatch(Right):
 
 @rejected_by("epoch-order", "several-epochs")
 class IgnoresOrder(Right):
-    """Goes through the examples as they lie."""
+    """Goes through the examples as they are stored."""
 
     def epoch(self, data: Any, order: NDArray[np.intp], learning_rate: float) -> None:
         super().epoch(data, np.sort(order), learning_rate)
@@ -339,7 +339,7 @@ class IgnoresOrder(Right):
 
 @rejected_by("epoch")
 class OneStepAnEpoch(Right):
-    """Takes all gradients of an epoch at its first parameters."""
+    """Computes all gradients of an epoch at its initial parameters."""
 
     def epoch(self, data: Any, order: NDArray[np.intp], learning_rate: float) -> None:
         for start in range(0, len(order), self.batch_size):
@@ -354,7 +354,7 @@ class OneStepAnEpoch(Right):
 
 @rejected_by("several-epochs")
 class ShufflesData(Right):
-    """Puts its copy of the data in order, and so the next epoch's order is another one."""
+    """Shuffles its copy of the data in place, so the next epoch's order means other examples."""
 
     def prepare_data(self, x: Array, y: Array) -> Batch:
         x, y = super().prepare_data(x, y)
@@ -370,7 +370,7 @@ class ShufflesData(Right):
 
 @rejected_by("aliasing")
 class ReusedResult(Right):
-    """Returns the same buffers at every call."""
+    """Returns the same buffers from every call."""
 
     def gradients(self, batch: Batch) -> Parameters:
         if not hasattr(self, "result"):
@@ -383,7 +383,7 @@ class ReusedResult(Right):
 
 @rejected_by("first-again")
 class Accumulates(Right):
-    """Adds the gradients of all calls up."""
+    """Adds up the gradients of all calls."""
 
     def gradients(self, batch: Batch) -> Parameters:
         dW, db = super().gradients(batch)
@@ -396,7 +396,7 @@ class Accumulates(Right):
 
 @rejected_by("first-again")
 class OnePreparedBatch(Right):
-    """Prepares every mini-batch in the same buffer."""
+    """Prepares all mini-batches in the same buffer."""
 
     def prepare(self, x: Array, y: Array) -> Batch:
         batch = super().prepare(x, y)
@@ -410,7 +410,7 @@ class OnePreparedBatch(Right):
 
 @rejected_by("smaller-after-larger")
 class StaleWorkSpace(Right):
-    """Sums the bias over the whole work space, where a larger mini-batch may have left deltas."""
+    """Sums the bias gradient over the whole buffer, where a larger mini-batch may have left deltas."""
 
     def bias_gradient(self, delta: Array) -> Array:
         spaces: dict[int, Array] = self.__dict__.setdefault("spaces", {})
@@ -421,7 +421,7 @@ class StaleWorkSpace(Right):
 
 @rejected_by("independent-instances")
 class SharedParameters(Right):
-    """Keeps the parameters of all instances in one place."""
+    """Shares one set of parameters among all instances."""
 
     shared: ClassVar[dict[tuple[tuple[int, ...], str], Parameters]] = {}
 
@@ -433,7 +433,7 @@ class SharedParameters(Right):
 
 @rejected_by("inputs-unchanged", "read-only")
 class OverwritesTargets(Right):
-    """Computes a - y where y was."""
+    """Computes a - y in the memory of y."""
 
     def gradients(self, batch: Batch) -> Parameters:
         activations = self.forward(batch.x)
@@ -443,7 +443,7 @@ class OverwritesTargets(Right):
 
 @rejected_by("inputs-unchanged", "read-only")
 class SortsOrder(Right):
-    """Sorts each mini-batch of the order where it lies, to read memory from front to back."""
+    """Sorts each mini-batch of the order in place, to read memory sequentially."""
 
     def take(self, data: Any, indices: NDArray[np.intp]) -> Batch:
         indices.sort()
@@ -452,7 +452,7 @@ class SortsOrder(Right):
 
 @rejected_by("parameters-copied")
 class ReturnsItsParameters(Right):
-    """Hands out its own arrays."""
+    """Returns its own arrays."""
 
     def parameters(self) -> Parameters:
         return Parameters(self.weights, self.biases)
@@ -460,7 +460,7 @@ class ReturnsItsParameters(Right):
 
 @rejected_by("parameters-copied", "inputs-unchanged", "read-only")
 class KeepsLoadedArrays(Right):
-    """Works on the arrays that it was given."""
+    """Keeps the caller's arrays instead of copies."""
 
     def load(self, parameters: Parameters) -> None:
         self.check_parameters(parameters)
@@ -469,7 +469,7 @@ class KeepsLoadedArrays(Right):
 
 @rejected_by("fortran-ordered")
 class TakesMemoryOrder(Right):
-    """Copies inputs as they lie in memory."""
+    """Copies inputs in the order of memory."""
 
     def prepare_data(self, x: Array, y: Array) -> Batch:
         super().prepare_data(x, y)
@@ -478,7 +478,7 @@ class TakesMemoryOrder(Right):
 
 @rejected_by("non-contiguous")
 class IgnoresStrides(Right):
-    """Reads on from the address of the first number."""
+    """Repeats the first number instead of following the strides."""
 
     def load(self, parameters: Parameters) -> None:
         self.check_parameters(parameters)
@@ -492,19 +492,19 @@ class IgnoresStrides(Right):
 
 @rejected_by("read-only")
 class WantsWritable(Right):
-    """Takes writable buffers only, as compiled code often does."""
+    """Accepts only writable buffers, as compiled code often does."""
 
     def prepare_data(self, x: Array, y: Array) -> Batch:
         x.data.cast("B")[:1] = x.data.cast("B")[:1]
         return super().prepare_data(x, y)  # type: ignore[no-any-return]
 
 
-# --- Threads and the end -----------------------------------------------------------------------------------------
+# --- Threads and life cycle --------------------------------------------------------------------------------------
 
 
 @rejected_by("more-threads-than-examples")
 class SharesOfNothing(Right):
-    """Gives B // threads examples to each thread and the rest to the last."""
+    """Gives each thread B // threads examples, and the last one the rest."""
 
     def gradients(self, batch: Batch) -> Parameters:
         share = len(batch.x) // self.threads
@@ -523,7 +523,7 @@ class SharesOfNothing(Right):
 
 @rejected_by("close-twice")
 class ClosesOnce(Right):
-    """Frees what it has no more."""
+    """Fails when closed a second time."""
 
     def close(self) -> None:
         del self.weights
@@ -534,7 +534,7 @@ class ClosesOnce(Right):
 
 @rejected_by("bad-load")
 class LoadsAnything(Right):
-    """Loads whatever broadcasts."""
+    """Loads any shape that broadcasts."""
 
     def check_parameters(self, parameters: Parameters) -> None:
         pass
@@ -542,7 +542,7 @@ class LoadsAnything(Right):
 
 @rejected_by("partial-load")
 class LoadsAsItChecks(Right):
-    """Copies each array before it checks the next one."""
+    """Copies each array before it checks the next."""
 
     def load(self, parameters: Parameters) -> None:
         layers = len(self.weights)
@@ -556,7 +556,7 @@ class LoadsAsItChecks(Right):
 
 @rejected_by("bad-batch", "bad-data")
 class PreparesAnything(Right):
-    """Casts and broadcasts whatever comes."""
+    """Casts and broadcasts any input."""
 
     def prepare_data(self, x: Array, y: Array) -> Batch:
         return Batch(
@@ -578,7 +578,7 @@ class WrongErrorType(Right):
 
 @rejected_by("batch-too-large")
 class AnyBatchSize(Right):
-    """Takes mini-batches larger than its work space."""
+    """Accepts mini-batches larger than its batch size."""
 
     def prepare(self, x: Array, y: Array) -> Batch:
         return self.prepare_data(x, y)  # type: ignore[no-any-return]
@@ -586,7 +586,7 @@ class AnyBatchSize(Right):
 
 @rejected_by("bad-construction")
 class ConstructsAnything(Right):
-    """Falls back to something else where it should refuse."""
+    """Accepts a number of threads below 1."""
 
     def __init__(self, sizes: Sequence[int], batch_size: int, dtype: DTypeLike = "float64", threads: int = 1) -> None:
         super().__init__(sizes, batch_size, dtype, max(threads, 1))

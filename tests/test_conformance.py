@@ -1,5 +1,8 @@
-"""The oracle against differences, and the kit against implementations known to be right or wrong."""
+"""The oracle against numerical derivatives, and the checks against implementations known to be correct or wrong."""
 
+import json
+import subprocess
+import sys
 import warnings
 from collections.abc import Sequence
 from functools import cache
@@ -22,6 +25,7 @@ from planted_bugs import (
     TransposedWhenSquare,
 )
 
+import impls.conformance
 from impls.conformance import (
     CHECKS,
     EPOCH_STEPS,
@@ -32,6 +36,7 @@ from impls.conformance import (
     oracle_epoch,
     oracle_gradients,
 )
+from impls.conformance.comparison import gradient_errors, parameter_errors
 from impls.interface import Array, Batch, Implementation, Parameters
 
 SIZES = st.lists(st.integers(1, 6), min_size=3, max_size=6).map(tuple)  # two to five layers of weights
@@ -66,7 +71,7 @@ def moved(parameters: Parameters, kind: int, layer: int, index: tuple[int, ...],
 @settings(max_examples=25, deadline=None)
 @given(sizes=SIZES, examples=st.integers(1, 4), seed=st.integers(0, 2**32 - 1))
 def test_oracle_is_the_derivative_of_the_cost(sizes: tuple[int, ...], examples: int, seed: int) -> None:
-    """The complex step dC/dp = Im C(p + ih) / h has no cancellation: it is right to rounding."""
+    """The complex step dC/dp = Im C(p + ih) / h has no cancellation: it is correct to rounding."""
     parameters, x, y = draw(sizes, examples, seed)
     gradients = oracle_gradients(parameters, x, y)
     h = 1e-30
@@ -87,7 +92,7 @@ def test_oracle_agrees_with_central_differences() -> None:
                 assert gradient[index] == pytest.approx((ahead - behind) / (2 * h), rel=1e-6, abs=1e-10)
 
 
-def test_oracle_tells_one_layer_of_weights() -> None:
+def test_oracle_with_one_layer_of_weights() -> None:
     parameters = Parameters([np.array([[2.0]])], [np.array([-1.0])])
     gradients = oracle_gradients(parameters, np.array([[0.5]]), np.array([[1.0]]))  # z = 0, a = 1/2
     assert gradients.weights[0][0, 0] == pytest.approx(-0.5 * 0.25 * 0.5, rel=1e-15)
@@ -135,6 +140,63 @@ def test_oracle_epoch_is_steps_in_order_with_the_short_last_batch() -> None:
         np.testing.assert_allclose(mine, theirs, rtol=1e-14)
 
 
+# --- The comparison ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("weights", "biases", "errors"),
+    [
+        ([np.ones((1, 2))], [np.ones(1)], ""),
+        ([np.ones((1, 2))], [], "biases[0]: missing tensor"),
+        ([np.ones((1, 2))] * 2, [np.ones(1)], "weights[1]: unexpected tensor"),
+        ([np.ones((2, 1))], [np.ones(1)], "weights[0]: expected shape (1, 2), got (2, 1)"),
+        ([np.ones((1, 2))], [np.full(1, 1.5)], "biases[0]: relative error 5.0e-01, allowed 1e-12"),
+        ([np.ones((1, 2))], [np.full(1, np.nan)], "biases[0]: relative error nan, allowed 1e-12"),
+    ],
+)
+def test_gradient_errors_say_what_is_wrong(weights: list[Array], biases: list[Array], errors: str) -> None:
+    expected = Parameters([np.ones((1, 2))], [np.ones(1)])
+    assert gradient_errors(Parameters(weights, biases), expected, "float64") == errors
+
+
+@pytest.mark.parametrize(("error", "allowed"), [(0.5e-4, True), (2e-4, False), (np.nan, False)])
+def test_parameter_errors_are_relative_to_the_move(error: float, allowed: bool) -> None:
+    before, after = (Parameters([np.full((1, 1), value)], [np.zeros(1)]) for value in (9.0, 10.0))
+    found = Parameters([after.weights[0] + error], after.biases)
+    assert (parameter_errors(found, before, after, 1, "float32") == "") is allowed
+
+
+@pytest.mark.parametrize("examples", [1, 10_000])
+def test_parameter_errors_allow_one_rounding_per_example(examples: int) -> None:
+    same = Parameters([np.full((1, 1), 10.0)], [np.zeros(1)])  # has not moved
+    rounding = 10.0 * np.finfo("float32").eps * examples**0.5
+    for factor, errors in ((0.9, False), (1.1, True)):
+        found = Parameters([same.weights[0] + factor * rounding], same.biases)
+        assert bool(parameter_errors(found, same, same, examples, "float32")) is errors
+
+
+# --- The package -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("statement", "absent"),
+    [
+        ("import impls.conformance.comparison", {"oracle", "gate", "trial", "kit"}),
+        ("from impls.conformance import TOLERANCES", {"oracle", "gate", "trial", "kit"}),
+        ("from impls.conformance import check_workload", {"trial", "result_checks", "contract_checks", "kit"}),
+        ("from impls.conformance import check", {"gate"}),
+    ],
+)
+def test_import_loads_only_what_it_needs(statement: str, absent: set[str]) -> None:
+    program = f"{statement}\nimport json, sys\nprint(json.dumps(list(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert not {f"impls.conformance.{module}" for module in absent} & set(json.loads(done.stdout))
+
+
+def test_package_has_no_unknown_names() -> None:
+    assert not hasattr(impls.conformance, "no_such_name")
+
+
 # --- The kit -----------------------------------------------------------------------------------------------------
 
 
@@ -149,7 +211,7 @@ def test_right_implementation_has_no_violation() -> None:
 
 
 @pytest.mark.parametrize(("message", "accepted"), [("invalid value encountered in dot", True), ("bad omen", False)])
-def test_flags_that_a_product_leaves_behind_are_no_violation(message: str, accepted: bool) -> None:
+def test_false_alarm_of_a_product_is_no_violation(message: str, accepted: bool) -> None:
     class Warns(Right):
         def step(self, batch: Batch, learning_rate: float) -> None:
             warnings.warn(message, RuntimeWarning, stacklevel=1)
@@ -165,8 +227,8 @@ def test_planted_bug_is_rejected_by_name(bug: type[Implementation]) -> None:
 
 
 def test_every_check_rejects_a_planted_bug() -> None:
-    """No check that cannot fail."""
-    assert {row.name for row in CHECKS} == set().union(*BUGS.values())
+    """A check that no bug fails might be unable to fail."""
+    assert {entry.name for entry in CHECKS} == set().union(*BUGS.values())
 
 
 @pytest.mark.parametrize("bug", [StaleDelta, TransposedWhenSquare, DropsLastBatch, SumInStep], ids=lambda b: b.__name__)
@@ -175,18 +237,18 @@ def test_narrow_bug_leaves_the_plain_gradient_alone(bug: type[Implementation]) -
 
 
 def test_names_are_stable_kebab_case() -> None:
-    assert len({row.name for row in CHECKS}) == len(CHECKS)
-    assert all(row.name.replace("-", "").isalpha() and row.name.islower() for row in CHECKS)
+    assert len({entry.name for entry in CHECKS}) == len(CHECKS)
+    assert all(entry.name.replace("-", "").isalpha() and entry.name.islower() for entry in CHECKS)
 
 
-def test_violation_reads_as_one_line_with_the_case() -> None:
+def test_violation_is_one_line_with_the_network() -> None:
     violation = next(violation for violation in check(StaleDelta, threads=(2,)) if violation.check == "equal-widths")
-    assert str(violation).startswith("equal-widths: 5-5-5-5, 3 examples, work space for 3, float64, 2 threads: ")
-    assert "is off by" in violation.detail
+    assert str(violation).startswith("equal-widths: 5-5-5-5, 3 examples, batch size 3, float64, 2 threads: ")
+    assert "relative error" in violation.detail
     assert "\n" not in str(violation)
 
 
-def test_exceptions_are_violations_by_name_and_stop_nothing() -> None:
+def test_exceptions_are_violations_and_stop_nothing() -> None:
     found = {violation.check: violation.detail for violation in check(Exits, dtypes=("float64",), threads=(1,))}
     assert "raised SystemExit: 3" in found["gradient"]
     assert len(found) > 10
@@ -210,12 +272,12 @@ def test_factory_may_be_a_function() -> None:
 
 
 def test_dtype_without_tolerance_is_refused() -> None:
-    with pytest.raises(ValueError, match="float64 and float32, got float16"):
+    with pytest.raises(ValueError, match="float64 or float32, got float16"):
         check(construct, dtypes=("float16",))
 
 
 @pytest.mark.parametrize("result", [None, 3.0, (), ([], [], [])], ids=repr)
-def test_nonsense_for_a_gradient_is_a_violation(result: Any) -> None:
+def test_gradient_of_another_type_is_a_violation(result: Any) -> None:
     class Nonsense(Right):
         def gradients(self, batch: Batch) -> Parameters:
             return result  # type: ignore[no-any-return]
@@ -236,7 +298,7 @@ def test_tolerance_is_relative_to_the_norm(dtype: str, factor: float, conforms: 
 
 
 @pytest.mark.parametrize("wrong", [np.nan, np.inf])
-def test_number_that_is_none_never_passes(wrong: float) -> None:
+def test_nan_and_infinity_never_pass(wrong: float) -> None:
     class One(Right):
         def gradients(self, batch: Batch) -> Parameters:
             dW, db = super().gradients(batch)
@@ -259,7 +321,7 @@ def short_check(
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("epoch", [False, True], ids=["step", "epoch"])
-def test_short_check_passes_what_is_right(epoch: bool, dtype: str) -> None:
+def test_short_check_accepts_a_correct_row(epoch: bool, dtype: str) -> None:
     assert short_check(Right, epoch=epoch, dtype=dtype) == []
 
 
@@ -276,7 +338,7 @@ def test_short_check_passes_what_is_right(epoch: bool, dtype: str) -> None:
     ],
 )
 def test_short_check_rejects_by_name(bug: type[Implementation], epoch: bool, expected: set[str] | None) -> None:
-    if expected is None:  # an error of the row is left to the caller
+    if expected is None:  # an exception of the row is left to the caller
         with pytest.raises(ValueError, match="matmul"):
             short_check(bug, epoch=epoch)
     else:
@@ -300,7 +362,7 @@ def test_short_check_of_a_long_epoch_keeps_the_short_last_batch(examples: int) -
     assert short_check(Right, epoch=True, examples=examples) == []
 
 
-def test_short_check_wants_the_dtype() -> None:
+def test_short_check_rejects_another_dtype() -> None:
     class Wide(Right):
         def gradients(self, batch: Batch) -> Parameters:
             dW, db = super().gradients(batch)

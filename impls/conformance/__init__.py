@@ -1,0 +1,44 @@
+"""Whether an implementation meets the contract: an oracle, a short check before timing, and a whole kit of checks.
+
+    oracle           gradients and epochs in float64
+    comparison       tolerances, and comparisons with the oracle's arrays
+    gate             `check_workload`: the short check on the workload that is timed next
+    trial            what one check of the kit runs on
+    result_checks    checks of gradients, steps and epochs
+    contract_checks  checks of everything else in the contract
+    kit              `check`: the table of all checks, run over networks, dtypes and numbers of threads
+
+`check_workload` and `check` return all violations and do not stop at the first. A module imports only those above it,
+and the names below import theirs when they are first used: whoever compares arrays does not load the kit.
+"""
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from impls.conformance.comparison import TOLERANCES as TOLERANCES
+    from impls.conformance.comparison import Violation as Violation
+    from impls.conformance.gate import EPOCH_STEPS as EPOCH_STEPS
+    from impls.conformance.gate import check_workload as check_workload
+    from impls.conformance.kit import CHECKS as CHECKS
+    from impls.conformance.kit import check as check
+    from impls.conformance.oracle import oracle_epoch as oracle_epoch
+    from impls.conformance.oracle import oracle_gradients as oracle_gradients
+    from impls.conformance.result_checks import warnings_as_errors as warnings_as_errors
+else:
+    _MODULES = {
+        "TOLERANCES": "comparison",
+        "Violation": "comparison",
+        "EPOCH_STEPS": "gate",
+        "check_workload": "gate",
+        "CHECKS": "kit",
+        "check": "kit",
+        "oracle_epoch": "oracle",
+        "oracle_gradients": "oracle",
+        "warnings_as_errors": "result_checks",
+    }
+
+    def __getattr__(name: str) -> object:  # hidden from mypy, which would then take every name for defined
+        if name not in _MODULES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -1,0 +1,270 @@
+"""Checks of what the contract asks for besides correct results: no side effects, own memory, refusals, life cycle.
+
+Each check takes a trial and yields the errors that it finds as text, "" for none.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from itertools import combinations
+
+import numpy as np
+
+from impls.conformance.comparison import Watch, differences, named_tensors
+from impls.conformance.result_checks import epoch_in_order, gradient, step
+from impls.conformance.trial import CheckFunction, Trial, counted, prefixed
+from impls.interface import Parameters
+
+# --- Side effects, and memory of earlier calls ---------------------------------------------------------------------
+
+
+def inputs_unchanged(trial: Trial) -> Iterator[str]:
+    """No call modifies its inputs."""
+    size = trial.network.batch_size
+    watch = Watch(trial.parameters, x=trial.x, y=trial.y, order=trial.order)
+    with trial.open() as implementation:
+        batch = implementation.prepare(trial.x[:size], trial.y[:size])
+        data = implementation.prepare_data(trial.x, trial.y)
+        yield prefixed("load and prepare", watch.modifications())
+        implementation.gradients(batch)
+        yield prefixed("gradients", watch.modifications())
+        implementation.step(batch, 0.7)
+        yield prefixed("step", watch.modifications())
+        implementation.epoch(data, trial.order, 0.7)
+        yield prefixed("epoch", watch.modifications())
+
+
+def parameters_unchanged(trial: Trial) -> Iterator[str]:
+    """`gradients` leaves the parameters unchanged."""
+    with trial.open() as implementation:
+        implementation.gradients(implementation.prepare(trial.x, trial.y))
+        yield prefixed("after gradients", differences(implementation.parameters(), trial.parameters))
+
+
+def first_again(trial: Trial) -> Iterator[str]:
+    """The gradient of a mini-batch is the same after another mini-batch, and after itself."""
+    halves = [slice(0, trial.network.batch_size), slice(trial.network.batch_size, None)]
+    with trial.open() as implementation:
+        batches = [implementation.prepare(trial.x[half], trial.y[half]) for half in halves]
+        for call, half in enumerate((0, 1, 0, 0)):
+            error = trial.gradient_errors(implementation.gradients(batches[half]), halves[half])
+            yield prefixed(f"call {call + 1}", error)
+
+
+def smaller_after_larger(trial: Trial) -> Iterator[str]:
+    """The gradient of a mini-batch is correct after that of a larger one."""
+    size = trial.network.batch_size
+    with trial.open() as implementation:
+        implementation.gradients(implementation.prepare(trial.x[:size], trial.y[:size]))
+        for count in (size - 1, 1, size):
+            batch = implementation.prepare(trial.x[:count], trial.y[:count])
+            error = trial.gradient_errors(implementation.gradients(batch), slice(count))
+            yield prefixed(f"{counted(count, 'example')} after {size}", error)
+
+
+def nan_forgotten(trial: Trial) -> Iterator[str]:
+    """The gradient of a mini-batch is correct after a mini-batch of NaN, which may be refused."""
+    size = trial.network.batch_size
+    with trial.open() as implementation:
+        with suppress(ValueError):
+            implementation.gradients(implementation.prepare(np.full_like(trial.x[:size], np.nan), trial.y[:size]))
+        found = implementation.gradients(implementation.prepare(trial.x[:size], trial.y[:size]))
+        yield prefixed("after a mini-batch of NaN", trial.gradient_errors(found, slice(size)))
+
+
+# --- Memory of its own ---------------------------------------------------------------------------------------------
+
+
+def aliasing(trial: Trial) -> Iterator[str]:
+    """Results share no memory with one another or with inputs, and later calls leave them unchanged."""
+    size = trial.network.batch_size
+    with trial.open() as implementation:
+        first_batch = implementation.prepare(trial.x[:size], trial.y[:size])
+        second_batch = implementation.prepare(trial.x[size:], trial.y[size:])
+        first = implementation.gradients(first_batch)
+        kept = Parameters([np.array(W) for W in first.weights], [np.array(b) for b in first.biases])
+        second = implementation.gradients(second_batch)
+        yield prefixed("first gradient after the second call", differences(first, kept))
+        implementation.step(second_batch, 0.7)
+        yield prefixed("first gradient after a step", differences(first, kept))
+        results = {"first gradient": first, "second gradient": second, "parameters": implementation.parameters()}
+        named = [
+            (f"{name} of {what}", tensor) for what, result in results.items() for name, tensor in named_tensors(result)
+        ]
+        named += [("x", trial.x), ("y", trial.y)]
+        shared = [f"{a} and {b}" for (a, A), (b, B) in combinations(named, 2) if np.shares_memory(A, B)]
+        yield f"shared memory: {', '.join(shared)}" if shared else ""
+
+
+def parameters_copied(trial: Trial) -> Iterator[str]:
+    """`load` copies in and `parameters` copies out: writing to either side leaves the other unchanged."""
+    with trial.open() as implementation:
+        yield prefixed("after load", differences(implementation.parameters(), trial.parameters))
+        for _, tensor in named_tensors(implementation.parameters()):
+            tensor[...] = 7.0
+        yield prefixed("after writing to a copy", differences(implementation.parameters(), trial.parameters))
+        mine = Parameters([W.copy() for W in trial.parameters.weights], [b.copy() for b in trial.parameters.biases])
+        implementation.load(mine)
+        for _, tensor in named_tensors(mine):
+            tensor[...] = 7.0
+        error = differences(implementation.parameters(), trial.parameters)
+        yield prefixed("after writing to the loaded arrays", error)
+        before = implementation.parameters()
+        implementation.step(implementation.prepare(trial.x, trial.y), 0.7)
+        yield prefixed("copy taken before a step", differences(before, trial.parameters))
+
+
+def load_resets(trial: Trial) -> Iterator[str]:
+    """After `load`, nothing is left of earlier parameters and steps."""
+    everything = np.arange(trial.network.examples)
+    other = trial.draw_parameters()
+    with trial.open() as implementation:
+        batch = implementation.prepare(trial.x, trial.y)
+        implementation.load(other)
+        for _ in range(3):
+            implementation.step(batch, 0.7)
+        implementation.load(trial.parameters)
+        yield prefixed("parameters", differences(implementation.parameters(), trial.parameters))
+        yield prefixed("gradients", trial.gradient_errors(implementation.gradients(batch)))
+        implementation.step(batch, 0.7)
+        yield prefixed("step", trial.parameter_errors(implementation.parameters(), 0.7, [everything]))
+
+
+def independent_instances(trial: Trial) -> Iterator[str]:
+    """Two instances do not affect each other."""
+    other = trial.draw_parameters()
+    with trial.open() as one, trial.open() as two:
+        two.load(other)
+        batches = [implementation.prepare(trial.x, trial.y) for implementation in (one, two)]
+        found = [implementation.gradients(batch) for implementation, batch in zip((one, two), batches, strict=True)]
+        yield prefixed("first of two instances", trial.gradient_errors(found[0]))
+        yield prefixed("second of two instances", trial.gradient_errors(found[1], parameters=other))
+
+
+# --- Refusals ------------------------------------------------------------------------------------------------------
+
+
+def bad_load(trial: Trial) -> Iterator[str]:
+    """`load` refuses parameters of wrong shape, number or dtype."""
+    (*first_W, W), (*first_b, b) = trial.parameters
+    weights, biases = trial.parameters
+    other = _other_dtype(trial)
+    bad = {
+        "transposed weights": Parameters([*first_W, W.T.copy()], biases),
+        "weights of one row": Parameters([*first_W, W[:1]], biases),
+        "a bias as a column": Parameters(weights, [*first_b, b[:, np.newaxis]]),
+        "a bias of one number": Parameters(weights, [*first_b, b[:1]]),
+        "a missing layer of weights": Parameters(first_W, biases),
+        "a missing bias": Parameters(weights, first_b),
+        "an extra layer": Parameters([*weights, W], [*biases, b]),
+        f"weights in {other}": Parameters([*first_W, W.astype(other)], biases),
+        f"biases in {other}": Parameters(weights, [*first_b, b.astype(other)]),
+    }
+    with trial.open() as implementation:
+        for what, parameters in bad.items():
+            yield _refusal_error(what, implementation.load, parameters)
+
+
+def partial_load(trial: Trial) -> Iterator[str]:
+    """A refused `load` changes nothing, even if only the last array is wrong."""
+    other = trial.draw_parameters()
+    with trial.open() as implementation:
+        for what, bad in (
+            ("weights", Parameters([*other.weights[:-1], other.weights[-1][:, :-1]], other.biases)),
+            ("biases", Parameters(other.weights, [*other.biases[:-1], other.biases[-1][:-1]])),
+        ):
+            with suppress(Exception):
+                implementation.load(bad)
+            error = differences(implementation.parameters(), trial.parameters)
+            yield prefixed(f"after loading wrong {what} in the last layer", error)
+
+
+def bad_examples(method: str) -> CheckFunction:
+    """Return the check that `method`, prepare or prepare_data, refuses x and y of wrong shape or dtype."""
+
+    def check(trial: Trial) -> Iterator[str]:
+        x, y = trial.x, trial.y
+        other = _other_dtype(trial)
+        bad = {
+            "x with one column too few": (x[:, :-1], y),
+            "x of one column": (x[:, :1], y),
+            "y with one column too few": (x, y[:, :-1]),
+            "y of one column": (x, y[:, :1]),
+            "one example as a vector": (x[0], y[0]),
+            "a stack of columns": (x[:, :, np.newaxis], y[:, :, np.newaxis]),
+            "fewer examples in x": (x[:-1], y),
+            "one example in y": (x, y[:1]),
+            "no examples": (x[:0], y[:0]),
+            f"x in {other}": (x.astype(other), y),
+            f"y in {other}": (x, y.astype(other)),
+            "y of integers": (x, np.ones(y.shape, np.int64)),
+        }
+        with trial.open() as implementation:
+            for what, (x_bad, y_bad) in bad.items():
+                yield _refusal_error(what, getattr(implementation, method), x_bad, y_bad)
+            found = implementation.gradients(implementation.prepare(x, y))
+            yield prefixed("gradient after bad input", trial.gradient_errors(found))
+
+    return check
+
+
+def batch_too_large(trial: Trial) -> Iterator[str]:
+    """`prepare` refuses a mini-batch larger than the batch size of the construction."""
+    with trial.open() as implementation:
+        yield _refusal_error("prepare", implementation.prepare, trial.x, trial.y)
+
+
+def bad_construction(trial: Trial) -> Iterator[str]:
+    """The constructor refuses impossible sizes, batch sizes, dtypes and numbers of threads."""
+    sizes, size, dtype, threads = trial.network.sizes, trial.network.batch_size, trial.dtype, trial.threads
+    bad: dict[str, tuple[Sequence[int], int, str, int]] = {
+        "a single layer": (sizes[:1], size, dtype, threads),
+        "no layers": ((), size, dtype, threads),
+        "a layer of 0 units": ((sizes[0], 0, sizes[-1]), size, dtype, threads),
+        "a layer of -1 units": ((sizes[0], -1, sizes[-1]), size, dtype, threads),
+        "batch size 0": (sizes, 0, dtype, threads),
+        "batch size -1": (sizes, -1, dtype, threads),
+        "0 threads": (sizes, size, dtype, 0),
+        "-1 threads": (sizes, size, dtype, -1),
+        "dtype int64": (sizes, size, "int64", threads),
+        "dtype complex128": (sizes, size, "complex128", threads),
+    }
+    for what, arguments in bad.items():
+        yield _refusal_error(what, trial.factory, *arguments)
+
+
+def _other_dtype(trial: Trial) -> str:
+    return "float32" if trial.dtype == "float64" else "float64"
+
+
+def _refusal_error(what: str, function: Callable[..., object], *arguments: object) -> str:
+    """Return what is wrong if a call does not raise a ValueError with a message."""
+    try:
+        function(*arguments)
+    except ValueError as error:
+        return "" if str(error) else f"{what}: expected a message, got an empty ValueError"
+    except Exception as error:
+        return f"{what}: expected ValueError, got {type(error).__name__}: {error}"
+    return f"{what}: expected ValueError, but the call was accepted"
+
+
+# --- Threads and life cycle ----------------------------------------------------------------------------------------
+
+
+def more_threads_than_examples(trial: Trial) -> Iterator[str]:
+    """Gradient, step and epoch are the oracle's with more threads than examples."""
+    threads = trial.network.examples + trial.threads
+    crowded = Trial(trial.factory, trial.dtype, threads, trial.network)
+    for what, check in (("gradients", gradient), ("step", step), ("epoch", epoch_in_order)):
+        for error in check(crowded):
+            yield prefixed(f"{what} with {threads} threads", error)
+
+
+def close_twice(trial: Trial) -> Iterator[str]:
+    """`close` is safe to call twice, with or without use before."""
+    implementation = trial.open()
+    implementation.step(implementation.prepare(trial.x, trial.y), 0.7)
+    implementation.close()
+    implementation.close()
+    with trial.open() as unused:
+        unused.close()
+    yield ""

@@ -1,0 +1,110 @@
+"""The kit: the table of all checks, and `check`, which runs it over networks, dtypes and numbers of threads."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from impls.conformance import contract_checks, result_checks
+from impls.conformance.comparison import Violation, tolerance
+from impls.conformance.trial import CheckFunction, Factory, Network, Trial
+
+
+@dataclass(frozen=True)
+class Check:
+    """An entry of the table: a name, the function that checks, and the networks it is given."""
+
+    name: str  # stable, in kebab-case
+    function: CheckFunction
+    networks: Sequence[Network]
+
+
+SHALLOW = [Network((5, 3), 4, 4), Network((6, 5, 4), 7, 7), Network((1, 2, 1), 3, 3), Network((67, 33, 17), 65, 65)]
+BOOK = [Network((784, 30, 10), 10, 10)]
+SQUARE = [Network((4, 4, 4), 5, 5), Network((4, 4, 4), 4, 4), Network((5, 5, 5, 5), 3, 3)]
+DEEP = [Network((7, 6, 5, 3), 6, 6), Network((5, 7, 4, 6, 3), 5, 5), Network((6, 5, 7, 4, 8, 3), 8, 8)]
+ONE_EXAMPLE = [Network((6, 5, 4), 1, 1), Network((4, 5, 4, 3), 1, 1), Network((4, 4, 4), 7, 1)]
+SMALLER_BATCH = [Network((6, 5, 4), 7, 3), Network((7, 6, 5, 3), 16, 13), Network((5, 4, 3), 64, 2)]
+SMALL = [Network((7, 6, 5, 3), 6, 6)]
+SEVERAL_BATCHES = [Network((7, 6, 5, 3), 6, 16)]
+WHOLE_BATCHES = [Network((6, 5, 4), 4, 12)]
+SHORT_LAST_BATCH = [Network((6, 5, 4), 4, 11), Network((7, 6, 5, 3), 5, 6), Network((6, 5, 4), 8, 3)]
+TWO_BATCHES = [Network((7, 6, 5, 3), 5, 10)]
+TOO_MANY_EXAMPLES = [Network((6, 5, 4), 4, 5), Network((6, 5, 4), 1, 2)]
+WIDE = [Network((16, 16, 16, 16), 9, 9)]
+FEW_EXAMPLES = [Network((6, 5, 4), 1, 1), Network((5, 2, 3, 1), 2, 2)]
+
+CHECKS = (
+    Check("gradient", result_checks.gradient, SHALLOW + BOOK),
+    Check("equal-widths", result_checks.gradient, SQUARE),
+    Check("deep-network", result_checks.gradient, DEEP),
+    Check("one-example", result_checks.gradient, ONE_EXAMPLE),
+    Check("smaller-batch", result_checks.gradient, SMALLER_BATCH),
+    Check("smaller-after-larger", contract_checks.smaller_after_larger, SMALL),
+    Check("result-type", result_checks.result_type, SMALL),
+    Check("step", result_checks.step, SHALLOW + BOOK + SQUARE + DEEP + ONE_EXAMPLE + SMALLER_BATCH),
+    Check("no-learning", result_checks.no_learning, SMALL),
+    Check("trajectory", result_checks.trajectory, SEVERAL_BATCHES),
+    Check("epoch", result_checks.epoch_in_sequence, WHOLE_BATCHES),
+    Check("epoch-order", result_checks.epoch_in_order, WHOLE_BATCHES),
+    Check("short-last-batch", result_checks.epoch_in_sequence, SHORT_LAST_BATCH),
+    Check("several-epochs", result_checks.several_epochs, SHORT_LAST_BATCH),
+    Check("saturated", result_checks.saturated, WIDE),
+    Check("extreme-input", result_checks.extreme_input, WIDE),
+    Check("fortran-ordered", result_checks.memory_layout(result_checks.fortran_ordered), TWO_BATCHES),
+    Check("non-contiguous", result_checks.memory_layout(result_checks.non_contiguous), TWO_BATCHES),
+    Check("read-only", result_checks.memory_layout(result_checks.read_only), TWO_BATCHES),
+    Check("inputs-unchanged", contract_checks.inputs_unchanged, TWO_BATCHES),
+    Check("parameters-unchanged", contract_checks.parameters_unchanged, SMALL),
+    Check("first-again", contract_checks.first_again, TWO_BATCHES),
+    Check("aliasing", contract_checks.aliasing, TWO_BATCHES),
+    Check("parameters-copied", contract_checks.parameters_copied, SMALL),
+    Check("load-resets", contract_checks.load_resets, SMALL),
+    Check("independent-instances", contract_checks.independent_instances, SMALL),
+    Check("more-threads-than-examples", contract_checks.more_threads_than_examples, FEW_EXAMPLES),
+    Check("nan", result_checks.nan, SMALL),
+    Check("nan-forgotten", contract_checks.nan_forgotten, SMALL),
+    Check("batch-too-large", contract_checks.batch_too_large, TOO_MANY_EXAMPLES),
+    Check("bad-load", contract_checks.bad_load, SMALL),
+    Check("partial-load", contract_checks.partial_load, SMALL),
+    Check("bad-batch", contract_checks.bad_examples("prepare"), SMALL),
+    Check("bad-data", contract_checks.bad_examples("prepare_data"), SMALL),
+    Check("bad-construction", contract_checks.bad_construction, SMALL),
+    Check("close-twice", contract_checks.close_twice, SMALL),
+)
+
+
+def check(
+    factory: Factory, dtypes: Sequence[str] = ("float64", "float32"), threads: Sequence[int] = (1, 2, 3)
+) -> list[Violation]:
+    """Return every violation of the contract that the kit finds; an exception is a violation, too.
+
+    `factory` is called as factory(sizes, batch_size, dtype, threads) and is normally the class itself. Of `dtypes`,
+    only those that it declares are checked. Raises ValueError if that leaves none, or one that has no tolerance.
+    """
+    declared = getattr(factory, "dtypes", None)
+    checked = [dtype for dtype in dtypes if declared is None or dtype in declared]
+    combinations = [(dtype, count) for dtype in checked for count in threads]
+    if not combinations:
+        raise ValueError(f"dtypes: expected at least one of {declared}, got {tuple(dtypes)}; nothing would be checked")
+    for dtype in checked:
+        tolerance(dtype)
+    violations = []
+    for entry in CHECKS:
+        for network in entry.networks:
+            trials = [Trial(factory, dtype, count, network) for dtype, count in combinations]
+            details = [detail for detail in (_detail(entry.function, trial) for trial in trials) if detail]
+            if details:
+                total = (
+                    f" ({len(details)} of {len(trials)} combinations of dtype and threads fail)" if details[1:] else ""
+                )
+                violations.append(Violation(entry.name, details[0] + total))
+    return violations
+
+
+def _detail(function: CheckFunction, trial: Trial) -> str:
+    """Run one check on one trial; return in one line what is wrong or was raised, "" for nothing."""
+    errors: list[str] = []
+    try:
+        errors.extend(error for error in function(trial) if error)
+    except (Exception, SystemExit) as error:
+        errors.append(f"raised {type(error).__name__}: {error}")
+    return " ".join(f"{trial}: {'; '.join(errors)}".split()) if errors else ""

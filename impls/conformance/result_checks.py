@@ -1,0 +1,202 @@
+"""Checks of results: gradients, steps and epochs, at the edges of floating point and for every memory layout.
+
+Each check takes a trial and yields the errors that it finds as text, "" for none.
+"""
+
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+import numpy as np
+from numpy.typing import NDArray
+
+from impls.conformance.comparison import differences, infinities, missing_nans, parameter_errors, type_errors
+from impls.conformance.oracle import oracle_epoch, oracle_gradients
+from impls.conformance.trial import CheckFunction, Trial, prefixed
+from impls.interface import Array, Parameters
+
+
+def gradient(trial: Trial) -> Iterator[str]:
+    """The gradient of all examples is the oracle's."""
+    with trial.open() as implementation:
+        yield trial.gradient_errors(implementation.gradients(implementation.prepare(trial.x, trial.y)))
+
+
+def result_type(trial: Trial) -> Iterator[str]:
+    """Gradients and parameters are NumPy arrays of the network's dtype."""
+    with trial.open() as implementation:
+        batch = implementation.prepare(trial.x, trial.y)
+        yield prefixed("gradients", type_errors(implementation.gradients(batch), trial.dtype))
+        yield prefixed("parameters", type_errors(implementation.parameters(), trial.dtype))
+        implementation.step(batch, np.float64(0.5))  # a float that turns float32 arrays into float64
+        yield prefixed("parameters after a step", type_errors(implementation.parameters(), trial.dtype))
+
+
+def step(trial: Trial) -> Iterator[str]:
+    """One step is the oracle's, for a large and a small learning rate."""
+    everything = np.arange(trial.network.examples)
+    for learning_rate in (3.0, 0.01):
+        with trial.open() as implementation:
+            implementation.step(implementation.prepare(trial.x, trial.y), learning_rate)
+            error = trial.parameter_errors(implementation.parameters(), learning_rate, [everything])
+            yield prefixed(f"learning rate {learning_rate}", error)
+
+
+def no_learning(trial: Trial) -> Iterator[str]:
+    """A step with learning rate 0 leaves the parameters unchanged."""
+    with trial.open() as implementation:
+        implementation.step(implementation.prepare(trial.x, trial.y), 0.0)
+        yield prefixed("learning rate 0", differences(implementation.parameters(), trial.parameters))
+
+
+def trajectory(trial: Trial) -> Iterator[str]:
+    """Many steps in a row end at the oracle's parameters."""
+    steps = [rows for _ in range(3) for rows in np.array_split(np.arange(trial.network.examples), 3)]
+    with trial.open() as implementation:
+        batches = [implementation.prepare(trial.x[rows], trial.y[rows]) for rows in steps[:3]]
+        for batch in batches * 3:
+            implementation.step(batch, 0.7)
+        yield trial.parameter_errors(implementation.parameters(), 0.7, steps)
+
+
+def epoch_in_sequence(trial: Trial) -> Iterator[str]:
+    """An epoch through the examples as they are stored is the oracle's."""
+    yield from _epochs(trial, [np.arange(trial.network.examples)])
+
+
+def epoch_in_order(trial: Trial) -> Iterator[str]:
+    """An epoch in a random order is the oracle's."""
+    yield from _epochs(trial, [trial.order])
+
+
+def several_epochs(trial: Trial) -> Iterator[str]:
+    """Several epochs of one data set, each in another order, are the oracle's."""
+    yield from _epochs(trial, [trial.order, trial.order[::-1], np.roll(trial.order, 3)])
+
+
+def _epochs(trial: Trial, orders: list[NDArray[np.intp]]) -> Iterator[str]:
+    with trial.open() as implementation:
+        data = implementation.prepare_data(trial.x, trial.y)
+        for order in orders:
+            implementation.epoch(data, order, 0.7)
+        steps = [rows for order in orders for rows in trial.mini_batches(order)]
+        yield trial.parameter_errors(implementation.parameters(), 0.7, steps)
+
+
+# --- At the edges of floating point --------------------------------------------------------------------------------
+
+
+@contextmanager
+def warnings_as_errors() -> Iterator[None]:
+    """Raise for every warning except one false alarm.
+
+    With AVX-512, OpenBLAS 0.3.31 multiplies float32 matrices of five columns in wider registers; the unused lanes hold
+    leftovers of the stack, and their products are discarded. If a leftover is NaN, NumPy finds the floating-point flag
+    "invalid" set and warns although the product is correct. A product that is wrong shows in the result.
+    """
+    with warnings.catch_warnings(), np.errstate(divide="warn", over="warn", invalid="warn", under="ignore"):
+        warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", "invalid value encountered in (dot|matmul)", RuntimeWarning)
+        yield
+
+
+def saturated(trial: Trial) -> Iterator[str]:
+    """Gradient and step are the oracle's, without a warning, where half of the units are saturated."""
+    parameters = _saturate(trial.parameters)
+    everything = np.arange(trial.network.examples)
+    expected = oracle_epoch(parameters, trial.x, trial.y, everything, trial.network.examples, 0.7, trial.cost)
+    with warnings_as_errors(), trial.open() as implementation:
+        implementation.load(parameters)
+        batch = implementation.prepare(trial.x, trial.y)
+        yield trial.gradient_errors(implementation.gradients(batch), parameters=parameters)
+        implementation.step(batch, 0.7)
+        found = implementation.parameters()
+        yield prefixed("step", parameter_errors(found, parameters, expected, trial.network.examples, trial.dtype))
+
+
+def _saturate(parameters: Parameters) -> Parameters:
+    """Push every other unit to |z| of about 1,000 or 100, where exp overflows in float64 or in float32.
+
+    The other half stays as it is, so that the norm of a gradient remains meaningful.
+    """
+    biases = []
+    for b in parameters.biases:
+        push = np.resize(np.array([0.0, 1000.0, 0.0, -1000.0, 0.0, 100.0, 0.0, -100.0]), len(b))  # (n_out,)
+        biases.append((b + push).astype(b.dtype))
+    return Parameters(parameters.weights, biases)
+
+
+def extreme_input(trial: Trial) -> Iterator[str]:
+    """Gradient and step stay finite, without a warning, where inputs saturate the whole first layer."""
+    with warnings_as_errors(), trial.open() as implementation:
+        batch = implementation.prepare(trial.x * 1000, trial.y)
+        implementation.step(batch, 0.7)
+        yield prefixed("gradients", infinities(implementation.gradients(batch)))
+        yield prefixed("step", infinities(implementation.parameters()))
+
+
+def nan(trial: Trial) -> Iterator[str]:
+    """NaN in x, y or a weight reaches all results that depend on it, or is refused with a ValueError."""
+    x, y, weights = trial.x.copy(), trial.y.copy(), [W.copy() for W in trial.parameters.weights]
+    x[-1, 0] = y[-1, 0] = weights[-1][0, 0] = np.nan
+    with_nan = Parameters(weights, trial.parameters.biases)
+    everything = np.arange(trial.network.examples)
+    inputs = (
+        ("x", trial.parameters, x, trial.y),
+        ("y", trial.parameters, trial.x, y),
+        ("W", with_nan, trial.x, trial.y),
+    )
+    with trial.open() as implementation:
+        for where, parameters, x_, y_ in inputs:
+            implementation.load(parameters)
+            with suppress(ValueError):
+                batch = implementation.prepare(x_, y_)
+                expected = oracle_gradients(parameters, x_, y_, trial.cost)
+                yield prefixed(f"NaN in {where}, gradients", missing_nans(implementation.gradients(batch), expected))
+                implementation.step(batch, 0.7)
+                expected = oracle_epoch(parameters, x_, y_, everything, len(everything), 0.7, trial.cost)
+                yield prefixed(f"NaN in {where}, step", missing_nans(implementation.parameters(), expected))
+
+
+# --- For every memory layout ---------------------------------------------------------------------------------------
+
+
+def fortran_ordered(array: Array) -> Array:
+    """Return a copy in Fortran's memory order."""
+    return np.asfortranarray(array)
+
+
+def non_contiguous(array: Array) -> Array:
+    """Return a copy in every other place of a larger array, from back to front."""
+    wide = np.full([2 * n for n in array.shape], np.nan if array.dtype.kind == "f" else -1, array.dtype)
+    view = wide[tuple(slice(None, None, -2) for _ in array.shape)]
+    view[...] = array
+    return view
+
+
+def read_only(array: Array) -> Array:
+    """Return a copy that cannot be written to."""
+    array = array.copy()
+    array.setflags(write=False)
+    return array
+
+
+def memory_layout(arrange: Callable[[Array], Array]) -> CheckFunction:
+    """Return the check that gradient, step and epoch are the oracle's when `arrange` has arranged all inputs."""
+
+    def check(trial: Trial) -> Iterator[str]:
+        weights, biases = trial.parameters
+        size = trial.network.batch_size
+        x, y, order = arrange(trial.x), arrange(trial.y), arrange(trial.order)
+        with trial.open() as implementation:
+            implementation.load(Parameters([arrange(W) for W in weights], [arrange(b) for b in biases]))
+            found = implementation.gradients(implementation.prepare(x[:size], y[:size]))
+            yield trial.gradient_errors(found, slice(size))
+            implementation.step(implementation.prepare(x[:size], y[:size]), 0.7)
+            yield prefixed("step", trial.parameter_errors(implementation.parameters(), 0.7, [np.arange(size)]))
+            implementation.load(trial.parameters)
+            implementation.epoch(implementation.prepare_data(x, y), order, 0.7)
+            error = trial.parameter_errors(implementation.parameters(), 0.7, trial.mini_batches(trial.order))
+            yield prefixed("epoch", error)
+
+    return check
