@@ -2,7 +2,8 @@
 //! maths, a fresh array for every result. Right for any depth and any size of mini-batch.
 
 use crate::blas::Products;
-use crate::network::{Matrix, Network, Parameters, Real, sigmoid, slope};
+use crate::matrix::Matrix;
+use crate::network::{Network, Parameters, Real, sigmoid, slope};
 use ndarray::{Array2, ArrayView2, Axis};
 
 pub struct Batched<T> {

@@ -125,6 +125,9 @@ mod tests {
     }
 
     /// Fortran's DGEMM in ten lines, for alpha = 1 and beta = 0.
+    ///
+    /// # Safety
+    /// The matrices must be as DGEMM wants them.
     unsafe extern "C" fn dgemm(
         trans_a: *const c_char,
         trans_b: *const c_char,

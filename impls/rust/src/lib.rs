@@ -1,14 +1,15 @@
 //! The Rust rows of backprop-bench: backpropagation through the sigmoid network of Nielsen's book, four ways.
 //!
 //! `per_example` and `batched` are the code of the post, as it was and as it became; `split` spreads the latter over
-//! rayon; `fused` is how fast it can be. `network` is what they share, `blas` who multiplies their matrices, and
-//! `python` the extension module.
+//! rayon; `fused` is how fast it can be. `network` and `matrix` are what they share, `blas` who multiplies their
+//! matrices, and `python` the extension module.
 
 #![allow(non_snake_case)] // W and dW are the maths' names
 
 pub mod batched;
 pub mod blas;
 pub mod fused;
+pub mod matrix;
 pub mod network;
 pub mod per_example;
 pub mod split;

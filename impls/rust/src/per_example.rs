@@ -2,7 +2,8 @@
 //! `mapv` for the element-wise parts. Right for any depth.
 
 use crate::blas::Products;
-use crate::network::{Matrix, Network, Parameters, Real, sigmoid, slope};
+use crate::matrix::Matrix;
+use crate::network::{Network, Parameters, Real, sigmoid, slope};
 use ndarray::{Array1, Array2, ArrayView2, Axis};
 
 /// Gradients of the weights (n_out, n_in) and of the biases (n_out, 1), per layer.

@@ -4,10 +4,14 @@
 use crate::batched::Batched;
 use crate::blas::{Blas, Gemm, Products};
 use crate::fused::{self, Fusable};
-use crate::network::{self, Matrix, Parameters, Real};
+use crate::matrix::Matrix;
+use crate::network::{self, Parameters, Real};
 use crate::per_example::PerExample;
 use crate::split::Split;
-use numpy::{Element, PyArray1, PyArray2, PyReadonlyArray1, PyReadonlyArray2, ToPyArray};
+use numpy::{
+    Element, Ix1, Ix2, PyArray, PyArray1, PyArray2, PyReadonlyArray, PyUntypedArrayMethods, ToPyArray,
+    ndarray::Dimension,
+};
 use pyo3::IntoPyObjectExt;
 use pyo3::exceptions::{PyImportError, PyOSError, PyValueError};
 use pyo3::prelude::*;
@@ -20,6 +24,14 @@ enum Either<A, B> {
     F32(B),
 }
 use Either::{F32, F64};
+
+/// The array, or a copy of it if its values are not aligned: NumPy allows that, Rust's references do not.
+fn aligned<'py, T: Element, D: Dimension>(array: &Bound<'py, PyAny>) -> PyResult<PyReadonlyArray<'py, T, D>> {
+    match array.cast::<PyArray<T, D>>()?.is_aligned() {
+        true => Ok(array.extract()?),
+        false => Ok(array.call_method0("copy")?.extract()?),
+    }
+}
 
 struct Examples<T> {
     x: Matrix<T>, // (N, n_0)
@@ -35,9 +47,7 @@ impl Batch {
     #[new]
     fn new(x: &Bound<PyAny>, y: &Bound<PyAny>) -> PyResult<Self> {
         fn examples<T: Real + Element>(x: &Bound<PyAny>, y: &Bound<PyAny>) -> PyResult<Option<Examples<T>>> {
-            let (Ok(x), Ok(y)) = (x.extract::<PyReadonlyArray2<T>>(), y.extract::<PyReadonlyArray2<T>>()) else {
-                return Ok(None);
-            };
+            let (Ok(x), Ok(y)) = (aligned::<T, Ix2>(x), aligned::<T, Ix2>(y)) else { return Ok(None) };
             let (x, y) = (x.as_array(), y.as_array());
             if x.nrows() != y.nrows() || x.is_empty() || y.is_empty() {
                 return Err(PyValueError::new_err(format!(
@@ -148,9 +158,9 @@ impl Network {
     }
 
     /// Steps through the examples of `data` in the given order, `batch_size` at a time.
-    fn epoch(&self, py: Python, data: &Batch, order: PyReadonlyArray1<isize>, learning_rate: f64) -> PyResult<()> {
+    fn epoch(&self, py: Python, data: &Batch, order: &Bound<PyAny>, learning_rate: f64) -> PyResult<()> {
         let examples = data.__len__();
-        let order = order
+        let order = aligned::<isize, Ix1>(order)?
             .as_array()
             .iter()
             .map(|&index| usize::try_from(index).ok().filter(|&index| index < examples).ok_or(index))
@@ -235,10 +245,10 @@ impl<T: Real + Element> Row<T> {
     fn load(&self, py: Python, weights: &[Bound<PyAny>], biases: &[Bound<PyAny>]) -> PyResult<()> {
         let mut parameters = Parameters { weights: Vec::new(), biases: Vec::new() };
         for W in weights {
-            parameters.weights.push(W.extract::<PyReadonlyArray2<T>>()?.as_array().to_owned());
+            parameters.weights.push(aligned::<T, Ix2>(W)?.as_array().to_owned());
         }
         for b in biases {
-            parameters.biases.push(b.extract::<PyReadonlyArray1<T>>()?.as_array().to_owned());
+            parameters.biases.push(aligned::<T, Ix1>(b)?.as_array().to_owned());
         }
         let got: Vec<_> = parameters.weights.iter().map(|W| (W.nrows(), W.ncols())).collect();
         let expected: Vec<_> = self.sizes.windows(2).map(|n| (n[1], n[0])).collect();

@@ -4,7 +4,8 @@
 
 use crate::batched;
 use crate::blas::Products;
-use crate::network::{Matrix, Network, Parameters, Real};
+use crate::matrix::Matrix;
+use crate::network::{Network, Parameters, Real};
 use ndarray::s;
 use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
 

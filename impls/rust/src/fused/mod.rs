@@ -12,8 +12,9 @@ mod team;
 #[cfg(test)]
 mod tests;
 
-use crate::network::{Matrix, Network, Parameters, Real};
-use elements::{Activate, Slope};
+use crate::matrix::Matrix;
+use crate::network::{Network, Parameters, Real};
+use elements::{Activate, Exp, Slope};
 use ndarray::Array1;
 use products::{Dots, Multiply};
 use simd::{Cache, Portable, Simd, prefetch};
@@ -175,7 +176,7 @@ struct Panels<T> {
     work: Vec<[Panel<T>; 2]>,
 }
 
-impl<T: Real, S: Simd<T>> Fused<T, S> {
+impl<T: Exp, S: Simd<T>> Fused<T, S> {
     pub fn new(simd: S, sizes: &[usize], batch_size: usize, threads: usize) -> Self {
         let mut layers = Layers::zeros(sizes);
         let mut work: Vec<_> =
@@ -195,9 +196,19 @@ impl<T: Real, S: Simd<T>> Fused<T, S> {
             team: Team::new(threads),
         }
     }
+
+    /// # Panics
+    /// Unless the examples are as many in both, of this network's inputs and outputs, and `most` is what its work space
+    /// holds, or fewer.
+    fn check(&self, x: &Matrix<T>, y: &Matrix<T>, most: usize) {
+        let [inputs, outputs] = &self.batch;
+        assert_eq!((x.columns(), y.columns()), (inputs.columns(), outputs.columns()), "inputs and outputs");
+        assert_eq!(x.rows(), y.rows(), "examples");
+        assert!(most <= inputs.rows(), "{most} examples, where the work space holds {}", inputs.rows());
+    }
 }
 
-impl<T: Real, S: Simd<T>> Network<T> for Fused<T, S> {
+impl<T: Exp, S: Simd<T>> Network<T> for Fused<T, S> {
     fn load(&mut self, parameters: Parameters<T>) {
         for (mine, theirs) in self.layers.weights.iter_mut().zip(&parameters.weights) {
             mine.assign(theirs.view());
@@ -212,21 +223,27 @@ impl<T: Real, S: Simd<T>> Network<T> for Fused<T, S> {
     }
 
     fn gradients(&mut self, x: &Matrix<T>, y: &Matrix<T>) -> Parameters<T> {
+        self.check(x, y, x.rows());
         let mut gradient = Layers::zeros(&self.sizes);
         let targets = gradient.panels();
         let job = Job { simd: self.simd, panels: &self.panels, targets: &targets, scale: T::one() };
         let (rows, x, y) = (x.rows(), Panel::read_only(x), Panel::read_only(y));
-        run(&mut self.team, rows * self.flops >= WORTH_WAKING, &|part| job.step(part, rows, x, y));
+        // SAFETY: `check` for x and y; work space and targets have this network's sizes, and are borrowed with it.
+        run(&mut self.team, rows * self.flops >= WORTH_WAKING, &|part| unsafe { job.step(part, rows, x, y) });
         gradient.parameters()
     }
 
     fn step(&mut self, x: &Matrix<T>, y: &Matrix<T>, learning_rate: T) {
+        self.check(x, y, x.rows());
         let job = Job { simd: self.simd, panels: &self.panels, targets: &self.panels.layers, scale: -learning_rate };
         let (rows, x, y) = (x.rows(), Panel::read_only(x), Panel::read_only(y));
-        run(&mut self.team, rows * self.flops >= WORTH_WAKING, &|part| job.step(part, rows, x, y));
+        // SAFETY: as in `gradients`.
+        run(&mut self.team, rows * self.flops >= WORTH_WAKING, &|part| unsafe { job.step(part, rows, x, y) });
     }
 
     fn epoch(&mut self, x: &Matrix<T>, y: &Matrix<T>, order: &[usize], batch_size: usize, learning_rate: T) {
+        self.check(x, y, batch_size);
+        assert!(order.iter().all(|&row| row < x.rows()), "the order has other rows than those of the examples");
         let job = Job { simd: self.simd, panels: &self.panels, targets: &self.panels.layers, scale: -learning_rate };
         let data = [x, y].map(Panel::read_only);
         let batch = self.batch.each_mut().map(Panel::of);
@@ -236,8 +253,8 @@ impl<T: Real, S: Simd<T>> Network<T> for Fused<T, S> {
             for indices in order.chunks(batch_size) {
                 for (from, to) in data.iter().zip(&batch) {
                     for row in part.share(indices.len(), 1) {
-                        // SAFETY: both have rows of this stride; `indices` are rows of the data, and no more than the
-                        // batch has; this thread alone touches these rows before the next meeting.
+                        // SAFETY: both have as many columns, so rows of this stride; `indices` are rows of the data,
+                        // and no more than the batch has; this thread alone touches these before the next meeting.
                         unsafe {
                             let from = from.start.add(indices[row] * from.stride);
                             from.copy_to_nonoverlapping(to.start.add(row * to.stride), to.stride);
@@ -252,7 +269,8 @@ impl<T: Real, S: Simd<T>> Network<T> for Fused<T, S> {
                     }
                 }
                 part.meet();
-                job.step(part, indices.len(), batch[0], batch[1]);
+                // SAFETY: as in `gradients`, of the batch, which is complete since all threads met.
+                unsafe { job.step(part, indices.len(), batch[0], batch[1]) };
                 part.meet();
             }
         });
@@ -260,6 +278,11 @@ impl<T: Real, S: Simd<T>> Network<T> for Fused<T, S> {
 }
 
 /// One pass forward and back: gradient * scale is added to the targets.
+///
+/// # Safety
+/// The methods read and write wherever the panels say. All panels must be valid for the shapes that the network's sizes
+/// give them, with `rows` rows or more of examples; the targets and the work space for writing. Nobody but the threads
+/// of the job may touch them meanwhile, and each of them calls `step` with its own part and as many rows.
 struct Job<'a, T, S> {
     simd: S,
     panels: &'a Panels<T>,
@@ -267,27 +290,32 @@ struct Job<'a, T, S> {
     scale: T,
 }
 
-impl<T: Real, S: Simd<T>> Job<'_, T, S> {
-    fn step(&self, part: Part, rows: usize, x: Panel<T>, y: Panel<T>) {
+impl<T: Exp, S: Simd<T>> Job<'_, T, S> {
+    /// # Safety
+    /// See `Job`; `x` are inputs of the network, and `y` outputs.
+    unsafe fn step(&self, part: Part, rows: usize, x: Panel<T>, y: Panel<T>) {
         let scale = self.scale / T::of(rows as f64);
         let last = self.panels.work.len() - 1;
         let inputs = |layer: usize| if layer == 0 { x } else { self.panels.work[layer - 1][0] };
 
-        for layer in 0..=last {
-            self.forward(layer, rows, inputs(layer), self.share(part, layer));
-            if layer < last {
-                part.meet();
+        // SAFETY: the caller's; every thread writes to its own units, and meets the others before it reads theirs.
+        unsafe {
+            for layer in 0..=last {
+                self.forward(layer, rows, inputs(layer), self.share(part, layer));
+                if layer < last {
+                    part.meet();
+                }
             }
-        }
-        self.slope(last, rows, Some((y, scale)), self.share(part, last));
-        part.meet();
-        for layer in (0..=last).rev() {
-            if layer > 0 {
-                self.backward(layer, rows, self.share(part, layer - 1));
-                self.slope(layer - 1, rows, None, self.share(part, layer - 1));
-                part.meet();
+            self.slope(last, rows, Some((y, scale)), self.share(part, last));
+            part.meet();
+            for layer in (0..=last).rev() {
+                if layer > 0 {
+                    self.backward(layer, rows, self.share(part, layer - 1));
+                    self.slope(layer - 1, rows, None, self.share(part, layer - 1));
+                    part.meet();
+                }
+                self.update(layer, rows, inputs(layer), self.share(part, layer));
             }
-            self.update(layer, rows, inputs(layer), self.share(part, layer));
         }
     }
 
@@ -297,7 +325,10 @@ impl<T: Real, S: Simd<T>> Job<'_, T, S> {
     }
 
     /// a = sigmoid(input W^T + b), for these units.
-    fn forward(&self, layer: usize, rows: usize, input: Panel<T>, units: Range<usize>) {
+    ///
+    /// # Safety
+    /// See `Job`; between two meetings, `units` are this thread's alone.
+    unsafe fn forward(&self, layer: usize, rows: usize, input: Panel<T>, units: Range<usize>) {
         let ([W, b], [a, _]) = (self.panels.layers[layer], self.panels.work[layer]);
         if units.is_empty() {
             return;
@@ -308,8 +339,7 @@ impl<T: Real, S: Simd<T>> Job<'_, T, S> {
         unsafe {
             let z = a.start.add(units.start);
             for block in input.blocks(rows) {
-                Dots {
-                    simd: self.simd,
+                self.simd.run(Dots {
                     rows: block.len(),
                     columns: units.len(),
                     vectors: input.columns.div_ceil(S::LANES),
@@ -319,31 +349,30 @@ impl<T: Real, S: Simd<T>> Job<'_, T, S> {
                     b_row: W.stride,
                     c: z.add(block.start * a.stride),
                     c_row: a.stride,
-                }
-                .run();
+                });
             }
-            Activate {
-                simd: self.simd,
+            self.simd.run(Activate {
                 rows,
                 vectors,
                 lanes: units.len() - (vectors - 1) * S::LANES,
                 z,
                 z_row: a.stride,
                 bias: b.start.add(units.start),
-            }
-            .run();
+            });
         }
     }
 
     /// delta = the next layer's delta W, for these units: not yet times the sigmoid's slope.
-    fn backward(&self, layer: usize, rows: usize, units: Range<usize>) {
+    ///
+    /// # Safety
+    /// See `Job`; between two meetings, `units` are this thread's alone.
+    unsafe fn backward(&self, layer: usize, rows: usize, units: Range<usize>) {
         let [W, _] = self.panels.layers[layer];
         let ([_, above], [_, delta]) = (self.panels.work[layer], self.panels.work[layer - 1]);
         // SAFETY: rows of W and delta hold `units` in whole vectors, padding included; no other thread writes `above`
         // or W, nor touches these units of delta, before the next meeting.
         unsafe {
-            Multiply {
-                simd: self.simd,
+            self.simd.run(Multiply {
                 rows,
                 vectors: units.len().div_ceil(S::LANES),
                 depth: above.columns,
@@ -355,19 +384,20 @@ impl<T: Real, S: Simd<T>> Job<'_, T, S> {
                 c: delta.start.add(units.start),
                 c_row: delta.stride,
                 accumulate: false,
-            }
-            .run();
+            });
         }
     }
 
     /// delta *= a (1 - a), and its sum over the examples goes to the biases; `error` where delta is (a - y) * scale.
-    fn slope(&self, layer: usize, rows: usize, error: Option<(Panel<T>, T)>, units: Range<usize>) {
+    ///
+    /// # Safety
+    /// See `Job`; between two meetings, `units` are this thread's alone.
+    unsafe fn slope(&self, layer: usize, rows: usize, error: Option<(Panel<T>, T)>, units: Range<usize>) {
         let ([_, b], [a, delta]) = (self.targets[layer], self.panels.work[layer]);
         // SAFETY: all rows hold `units` in whole vectors, padding included; no other thread touches these units of
         // delta and b before the next meeting.
         unsafe {
-            Slope {
-                simd: self.simd,
+            self.simd.run(Slope {
                 rows,
                 vectors: units.len().div_ceil(S::LANES),
                 delta: delta.start.add(units.start),
@@ -376,20 +406,21 @@ impl<T: Real, S: Simd<T>> Job<'_, T, S> {
                 y: error.map(|(y, _)| (y.start.add(units.start).cast_const(), y.stride)),
                 scale: error.map_or(T::one(), |(_, scale)| scale),
                 sums: b.start.add(units.start),
-            }
-            .run();
+            });
         }
     }
 
     /// W += delta^T input, for the rows of these units; first the inputs that `forward` left in the cache.
-    fn update(&self, layer: usize, rows: usize, input: Panel<T>, units: Range<usize>) {
+    ///
+    /// # Safety
+    /// See `Job`; between two meetings, `units` are this thread's alone.
+    unsafe fn update(&self, layer: usize, rows: usize, input: Panel<T>, units: Range<usize>) {
         let ([W, _], [_, delta]) = (self.targets[layer], self.panels.work[layer]);
         // SAFETY: rows of W and input are n_in values and padding, in whole vectors; no other thread touches the rows
         // of these units before the next meeting.
         unsafe {
             for block in input.blocks(rows).rev() {
-                Multiply {
-                    simd: self.simd,
+                self.simd.run(Multiply {
                     rows: units.len(),
                     vectors: input.columns.div_ceil(S::LANES),
                     depth: block.len(),
@@ -401,8 +432,7 @@ impl<T: Real, S: Simd<T>> Job<'_, T, S> {
                     c: W.start.add(units.start * W.stride),
                     c_row: W.stride,
                     accumulate: true,
-                }
-                .run();
+                });
             }
         }
     }

@@ -11,8 +11,11 @@ use std::ops::Range;
 /// What C held is added at the end, and that of the next tile fetched meanwhile: the sums need not wait for it.
 ///
 /// A is read value by value at any two strides, so that a transpose costs nothing; B and C in vectors along rows.
-pub struct Multiply<T, S> {
-    pub simd: S,
+///
+/// # Safety
+/// A must be valid for reading `rows` x `depth` values, B `depth` x `vectors` and C `rows` x `vectors` vectors, at the
+/// given strides; C also for writing, by nobody else meanwhile, and apart from A and B.
+pub struct Multiply<T> {
     pub rows: usize,
     pub vectors: usize,
     pub depth: usize,
@@ -26,21 +29,14 @@ pub struct Multiply<T, S> {
     pub accumulate: bool,
 }
 
-impl<T: Real, S: Simd<T>> Multiply<T, S> {
-    /// # Safety
-    /// A must be valid for reading `rows` x `depth` values, B `depth` x `vectors` and C `rows` x `vectors` vectors, at
-    /// the given strides; C also for writing, by nobody else meanwhile, and apart from A and B.
-    #[inline(always)]
-    pub unsafe fn run(self) {
-        let simd = self.simd;
-        simd.run(self);
-    }
-
+impl<T: Real> Multiply<T> {
     /// One tile of M rows and N vectors at `row` and `column`.
+    ///
+    /// # Safety
+    /// As for the whole product, in which the tile must lie.
     #[inline(always)]
-    fn tile<const M: usize, const N: usize>(&self, row: usize, column: usize) {
-        let simd = self.simd;
-        // SAFETY: the tile lies in C, so all that is read of A and B for it lies in them; see `run`.
+    unsafe fn tile<S: Simd<T>, const M: usize, const N: usize>(&self, simd: S, row: usize, column: usize) {
+        // SAFETY: the tile lies in C, so all that is read of A and B for it lies in them.
         unsafe {
             let a = self.a.add(row * self.a_row);
             let b = self.b.add(column * S::LANES);
@@ -75,40 +71,49 @@ impl<T: Real, S: Simd<T>> Multiply<T, S> {
     }
 
     /// The tiles of M rows at `row`, in these columns.
+    ///
+    /// # Safety
+    /// As for the whole product, in which the tiles must lie.
     #[inline(always)]
-    fn rows<const M: usize>(&self, row: usize, columns: Range<usize>) {
+    unsafe fn rows<S: Simd<T>, const M: usize>(&self, simd: S, row: usize, columns: Range<usize>) {
         let mut column = columns.start;
         while column < columns.end {
             let vectors = (columns.end - column).min(S::TILE.1);
-            match vectors {
-                4 => self.tile::<M, 4>(row, column),
-                3 => self.tile::<M, 3>(row, column),
-                2 => self.tile::<M, 2>(row, column),
-                _ => self.tile::<M, 1>(row, column),
+            // SAFETY: inside the product, as the caller vouches.
+            unsafe {
+                match vectors {
+                    4 => self.tile::<S, M, 4>(simd, row, column),
+                    3 => self.tile::<S, M, 3>(simd, row, column),
+                    2 => self.tile::<S, M, 2>(simd, row, column),
+                    _ => self.tile::<S, M, 1>(simd, row, column),
+                }
             }
             column += vectors;
         }
     }
 }
 
-impl<T: Real, S: Simd<T>> Kernel for Multiply<T, S> {
+impl<T: Real, S: Simd<T>> Kernel<S> for Multiply<T> {
     /// All rows, for as many columns at a time as B's part for them stays in the cache; along rows, because the tiles
     /// of C then come in one after the other.
     #[inline(always)]
-    fn run(self) {
+    unsafe fn run(self, simd: S) {
         let strip = (NEAR / (self.depth.max(1) * S::LANES * size_of::<T>())).max(1).next_multiple_of(S::TILE.1);
         for start in (0..self.vectors).step_by(strip) {
             let columns = start..self.vectors.min(start + strip);
             let mut row = 0;
             while row < self.rows {
                 let rows = (self.rows - row).min(S::TILE.0);
-                match rows {
-                    6 => self.rows::<6>(row, columns.clone()),
-                    5 => self.rows::<5>(row, columns.clone()),
-                    4 => self.rows::<4>(row, columns.clone()),
-                    3 => self.rows::<3>(row, columns.clone()),
-                    2 => self.rows::<2>(row, columns.clone()),
-                    _ => self.rows::<1>(row, columns.clone()),
+                // SAFETY: inside the product, as the caller vouches.
+                unsafe {
+                    match rows {
+                        6 => self.rows::<S, 6>(simd, row, columns.clone()),
+                        5 => self.rows::<S, 5>(simd, row, columns.clone()),
+                        4 => self.rows::<S, 4>(simd, row, columns.clone()),
+                        3 => self.rows::<S, 3>(simd, row, columns.clone()),
+                        2 => self.rows::<S, 2>(simd, row, columns.clone()),
+                        _ => self.rows::<S, 1>(simd, row, columns.clone()),
+                    }
                 }
                 row += rows;
             }
@@ -120,8 +125,11 @@ impl<T: Real, S: Simd<T>> Kernel for Multiply<T, S> {
 const NEAR: usize = 128 << 10;
 
 /// C := A B^T: `rows` x `columns` values of C, each the dot product of a row of A and a row of B.
-pub struct Dots<T, S> {
-    pub simd: S,
+///
+/// # Safety
+/// A must be valid for reading `rows` x `vectors` vectors, B `columns` x `vectors`, and C for writing `rows` x
+/// `columns` values, at the given strides; nobody else may write or read C meanwhile.
+pub struct Dots<T> {
     pub rows: usize,
     pub columns: usize,
     pub vectors: usize, // in a row of A and of B
@@ -133,20 +141,14 @@ pub struct Dots<T, S> {
     pub c_row: usize,
 }
 
-impl<T: Real, S: Simd<T>> Dots<T, S> {
+impl<T: Real> Dots<T> {
+    /// One tile of M rows and N columns at `row` and `column`.
+    ///
     /// # Safety
-    /// A must be valid for reading `rows` x `vectors` vectors, B `columns` x `vectors`, and C for writing `rows` x
-    /// `columns` values, at the given strides; nobody else may write or read C meanwhile.
+    /// As for the whole product, in which the tile must lie.
     #[inline(always)]
-    pub unsafe fn run(self) {
-        let simd = self.simd;
-        simd.run(self);
-    }
-
-    #[inline(always)]
-    fn tile<const M: usize, const N: usize>(&self, row: usize, column: usize) {
-        let simd = self.simd;
-        // SAFETY: the tile lies in C, so the rows that it needs lie in A and B; see `run`.
+    unsafe fn tile<S: Simd<T>, const M: usize, const N: usize>(&self, simd: S, row: usize, column: usize) {
+        // SAFETY: the tile lies in C, so the rows that it needs lie in A and B.
         unsafe {
             let a = self.a.add(row * self.a_row);
             let b = self.b.add(column * self.b_row);
@@ -175,35 +177,45 @@ impl<T: Real, S: Simd<T>> Dots<T, S> {
         }
     }
 
+    /// The tiles of N columns at `column`, in all rows.
+    ///
+    /// # Safety
+    /// As for the whole product, in which the tiles must lie.
     #[inline(always)]
-    fn column<const N: usize>(&self, column: usize) {
+    unsafe fn columns<S: Simd<T>, const N: usize>(&self, simd: S, column: usize) {
         let mut row = 0;
         while row < self.rows {
             let rows = (self.rows - row).min(S::DOTS.0);
-            match rows {
-                5 => self.tile::<5, N>(row, column),
-                4 => self.tile::<4, N>(row, column),
-                3 => self.tile::<3, N>(row, column),
-                2 => self.tile::<2, N>(row, column),
-                _ => self.tile::<1, N>(row, column),
+            // SAFETY: inside the product, as the caller vouches.
+            unsafe {
+                match rows {
+                    5 => self.tile::<S, 5, N>(simd, row, column),
+                    4 => self.tile::<S, 4, N>(simd, row, column),
+                    3 => self.tile::<S, 3, N>(simd, row, column),
+                    2 => self.tile::<S, 2, N>(simd, row, column),
+                    _ => self.tile::<S, 1, N>(simd, row, column),
+                }
             }
             row += rows;
         }
     }
 }
 
-impl<T: Real, S: Simd<T>> Kernel for Dots<T, S> {
+impl<T: Real, S: Simd<T>> Kernel<S> for Dots<T> {
     #[inline(always)]
-    fn run(self) {
+    unsafe fn run(self, simd: S) {
         let mut column = 0;
         while column < self.columns {
             let columns = (self.columns - column).min(S::DOTS.1);
-            match columns {
-                5 => self.column::<5>(column),
-                4 => self.column::<4>(column),
-                3 => self.column::<3>(column),
-                2 => self.column::<2>(column),
-                _ => self.column::<1>(column),
+            // SAFETY: inside the product, as the caller vouches.
+            unsafe {
+                match columns {
+                    5 => self.columns::<S, 5>(simd, column),
+                    4 => self.columns::<S, 4>(simd, column),
+                    3 => self.columns::<S, 3>(simd, column),
+                    2 => self.columns::<S, 2>(simd, column),
+                    _ => self.columns::<S, 1>(simd, column),
+                }
             }
             column += columns;
         }

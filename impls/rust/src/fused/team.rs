@@ -12,8 +12,8 @@ use std::thread::{self, JoinHandle};
 /// What one thread does of a job.
 #[derive(Clone, Copy)]
 pub struct Part<'a> {
-    pub thread: usize,
-    pub threads: usize,
+    thread: usize,
+    threads: usize,
     barrier: Option<&'a Barrier>,
 }
 
@@ -41,7 +41,8 @@ pub struct Team {
 struct Shared {
     orders: Mutex<Orders>,
     news: Condvar,
-    barrier: Barrier,
+    inside: Barrier, // where a job's threads meet
+    end: Barrier,    // and where they end it: a job that meets unevenly hangs, and is not left while in use
 }
 
 struct Orders {
@@ -64,19 +65,16 @@ impl Team {
         let shared = Arc::new(Shared {
             orders: Mutex::new(Orders { number: 0, job: None, quit: false }),
             news: Condvar::new(),
-            barrier: Barrier::new(threads),
+            inside: Barrier::new(threads),
+            end: Barrier::new(threads),
         });
         let helpers = (1..threads)
             .map(|thread| {
                 let shared = Arc::clone(&shared);
-                thread::spawn(move || shared.help(Part { thread, threads, barrier: Some(&shared.barrier) }))
+                thread::spawn(move || shared.help(Part { thread, threads, barrier: Some(&shared.inside) }))
             })
             .collect();
         Self { shared, helpers }
-    }
-
-    pub fn threads(&self) -> usize {
-        self.helpers.len() + 1
     }
 
     /// Run `job` on the calling thread alone.
@@ -98,9 +96,8 @@ impl Team {
             orders.job = Some(Job(unsafe { std::mem::transmute::<*const Work<'_>, *const Work<'static>>(job) }));
         }
         self.shared.news.notify_all();
-        let part = Part { thread: 0, threads: self.threads(), barrier: Some(&self.shared.barrier) };
-        job(part);
-        part.meet();
+        job(Part { thread: 0, threads: self.helpers.len() + 1, barrier: Some(&self.shared.inside) });
+        self.shared.end.wait();
         std::mem::forget(bomb);
     }
 }
@@ -132,9 +129,9 @@ impl Shared {
                 done = orders.number;
                 orders.job.expect("a job comes with its number")
             };
-            // SAFETY: `Team::run` keeps the job alive until this thread meets it below.
+            // SAFETY: `Team::run` keeps the job alive until this thread is at the end of it, below.
             unsafe { (*job.0)(part) };
-            part.meet();
+            self.end.wait();
         }
         std::mem::forget(bomb);
     }

@@ -1,11 +1,13 @@
 //! The kernels on every instruction set of this processor: right, and never outside their arrays, which lie between
 //! pages that may not be touched.
 
-use super::elements::{Activate, Slope};
+use super::Fusable;
+use super::elements::{Activate, Exp, Slope};
 use super::products::{Dots, Multiply};
 use super::simd::{Portable, Simd};
 use super::team::Team;
-use crate::network::{Real, sigmoid};
+use crate::matrix::Matrix;
+use crate::network::{Network, Real, sigmoid};
 use std::sync::Mutex;
 
 /// Values that end, or begin, where an inaccessible page begins, or ends.
@@ -84,7 +86,6 @@ fn products<T: Real, S: Simd<T>>(simd: S, rows: usize, vectors: usize, depth: us
             }
             let (a, b, c) = (Guarded::new(&a, at_end), Guarded::new(&b, at_end), Guarded::new(&c, at_end));
             let kernel = Multiply {
-                simd,
                 rows,
                 vectors,
                 depth,
@@ -98,7 +99,7 @@ fn products<T: Real, S: Simd<T>>(simd: S, rows: usize, vectors: usize, depth: us
                 accumulate,
             };
             // SAFETY: the arrays have these shapes.
-            unsafe { kernel.run() };
+            unsafe { simd.run(kernel) };
             assert_close(&c.values(), &expected, &format!("multiply {rows} x {columns} x {depth}"));
         }
 
@@ -109,7 +110,6 @@ fn products<T: Real, S: Simd<T>>(simd: S, rows: usize, vectors: usize, depth: us
         let (a, b) = (Guarded::new(&a, at_end), Guarded::new(&b, at_end));
         let c = Guarded::new(&numbers::<T>(rows * depth, 6), at_end);
         let kernel = Dots {
-            simd,
             rows,
             columns: depth,
             vectors,
@@ -121,13 +121,13 @@ fn products<T: Real, S: Simd<T>>(simd: S, rows: usize, vectors: usize, depth: us
             c_row: depth,
         };
         // SAFETY: the arrays have these shapes.
-        unsafe { kernel.run() };
+        unsafe { simd.run(kernel) };
         assert_close(&c.values(), &expected, &format!("dots {rows} x {depth} x {columns}"));
     }
 }
 
 /// The element-wise passes over `rows` x `vectors`, of which the last vector holds `lanes` values.
-fn elements<T: Real, S: Simd<T>>(simd: S, rows: usize, vectors: usize, lanes: usize) {
+fn elements<T: Exp, S: Simd<T>>(simd: S, rows: usize, vectors: usize, lanes: usize) {
     let columns = vectors * S::LANES;
     let used = columns - S::LANES + lanes;
     for at_end in [false, true] {
@@ -136,9 +136,9 @@ fn elements<T: Real, S: Simd<T>>(simd: S, rows: usize, vectors: usize, lanes: us
             .map(|at| if at % columns < used { sigmoid((z[at] + bias[at % columns]).to_f64().unwrap()) } else { 0.0 })
             .collect();
         let (a, bias) = (Guarded::new(&z, at_end), Guarded::new(&bias, at_end));
-        let kernel = Activate { simd, rows, vectors, lanes, z: a.start, z_row: columns, bias: bias.start };
+        let kernel = Activate { rows, vectors, lanes, z: a.start, z_row: columns, bias: bias.start };
         // SAFETY: the arrays have these shapes.
-        unsafe { kernel.run() };
+        unsafe { simd.run(kernel) };
         assert_close(&a.values(), &expected, "activate");
 
         for output in [false, true] {
@@ -151,7 +151,6 @@ fn elements<T: Real, S: Simd<T>>(simd: S, rows: usize, vectors: usize, lanes: us
             let (delta, y) = (Guarded::new(&delta, at_end), Guarded::new(&y, at_end));
             let total = Guarded::new(&vec![T::zero(); columns], at_end);
             let kernel = Slope {
-                simd,
                 rows,
                 vectors,
                 delta: delta.start,
@@ -162,7 +161,7 @@ fn elements<T: Real, S: Simd<T>>(simd: S, rows: usize, vectors: usize, lanes: us
                 sums: total.start,
             };
             // SAFETY: the arrays have these shapes.
-            unsafe { kernel.run() };
+            unsafe { simd.run(kernel) };
             assert_close(&delta.values(), &expected, "slope");
             assert_close(&total.values(), &sums, "sums");
         }
@@ -170,7 +169,7 @@ fn elements<T: Real, S: Simd<T>>(simd: S, rows: usize, vectors: usize, lanes: us
 }
 
 /// The largest error of the sigmoid in units of the last place, from one end of its range to the other.
-fn worst_sigmoid<T: Real, S: Simd<T>>(simd: S, epsilon: f64) -> f64 {
+fn worst_sigmoid<T: Exp, S: Simd<T>>(simd: S, epsilon: f64) -> f64 {
     let limit = T::EXP_LIMIT.to_f64().unwrap() - 1.0;
     let mut worst = 0.0f64;
     for block in 0..20_000 {
@@ -179,9 +178,9 @@ fn worst_sigmoid<T: Real, S: Simd<T>>(simd: S, epsilon: f64) -> f64 {
             .collect();
         let (mut a, bias) = (z.clone(), vec![T::zero(); S::LANES]);
         let kernel =
-            Activate { simd, rows: 1, vectors: 1, lanes: S::LANES, z: a.as_mut_ptr(), z_row: 0, bias: bias.as_ptr() };
+            Activate { rows: 1, vectors: 1, lanes: S::LANES, z: a.as_mut_ptr(), z_row: 0, bias: bias.as_ptr() };
         // SAFETY: both hold one vector.
-        unsafe { kernel.run() };
+        unsafe { simd.run(kernel) };
         for (z, a) in z.iter().zip(&a) {
             let right: f64 = 1.0 / (1.0 + (-z.to_f64().unwrap()).exp());
             worst = worst.max((a.to_f64().unwrap() - right).abs() / right / epsilon);
@@ -190,14 +189,14 @@ fn worst_sigmoid<T: Real, S: Simd<T>>(simd: S, epsilon: f64) -> f64 {
     worst
 }
 
-fn special<T: Real, S: Simd<T>>(simd: S) {
+fn special<T: Exp, S: Simd<T>>(simd: S) {
     for (z, right) in [(T::nan(), None), (-T::nan(), None), (T::infinity(), Some(1.0)), (T::neg_infinity(), Some(0.0))]
     {
         let (mut a, bias) = (vec![z; S::LANES], vec![T::zero(); S::LANES]);
         let kernel =
-            Activate { simd, rows: 1, vectors: 1, lanes: S::LANES, z: a.as_mut_ptr(), z_row: 0, bias: bias.as_ptr() };
+            Activate { rows: 1, vectors: 1, lanes: S::LANES, z: a.as_mut_ptr(), z_row: 0, bias: bias.as_ptr() };
         // SAFETY: both hold one vector.
-        unsafe { kernel.run() };
+        unsafe { simd.run(kernel) };
         for a in a {
             match right {
                 Some(right) => assert!((a.to_f64().unwrap() - right).abs() < 1e-37, "{z} gave {a}"),
@@ -257,6 +256,35 @@ fn avx512_kernels() {
 #[test]
 fn neon_kernels() {
     all(super::simd::arm::Neon);
+}
+
+/// A network of 5, 4 and 3 units is given more than its memory holds, and must not use it.
+fn network() -> Box<dyn Network<f64>> {
+    f64::network(None, &[5, 4, 3], 2, 1).expect("there is always one")
+}
+
+#[test]
+#[should_panic(expected = "inputs and outputs")]
+fn examples_of_another_network_panic() {
+    network().step(&Matrix::zeros(2, 500), &Matrix::zeros(2, 3), 0.1);
+}
+
+#[test]
+#[should_panic(expected = "examples")]
+fn fewer_outputs_than_inputs_panic() {
+    network().gradients(&Matrix::zeros(2, 5), &Matrix::zeros(1, 3));
+}
+
+#[test]
+#[should_panic(expected = "the work space holds 2")]
+fn more_examples_than_there_is_room_for_panic() {
+    network().step(&Matrix::zeros(3, 5), &Matrix::zeros(3, 3), 0.1);
+}
+
+#[test]
+#[should_panic(expected = "the order")]
+fn an_order_outside_the_examples_panics() {
+    network().epoch(&Matrix::zeros(3, 5), &Matrix::zeros(3, 3), &[0, 3], 2, 0.1);
 }
 
 #[test]
