@@ -2,6 +2,9 @@
 
     oracle           gradients and epochs in float64
     comparison       tolerances, and comparisons with the oracle's arrays
+    mistakes         what known mistakes would compute
+    diagnosis        `diagnose`: the likely mistake behind a wrong result
+    violation        `Violation`: what is reported
     gate             `check_workload`: the short check on the workload that is timed next
     trial            what one check of the kit runs on
     result_checks    checks of gradients, steps and epochs
@@ -17,7 +20,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from impls.conformance.comparison import TOLERANCES as TOLERANCES
-    from impls.conformance.comparison import Violation as Violation
+    from impls.conformance.diagnosis import diagnose as diagnose
+    from impls.conformance.diagnosis import diagnose_steps as diagnose_steps
     from impls.conformance.gate import EPOCH_STEPS as EPOCH_STEPS
     from impls.conformance.gate import check_workload as check_workload
     from impls.conformance.kit import CHECKS as CHECKS
@@ -25,10 +29,12 @@ if TYPE_CHECKING:
     from impls.conformance.oracle import oracle_epoch as oracle_epoch
     from impls.conformance.oracle import oracle_gradients as oracle_gradients
     from impls.conformance.result_checks import warnings_as_errors as warnings_as_errors
+    from impls.conformance.violation import Violation as Violation
 else:
     _MODULES = {
         "TOLERANCES": "comparison",
-        "Violation": "comparison",
+        "diagnose": "diagnosis",
+        "diagnose_steps": "diagnosis",
         "EPOCH_STEPS": "gate",
         "check_workload": "gate",
         "CHECKS": "kit",
@@ -36,6 +42,7 @@ else:
         "oracle_epoch": "oracle",
         "oracle_gradients": "oracle",
         "warnings_as_errors": "result_checks",
+        "Violation": "violation",
     }
 
     def __getattr__(name: str) -> object:  # hidden from mypy, which would then take every name for defined

@@ -6,7 +6,6 @@ returned is of type Any here: it may be anything at all, and then the text says 
 
 import math
 import zlib
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -26,17 +25,6 @@ from impls.interface import Array, Parameters
 #   float64    1.1e-16  3.9e-13    1e-12      3e-15                float32: 2e-8 and more
 #   float32    6.0e-08  2.1e-04    1e-4       3e-6                 TF32, float16: 3e-4 and more
 TOLERANCES = {"float64": 1e-12, "float32": 1e-4}
-
-
-@dataclass(frozen=True)
-class Violation:
-    """One way in which an implementation breaks the contract."""
-
-    check: str  # a stable name in kebab-case, such as "short-last-batch"
-    detail: str  # where, what was expected and what was found, in one line
-
-    def __str__(self) -> str:
-        return f"{self.check}: {self.detail}"
 
 
 def tolerance(dtype: str) -> float:

@@ -5,11 +5,13 @@ Each check takes a trial and yields the errors that it finds as text, "" for non
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
 
 from impls.conformance.comparison import Watch, differences, named_tensors
+from impls.conformance.oracle import oracle_gradients
 from impls.conformance.result_checks import epoch_in_order, gradient, step
 from impls.conformance.trial import CheckFunction, Trial, counted, prefixed
 from impls.interface import Parameters
@@ -45,8 +47,10 @@ def first_again(trial: Trial) -> Iterator[str]:
     halves = [slice(0, trial.network.batch_size), slice(trial.network.batch_size, None)]
     with trial.open() as implementation:
         batches = [implementation.prepare(trial.x[half], trial.y[half]) for half in halves]
+        gradients = [oracle_gradients(trial.parameters, trial.x[rows], trial.y[rows], trial.cost) for rows in halves]
         for call, half in enumerate((0, 1, 0, 0)):
-            error = trial.gradient_errors(implementation.gradients(batches[half]), halves[half])
+            others = {"the other mini-batch": gradients[1 - half], "the same mini-batch before": gradients[half]}
+            error = trial.gradient_errors(implementation.gradients(batches[half]), halves[half], others=others)
             yield prefixed(f"call {call + 1}", error)
 
 
@@ -55,9 +59,12 @@ def smaller_after_larger(trial: Trial) -> Iterator[str]:
     size = trial.network.batch_size
     with trial.open() as implementation:
         implementation.gradients(implementation.prepare(trial.x[:size], trial.y[:size]))
+        left = oracle_gradients(trial.parameters, trial.x[size - 1 :], trial.y[size - 1 :], trial.cost)
+        leftover = Parameters([W / size for W in left.weights], [b / size for b in left.biases])
         for count in (size - 1, 1, size):
             batch = implementation.prepare(trial.x[:count], trial.y[:count])
-            error = trial.gradient_errors(implementation.gradients(batch), slice(count))
+            others = {"an example left over from a larger mini-batch": leftover}
+            error = trial.gradient_errors(implementation.gradients(batch), slice(count), others=others)
             yield prefixed(f"{counted(count, 'example')} after {size}", error)
 
 
@@ -124,7 +131,8 @@ def load_resets(trial: Trial) -> Iterator[str]:
             implementation.step(batch, 0.7)
         implementation.load(trial.parameters)
         yield prefixed("parameters", differences(implementation.parameters(), trial.parameters))
-        yield prefixed("gradients", trial.gradient_errors(implementation.gradients(batch)))
+        others = {"the parameters that were loaded before": oracle_gradients(other, trial.x, trial.y, trial.cost)}
+        yield prefixed("gradients", trial.gradient_errors(implementation.gradients(batch), others=others))
         implementation.step(batch, 0.7)
         yield prefixed("step", trial.parameter_errors(implementation.parameters(), 0.7, [everything]))
 
@@ -136,7 +144,8 @@ def independent_instances(trial: Trial) -> Iterator[str]:
         two.load(other)
         batches = [implementation.prepare(trial.x, trial.y) for implementation in (one, two)]
         found = [implementation.gradients(batch) for implementation, batch in zip((one, two), batches, strict=True)]
-        yield prefixed("first of two instances", trial.gradient_errors(found[0]))
+        theirs = {"the other instance's parameters": oracle_gradients(other, trial.x, trial.y, trial.cost)}
+        yield prefixed("first of two instances", trial.gradient_errors(found[0], others=theirs))
         yield prefixed("second of two instances", trial.gradient_errors(found[1], parameters=other))
 
 
@@ -182,6 +191,7 @@ def bad_examples(method: str) -> CheckFunction:
     """Return the check that `method`, prepare or prepare_data, refuses x and y of wrong shape or dtype."""
 
     def check(trial: Trial) -> Iterator[str]:
+        """Examples of wrong shape, number or dtype are refused with a ValueError."""
         x, y = trial.x, trial.y
         other = _other_dtype(trial)
         bad = {
@@ -253,7 +263,7 @@ def _refusal_error(what: str, function: Callable[..., object], *arguments: objec
 def more_threads_than_examples(trial: Trial) -> Iterator[str]:
     """Gradient, step and epoch are the oracle's with more threads than examples."""
     threads = trial.network.examples + trial.threads
-    crowded = Trial(trial.factory, trial.dtype, threads, trial.network)
+    crowded = replace(trial, threads=threads)
     for what, check in (("gradients", gradient), ("step", step), ("epoch", epoch_in_order)):
         for error in check(crowded):
             yield prefixed(f"{what} with {threads} threads", error)

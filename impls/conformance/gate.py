@@ -3,8 +3,9 @@
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from impls.conformance.comparison import Violation, Watch, gradient_errors, parameter_errors, type_errors
+from impls.conformance.comparison import Watch, gradient_errors, parameter_errors, type_errors
 from impls.conformance.oracle import oracle_epoch, oracle_gradients
+from impls.conformance.violation import Violation, inputs_modified
 from impls.interface import Array, Implementation, Parameters
 
 # Mini-batches in the epoch that is checked. Rounding errors grow from step to step, and over thousands of steps with a
@@ -55,10 +56,26 @@ def check_workload(
     with _one_blas_thread():
         gradient_error = gradient_errors(gradient, expected_gradient, dtype) or type_errors(gradient, dtype)
         step_error = parameter_errors(after, parameters, expected, len(x), dtype) or type_errors(after, dtype)
+        why_gradient = why_step = ""
+        if (gradient_error or step_error) and not input_error:
+            from impls.conformance.diagnosis import diagnose, diagnose_steps  # used on failure only
+
+            cost = implementation.cost
+            batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+            if gradient_error:
+                why_gradient = diagnose(gradient, parameters, x[first], y[first], cost, batch_size=batch_size)
+            if step_error and not why_gradient:  # which explains the step, too
+                why_step = diagnose_steps(
+                    after, parameters, x, y, [batches], learning_rate, cost, batch_size=batch_size
+                )
 
     implementation.load(parameters)
-    errors = {"gradient": gradient_error, "epoch" if epoch else "step": step_error, "inputs-unchanged": input_error}
-    return [Violation(name, error) for name, error in errors.items() if error]
+    found = [
+        Violation("gradient", gradient_error, why_gradient),
+        Violation("epoch" if epoch else "step", step_error, why_step),
+        Violation("inputs-unchanged", input_error, inputs_modified(input_error)),
+    ]
+    return [violation for violation in found if violation.found]
 
 
 def _one_blas_thread() -> threadpool_limits:

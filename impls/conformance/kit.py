@@ -1,11 +1,12 @@
 """The kit: the table of all checks, and `check`, which runs it over networks, dtypes and numbers of threads."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from impls.conformance import contract_checks, result_checks
-from impls.conformance.comparison import Violation, tolerance
-from impls.conformance.trial import CheckFunction, Factory, Network, Trial
+from impls.conformance.comparison import Watch, tolerance
+from impls.conformance.trial import CheckFunction, Factory, Trial
+from impls.conformance.violation import Network, Violation, frames, inputs_modified, rank, source_files
 
 
 @dataclass(frozen=True)
@@ -15,6 +16,11 @@ class Check:
     name: str  # stable, in kebab-case
     function: CheckFunction
     networks: Sequence[Network]
+
+    @property
+    def promise(self) -> str:
+        """Return what is checked, in one sentence: the first line of the function's docstring."""
+        return (self.function.__doc__ or "").partition("\n")[0]
 
 
 SHALLOW = [Network((5, 3), 4, 4), Network((6, 5, 4), 7, 7), Network((1, 2, 1), 3, 3), Network((67, 33, 17), 65, 65)]
@@ -90,21 +96,36 @@ def check(
     violations = []
     for entry in CHECKS:
         for network in entry.networks:
-            trials = [Trial(factory, dtype, count, network) for dtype, count in combinations]
-            details = [detail for detail in (_detail(entry.function, trial) for trial in trials) if detail]
-            if details:
-                total = (
-                    f" ({len(details)} of {len(trials)} combinations of dtype and threads fail)" if details[1:] else ""
-                )
-                violations.append(Violation(entry.name, details[0] + total))
+            found: list[Violation] = []
+            for dtype, count in combinations:
+                trial = Trial(factory, dtype, count, network, diagnosed=not found)
+                found += filter(None, [_violation(entry, trial)])
+            if found[1:]:
+                extent = f" ({len(found)} of {len(combinations)} combinations of dtype and threads fail)"
+                found[0] = replace(found[0], extent=extent)
+            violations += found[:1]
     return violations
 
 
-def _detail(function: CheckFunction, trial: Trial) -> str:
-    """Run one check on one trial; return in one line what is wrong or was raised, "" for nothing."""
+def _violation(entry: Check, trial: Trial) -> Violation | None:
+    """Run one check on one trial; return what is wrong or was raised, None for nothing."""
+    watch = Watch(trial.parameters, x=trial.x, y=trial.y, order=trial.order)
     errors: list[str] = []
+    places: tuple[str, ...] = ()
     try:
-        errors.extend(error for error in function(trial) if error)
+        errors.extend(error for error in entry.function(trial) if error)
     except (Exception, SystemExit) as error:
         errors.append(f"raised {type(error).__name__}: {error}")
-    return " ".join(f"{trial}: {'; '.join(errors)}".split()) if errors else ""
+        places = frames(error, source_files(trial.factory))
+    if not errors:
+        return None
+    diagnosis = inputs_modified(watch.modifications()) or next(filter(None, trial.diagnoses), "")
+    return Violation(
+        entry.name,
+        " ".join("; ".join(errors).split()),
+        diagnosis=diagnosis,
+        promise=entry.promise,
+        setting=str(trial),
+        frames=places,
+        rank=rank(trial.network, trial.threads, trial.dtype),
+    )

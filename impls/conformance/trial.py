@@ -1,8 +1,8 @@
 """What one check runs on: an implementation, a network, a dtype, a number of threads, and random examples."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
 from typing import Any
@@ -11,19 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from impls.conformance.comparison import gradient_errors, parameter_errors
+from impls.conformance.diagnosis import diagnose, diagnose_steps
 from impls.conformance.oracle import oracle_epoch, oracle_gradients
+from impls.conformance.violation import Network
 from impls.interface import Array, Implementation, Parameters
 
 Factory = Callable[[Sequence[int], int, str, int], Implementation]  # of sizes, batch size, dtype, threads
-
-
-@dataclass(frozen=True)
-class Network:
-    """A network's layer sizes, the batch size it is constructed for, and the number of examples it is given."""
-
-    sizes: tuple[int, ...]  # n_0, …, n_L
-    batch_size: int
-    examples: int  # N
 
 
 @dataclass(frozen=True)
@@ -34,6 +27,8 @@ class Trial:
     dtype: str
     threads: int
     network: Network
+    diagnosed: bool = True  # whether to look for the mistake behind a wrong result, which takes a second
+    diagnoses: list[str] = field(default_factory=list, compare=False)  # of what was found wrong so far
 
     def open(self) -> Implementation:
         """Construct the implementation and load the parameters."""
@@ -88,17 +83,46 @@ class Trial:
         size = self.network.batch_size
         return [order[start : start + size] for start in range(0, len(order), size)]
 
-    def gradient_errors(self, found: Any, rows: slice = slice(None), parameters: Parameters | None = None) -> str:
-        """Compare a gradient with the oracle's for the examples in `rows`."""
-        expected = oracle_gradients(parameters or self.parameters, self.x[rows], self.y[rows], self.cost)
-        return gradient_errors(found, expected, self.dtype)
+    def gradient_errors(
+        self,
+        found: Any,
+        rows: slice = slice(None),
+        parameters: Parameters | None = None,
+        others: Mapping[str, Parameters] | None = None,
+    ) -> str:
+        """Compare a gradient with the oracle's for the examples in `rows`; diagnose it if it is wrong.
 
-    def parameter_errors(self, found: Any, learning_rate: float, steps: Sequence[NDArray[np.intp]]) -> str:
-        """Compare parameters with the oracle's after `steps`, each given by the indices of its examples."""
-        expected = self.parameters
+        `others` are gradients that it may be confused with, by name.
+        """
+        parameters, x, y = parameters or self.parameters, self.x[rows], self.y[rows]
+        errors = gradient_errors(found, oracle_gradients(parameters, x, y, self.cost), self.dtype)
+        if errors and self.diagnosed:
+            batch_size = self.network.batch_size
+            self.diagnoses.append(diagnose(found, parameters, x, y, self.cost, batch_size=batch_size, others=others))
+        return errors
+
+    def parameter_errors(
+        self,
+        found: Any,
+        learning_rate: float,
+        *epochs: Sequence[NDArray[np.intp]],
+        parameters: Parameters | None = None,
+    ) -> str:
+        """Compare parameters with the oracle's after `epochs`, lists of mini-batches; diagnose them if they are wrong.
+
+        A mini-batch is given by the indices of its examples; `parameters` are those before the first step.
+        """
+        before = expected = parameters or self.parameters
+        steps = [rows for epoch in epochs for rows in epoch]
         for rows in steps:
             expected = oracle_epoch(expected, self.x, self.y, rows, len(rows), learning_rate, self.cost)
-        return parameter_errors(found, self.parameters, expected, sum(map(len, steps)), self.dtype)
+        errors = parameter_errors(found, before, expected, sum(map(len, steps)), self.dtype)
+        if errors and self.diagnosed:
+            size = self.network.batch_size
+            self.diagnoses.append(
+                diagnose_steps(found, before, self.x, self.y, epochs, learning_rate, self.cost, batch_size=size)
+            )
+        return errors
 
     def __str__(self) -> str:
         network = self.network

@@ -1,0 +1,95 @@
+"""A violation of the contract as a record: what was checked on which network, what is wrong, and the likely mistake."""
+
+import sys
+import traceback
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+INTERFACE = "impls.interface"  # its frames are nobody's fault
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network's layer sizes, the batch size it is constructed for, and the number of examples it is given."""
+
+    sizes: tuple[int, ...]  # n_0, …, n_L
+    batch_size: int
+    examples: int  # N
+
+    @property
+    def work(self) -> int:
+        """Return the number of weights times the number of examples."""
+        return self.examples * sum(n_in * n_out for n_in, n_out in pairwise(self.sizes))
+
+
+@dataclass(frozen=True)
+class Violation:
+    """One way in which an implementation breaks the contract."""
+
+    check: str  # a stable name in kebab-case, such as "short-last-batch"
+    found: str  # what is wrong, in one line
+    diagnosis: str = ""  # the likely mistake, in one sentence
+    promise: str = ""  # what the check checks, in one sentence
+    setting: str = ""  # the network, dtype and number of threads, in words
+    extent: str = ""  # how many other settings fail, in words
+    frames: tuple[str, ...] = ()  # of an exception: lines of the row's own files, innermost last
+    rank: tuple[int, int, int] = (0, 0, 0)  # the lower, the simpler is the case that failed
+
+    @property
+    def detail(self) -> str:
+        """Return where, what was expected and what was found, in one line."""
+        return (f"{self.setting}: " if self.setting else "") + self.found + self.extent
+
+    def __str__(self) -> str:
+        return f"{self.check}: {self.detail}"
+
+
+def rank(network: Network, threads: int, dtype: str) -> tuple[int, int, int]:
+    """Return how simple a case is: few weights and examples, then few threads, then float64."""
+    return network.work, threads, int(dtype != "float64")
+
+
+def inputs_modified(modifications: str) -> str:
+    """Return the diagnosis for arrays that were modified: it comes before all others, which rely on the inputs."""
+    names = [modification.partition(":")[0] for modification in modifications.split("; ")]
+    return f"a call modifies its inputs: {', '.join(names)}" if modifications else ""
+
+
+def simplest(violations: Iterable[Violation]) -> Violation:
+    """Return the violation of the simplest case, of several the first."""
+    return min(violations, key=lambda violation: violation.rank)
+
+
+def summary(violations: Sequence[Violation]) -> str:
+    """Return all violations in one line, the first diagnosis first; of each only the first error."""
+    brief = []
+    for violation in violations:
+        first, *more = violation.detail.split("; ")
+        brief.append(f"{violation.check}: {first}" + (f" and {len(more)} more" if more else ""))
+    diagnosis = next((violation.diagnosis for violation in violations if violation.diagnosis), "")
+    return f"{diagnosis} ({'; '.join(brief)})" if diagnosis else "; ".join(brief)
+
+
+def source_files(cls: Any) -> set[str]:
+    """Return the files in which a class and its bases are written, or a function, without the contract's own."""
+    modules = {base.__module__ for base in getattr(cls, "__mro__", (cls,))} - {INTERFACE, "builtins", "abc"}
+    return {file for module in modules if (file := getattr(sys.modules.get(module), "__file__", None))}
+
+
+def frames(error: BaseException, files: set[str]) -> tuple[str, ...]:
+    """Return the frames of an exception that lie in these files: `half.py:9, in step: raise …`, innermost last."""
+    return tuple(
+        f"{Path(frame.filename).name}:{frame.lineno}, in {frame.name}: {frame.line}"
+        for frame in traceback.extract_tb(error.__traceback__)
+        if frame.filename in files
+    )
+
+
+def in_words(error: BaseException, files: set[str]) -> str:
+    """Return an exception in one line, with its innermost line in these files: `RuntimeError: boom (half.py:9)`."""
+    words = " ".join(str(error).split()) or "no message"
+    places = frames(error, files)
+    return f"{type(error).__name__}: {words}" + (f" ({places[-1].partition(',')[0]})" if places else "")
