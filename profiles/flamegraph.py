@@ -1,27 +1,51 @@
-"""Flamegraphs as self-contained, interactive SVG: zoom by click, search by Ctrl-F, details under the pointer.
+"""Flamegraphs as self-contained, interactive SVG: as wide as the window; zoom, search, details under the pointer.
 
 Colours are the categories of `profiles.stacks`, so that picture and share table tell the same. A differential
-flamegraph is drawn over the frames of the second recording: red grew, blue shrank, white stayed.
+flamegraph is drawn over the frames of the second recording, and colours only what the two recordings can tell apart.
 """
 
 import html
 import json
-import math
-from collections.abc import Callable, Mapping
+import re
+import textwrap
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import NormalDist
+from typing import NamedTuple
 
-from profiles.stacks import Stack, Stacks, category, shares
+from profiles.stacks import CATEGORIES, Stack, Stacks, category, difference, shares, wilson
 
-WIDTH, ROW, PAD, CHAR = 1200, 17, 10, 6.6  # pixels; CHAR is the width of a monospace letter
-NARROWEST = 0.0008  # of the whole: frames below it are not drawn
-COLOURS = {
-    "BLAS": "#d1603d",
-    "NumPy C": "#e9b44c",
-    "Rust": "#a0785a",
-    "JIT": "#9a6fb0",
-    "Python": "#5b8db8",
-    "other native": "#a9b0b3",
+WIDTH, NARROWEST, PAD = 1200, 800, 10  # pixels; in a window narrower than NARROWEST all becomes smaller
+ROW, GAP = 24, 0.4  # height of a frame, and what is left free to the right of it
+FONT, LETTER, TITLE_LETTER = 14, 8.45, 12.0  # LETTER is the width of a monospace letter
+LEAST_SHARE = 0.0008  # of the whole: frames below it are not drawn
+COLOURS = {  # Okabe and Ito's, of different lightness too, also as readers with deuteranopia see them
+    "BLAS": "#d55e00",
+    "Rust products": "#f0e442",
+    "other Rust": "#009e73",
+    "NumPy C": "#56b4e9",
+    "JIT": "#cc79a7",
+    "Python": "#0072b2",
+    "other native": "#c6c6c6",
 }
+BLACK, WHITE = "#111111", "#ffffff"
+GREW, SHRANK, SAME = "#ff8a65", "#7fb2ff", "#ececec"
+ERROR_RATE = 0.05  # of a differential flamegraph as a whole
+SCRIPT = Path(__file__).with_name("flamegraph.js").read_text(encoding="utf-8")
+STYLE = f"""
+svg{{font-family:'DejaVu Sans',Verdana,Helvetica,Arial,sans-serif;font-size:{FONT}px;fill:#111}}
+.title{{font-size:20px;font-weight:bold}} .note{{fill:#8a3b12}}
+.frame text,#details{{font-family:'DejaVu Sans Mono',Menlo,Consolas,monospace;font-size:{FONT}px;white-space:pre}}
+.frame text{{pointer-events:none}} .frame,.button{{cursor:pointer;outline:none}}
+.frame rect{{stroke:#000;stroke-opacity:.25;stroke-width:.5}}
+.frame:hover rect,.frame:focus rect{{stroke:#000;stroke-opacity:1;stroke-width:2}}
+.button rect{{fill:#f2f2f2;stroke:#767676}} .button:hover rect,.button:focus rect{{stroke:#000;stroke-width:2}}
+.faded rect{{fill-opacity:.5}} .faded text{{fill:#111}} .found rect{{fill:#000;fill-opacity:1}} .found text{{fill:#fff}}
+input{{box-sizing:border-box;width:100%;height:100%;font:{FONT}px monospace}}
+"""
 
 
 @dataclass
@@ -44,37 +68,93 @@ def tree(counts: Mapping[Stack, int]) -> Node:
     return root
 
 
+class Placed(NamedTuple):
+    """A frame that is drawn: where it is and how it looks."""
+
+    path: Stack  # () for the root
+    node: Node
+    left: float  # of the whole, as is its share
+
+    @property
+    def name(self) -> str:
+        """Return the frame's name, fit to be shown."""
+        return printable(self.path[-1]) if self.path else "all"
+
+
 def draw(stacks: Stacks, title: str, notes: list[str]) -> str:
     """Return the flamegraph of a recording as SVG."""
     root = tree(stacks.counts)
+    placed = list(place(root))
+    kinds = {frame.path: category(frame.path) for frame in placed if frame.path}
+    found = shares(stacks)
     legend = [
-        (COLOURS[name], f"{name} {100 * share.value:.0f} ± {100 * share.margin:.0f} %")
-        for name, share in shares(stacks).items()
-        if share.value > 0
+        (COLOURS[name], f"{name} {found[name].text()} %")
+        for name in CATEGORIES
+        if found[name].value > 0 or name in kinds.values()
     ]
 
-    def describe(path: Stack, node: Node) -> tuple[str, str]:
-        name = path[-1] if path else "all"
-        details = f"{name}: {node.samples} samples, {100 * node.samples / root.samples:.1f} %"
-        return COLOURS[category(path)] if path else "#dfe4e8", details
+    def describe(frame: Placed) -> tuple[str, str]:
+        share = 100 * frame.node.samples / root.samples
+        colour = COLOURS[kinds[frame.path]] if frame.path else WHITE
+        return colour, f"{frame.name}: {frame.node.samples} samples, {share:.1f} %"
 
-    return _svg(root, title, notes, legend, describe)
+    return _svg(placed, title, notes, legend, describe)
 
 
 def draw_difference(before: Stacks, after: Stacks, title: str, notes: list[str]) -> str:
-    """Return the differential flamegraph as SVG: the frames of `after`, coloured by how their share changed."""
+    """Return the differential flamegraph as SVG: the frames of `after`, coloured where their share changed for sure.
+
+    A frame is coloured if the interval of its share's change (Newcombe's) excludes 0. The level of the intervals is
+    Bonferroni's for the number of frames drawn: of pictures of unchanged code one in 20 has any colour.
+    """
     old, new = tree(before.counts), tree(after.counts)
+    placed = list(place(new))
+    frames = max(1, len(placed) - 1)  # the root cannot change
+    z = NormalDist().inv_cdf(1 - ERROR_RATE / 2 / frames)
+    looks: dict[Stack, tuple[str, str]] = {}
+    for path, node, _ in placed:
+        was = _samples_at(old, path)
+        change, low, high = difference(wilson(was, old.samples, z), wilson(node.samples, new.samples, z))
+        colour = GREW if low > 0 else SHRANK if high < 0 else SAME
+        share = f"{100 * node.samples / new.samples:.1f} %, was {100 * was / old.samples:.1f} %"
+        interval = f"change {100 * low:+.1f} to {100 * high:+.1f} points" if change else "no change"
+        looks[path] = colour, f"{share}, {interval}"
+    looks[()] = WHITE, looks[()][1]
+    counts = Counter(colour for colour, _ in looks.values())
+    legend = [
+        (GREW, f"grew: {_frames(counts[GREW])}"),
+        (SHRANK, f"shrank: {_frames(counts[SHRANK])}"),
+        (SAME, f"no difference that these recordings can show: {_frames(counts[SAME])}"),
+    ]
+    how = (
+        f"Coloured: the 95 % interval of the change, corrected for {_frames(frames)} (Bonferroni), excludes 0."
+        " It tells of sampling error alone."
+    )
 
-    def describe(path: Stack, node: Node) -> tuple[str, str]:
-        other: Node | None = old
-        for frame in path:
-            other = other.children.get(frame) if other else None
-        share, was = node.samples / new.samples, (other.samples if other else 0) / old.samples
-        name = path[-1] if path else "all"
-        return _change_colour(share - was), f"{name}: {100 * share:.1f} %, was {100 * was:.1f} %"
+    def describe(frame: Placed) -> tuple[str, str]:
+        colour, words = looks[frame.path]
+        return colour, f"{frame.name}: {words}"
 
-    legend = [(_change_colour(0.05), "grew"), (_change_colour(-0.05), "shrank"), (_change_colour(0.0), "as before")]
-    return _svg(new, title, notes, legend, describe)
+    return _svg(placed, title, [how, *notes], legend, describe)
+
+
+def place(root: Node) -> Iterator[Placed]:
+    """Yield the frames that are wide enough to be drawn, those under a frame after it, side by side by name."""
+    waiting = [Placed((), root, 0.0)]
+    while waiting:
+        frame = waiting.pop()
+        yield frame
+        left, above = frame.left, []
+        for name, child in sorted(frame.node.children.items()):
+            if child.samples >= LEAST_SHARE * root.samples:
+                above.append(Placed((*frame.path, name), child, left))
+            left += child.samples / root.samples
+        waiting += reversed(above)
+
+
+def printable(text: str) -> str:
+    """Return a text that XML can hold and that stays on its line: what cannot be printed becomes U+FFFD."""
+    return "".join(letter if letter.isprintable() else " " if letter.isspace() else "\ufffd" for letter in text)
 
 
 def speedscope(stacks: Stacks, title: str) -> str:
@@ -96,129 +176,129 @@ def speedscope(stacks: Stacks, title: str) -> str:
     return json.dumps(document) + "\n"
 
 
-def _change_colour(change: float) -> str:
-    """Return white for no change, red for a share that grew by 10 points or more, blue for one that shrank so."""
-    strength = min(1.0, abs(change) / 0.10) ** 0.5
-    faded = round(255 - 175 * strength)
-    return f"#ff{faded:02x}{faded:02x}" if change > 0 else f"#{faded:02x}{faded:02x}ff"
+def _samples_at(root: Node, path: Stack) -> int:
+    """Return the samples of the frame at a place of the tree; 0 if there is none."""
+    for frame in path:
+        if frame not in root.children:
+            return 0
+        root = root.children[frame]
+    return root.samples
+
+
+def _frames(count: int) -> str:
+    return f"{count} frame{'' if count == 1 else 's'}"
 
 
 def _svg(
-    root: Node,
+    placed: list[Placed],
     title: str,
     notes: list[str],
     legend: list[tuple[str, str]],
-    describe: Callable[[Stack, Node], tuple[str, str]],
+    describe: Callable[[Placed], tuple[str, str]],
 ) -> str:
-    """Lay the tree out, the root at the bottom, and return the document."""
-    frames: list[tuple[Stack, Node, float, int]] = []
-
-    def place(path: Stack, node: Node, x: float, depth: int) -> None:
-        frames.append((path, node, x, depth))
-        for name, child in sorted(node.children.items()):
-            if child.samples >= NARROWEST * root.samples:
-                place((*path, name), child, x, depth + 1)
-            x += child.samples / root.samples
-
-    place((), root, 0.0, 0)
-    top = 62 + 15 * len(notes)
-    height = top + ROW * (1 + max(depth for *_, depth in frames)) + 30
+    """Lay the frames out, the root at the bottom, and return the document."""
+    header, top = _header(title, notes, legend)
+    total = placed[0].node.samples
+    height = top + ROW * (1 + max(len(frame.path) for frame in placed)) + PAD
+    space = 'xmlns="http://www.w3.org/2000/svg" preserveAspectRatio="xMidYMin meet"'
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}">',
-        f"<title>{html.escape(title)}</title>",
-        f'<rect width="{WIDTH}" height="{height}" fill="#ffffff"/>',
-        f'<text x="{PAD}" y="24" class="title">{html.escape(title)}</text>',
-        '<g id="reset" class="button"><text x="1000" y="24">reset zoom</text></g>',
-        '<g id="search" class="button"><text x="1110" y="24">search</text></g>',
+        f'<svg {space} width="100%" viewBox="0 0 {WIDTH} {height}">',
+        f"<title>{_escaped(title)}</title>",
+        f"<style>{STYLE}</style>",
+        f'<rect width="100%" height="100%" fill="{WHITE}"/>',
+        *header,
+        '<g id="frames">',
     ]
-    x = float(PAD)
-    for colour, text in legend:
-        parts.append(f'<rect x="{x:.0f}" y="36" width="11" height="11" fill="{colour}" stroke="#888888"/>')
-        parts.append(f'<text x="{x + 16:.0f}" y="46">{html.escape(text)}</text>')
-        x += 16 + CHAR * len(text) + 22
-    for index, note in enumerate(notes):
-        parts.append(f'<text x="{PAD}" y="{64 + 15 * index}" fill="#8a3b12">{html.escape(note)}</text>')
-    parts.append(f'<text id="details" x="{PAD}" y="{height - 10}"></text>')
-    parts.append(f'<text id="matched" x="{WIDTH - PAD}" y="{height - 10}" text-anchor="end"></text><g id="frames">')
-    for path, node, left, depth in frames:
-        colour, details = describe(path, node)
-        share = node.samples / root.samples
-        y = height - 30 - ROW * (depth + 1)
+    for frame in placed:
+        colour, details = describe(frame)
+        share = frame.node.samples / total
+        x, width = PAD + frame.left * (WIDTH - 2 * PAD), max(0.3, share * (WIDTH - 2 * PAD) - GAP)
+        y = height - PAD - ROW * (len(frame.path) + 1)
+        short = _short(frame.name)
         parts.append(
-            f'<g class="frame" data-x="{left:.6g}" data-w="{share:.6g}" data-y="{depth}"><title>{html.escape(details)}'
-            f'</title><rect x="{_pixel(left):.1f}" y="{y}" width="{max(0.3, share * (WIDTH - 2 * PAD) - 0.4):.1f}"'
-            f' height="{ROW - 1}" fill="{colour}" rx="1"/><text x="{_pixel(left) + 3:.1f}" y="{y + 12}">'
-            f"{html.escape(_fit(path[-1] if path else 'all', share))}</text></g>"
+            f'<g class="frame" tabindex="0" role="button" data-x="{frame.left:.6g}" data-w="{share:.6g}"'
+            f' data-y="{len(frame.path)}"{_attribute("data-short", short if short != frame.name else "")}>'
+            f"<title>{_escaped(details)}</title>"
+            f'<rect x="{x:.1f}" y="{y}" width="{width:.1f}" height="{ROW - 1}" fill="{colour}"/>'
+            f'<text x="{x + 3:.1f}" y="{y + 17}" fill="{ink(colour)}">'
+            f"{_escaped(_label(frame.name, short, width))}</text></g>"
         )
-    parts.append(f"</g><style>{STYLE}</style><script><![CDATA[{SCRIPT}]]></script></svg>\n")
+    layout = {"width": WIDTH, "narrowest": NARROWEST, "height": height, "pad": PAD, "gap": GAP, "letter": LETTER}
+    call = f"{SCRIPT.rstrip()}({json.dumps(layout)});"
+    parts.append(f"</g><script><![CDATA[{call}]]></script></svg>\n")
     return "\n".join(parts)
 
 
-def _pixel(x: float) -> float:
-    return PAD + x * (WIDTH - 2 * PAD)
+def _header(title: str, notes: list[str], legend: list[tuple[str, str]]) -> tuple[list[str], int]:
+    """Return what stands above the frames, and where these begin; it fits into the narrowest width."""
+    shown = fit(printable(title), int((NARROWEST - 2 * PAD) / TITLE_LETTER))
+    parts = [f'<text x="{PAD}" y="30" class="title">{_escaped(shown)}</text>']
+    x, y = PAD, 58
+    for colour, text in legend:
+        width = 24 + round(7.8 * _columns(text))
+        if x > PAD and x + width > NARROWEST - PAD:
+            x, y = PAD, y + 24
+        parts.append(f'<rect x="{x}" y="{y - 13}" width="16" height="16" fill="{colour}" stroke="#767676"/>')
+        parts.append(f'<text x="{x + 23}" y="{y}" class="key">{_escaped(text)}</text>')
+        x += width + 20
+    y += 8
+    for line in (line for note in notes for line in textwrap.wrap(note, 110)):
+        y += 20
+        parts.append(f'<text x="{PAD}" y="{y}" class="note">{_escaped(line)}</text>')
+    y += 12
+    for left, width, name, text in ((PAD, 152, "reset", "reset zoom (Esc)"), (PAD + 160, 96, "search", "search (/)")):
+        parts.append(
+            f'<g id="{name}" class="button" tabindex="0" role="button">'
+            f'<rect x="{left}" y="{y}" width="{width}" height="24" rx="4"/>'
+            f'<text x="{left + width // 2}" y="{y + 17}" text-anchor="middle">{text}</text></g>'
+        )
+    parts.append(
+        f'<foreignObject x="{PAD + 270}" y="{y}" width="250" height="24" style="display:none">'
+        '<input xmlns="http://www.w3.org/1999/xhtml" type="text" spellcheck="false"'
+        ' placeholder="regular expression" aria-label="search frames"/></foreignObject>'
+    )
+    parts.append(f'<text id="matched" x="{PAD + 530}" y="{y + 17}"></text>')
+    parts.append(f'<text id="details" x="{PAD}" y="{y + 45}"></text>')
+    return parts, y + 60
 
 
-def _fit(name: str, share: float) -> str:
-    """Return as much of a name as fits into its frame."""
-    letters = math.floor((share * (WIDTH - 2 * PAD) - 6) / CHAR)
-    return name if letters >= len(name) else f"{name[: letters - 1]}…" if letters >= 4 else ""
+def _label(name: str, short: str, width: float) -> str:
+    """Return what is written on a frame so many pixels wide: its name, or what fits of the short one."""
+    room = int((width - 6) / LETTER)
+    return name if _columns(name) <= room else fit(short, room)
 
 
-STYLE = (
-    "svg{font:11px ui-monospace,'DejaVu Sans Mono',monospace}.title{font-size:16px;font-weight:bold}"
-    ".frame{cursor:pointer}.frame text{pointer-events:none}.frame:hover rect{stroke:#000}"
-    ".button{cursor:pointer;fill:#555}.button:hover{fill:#000}.found rect{fill:#e600e6}.faded{opacity:.45}"
-)
+def _short(name: str) -> str:
+    """Return a name of Rust or C++ without the modules that it begins with, but for the last."""
+    return re.sub(r"^(?:\w+::)+(?=\w+::|<)", "", name)
 
-SCRIPT = """
-(function () {
-  var root = document.currentScript ? document.currentScript.ownerSVGElement : document.documentElement;
-  var frames = Array.prototype.slice.call(root.querySelectorAll('.frame'));
-  var W = 1200, PAD = 10, CHAR = 6.6;
-  function num(g, name) { return parseFloat(g.getAttribute('data-' + name)); }
-  function nameOf(g) { return g.querySelector('title').textContent.replace(/: [^:]*$/, ''); }
-  function zoom(zx, zw, zy) {
-    frames.forEach(function (g) {
-      var x = num(g, 'x'), w = num(g, 'w'), rect = g.querySelector('rect'), text = g.querySelector('text');
-      var below = num(g, 'y') < zy && x <= zx + 1e-6 && x + w >= zx + zw - 1e-6;
-      var shown = below || (num(g, 'y') >= zy && x >= zx - 1e-6 && x + w <= zx + zw + 1e-6);
-      g.style.display = shown ? '' : 'none';
-      g.classList.toggle('faded', below && num(g, 'y') < zy);
-      if (!shown) return;
-      var left = below ? 0 : (x - zx) / zw, share = below ? 1 : w / zw;
-      var px = PAD + left * (W - 2 * PAD), pw = Math.max(0.3, share * (W - 2 * PAD) - 0.4);
-      rect.setAttribute('x', px); rect.setAttribute('width', pw); text.setAttribute('x', px + 3);
-      var name = nameOf(g), letters = Math.floor((pw - 6) / CHAR);
-      text.textContent = letters >= name.length ? name : letters >= 4 ? name.slice(0, letters - 1) + '\\u2026' : '';
-    });
-  }
-  function search(term) {
-    var test; try { test = new RegExp(term, 'i'); } catch (error) { return; }
-    var ends = [], found = 0;
-    frames.slice().sort(function (a, b) { return num(a, 'y') - num(b, 'y'); }).forEach(function (g) {
-      var hit = term !== '' && num(g, 'y') > 0 && test.test(nameOf(g));
-      g.classList.toggle('found', hit);
-      if (!hit) return;
-      var x = num(g, 'x'), w = num(g, 'w');
-      if (!ends.some(function (e) { return x >= e[0] - 1e-6 && x + w <= e[1] + 1e-6; })) {
-        ends.push([x, x + w]); found += w;
-      }
-    });
-    root.getElementById('matched').textContent = term ? 'matched: ' + (100 * found).toFixed(1) + ' %' : '';
-  }
-  function ask() {
-    var term = window.prompt('Search frames (regular expression):', '');
-    if (term !== null) search(term);
-  }
-  frames.forEach(function (g) {
-    g.addEventListener('click', function () { zoom(num(g, 'x'), num(g, 'w'), num(g, 'y')); });
-    g.addEventListener('mouseover', function () {
-      root.getElementById('details').textContent = g.querySelector('title').textContent; });
-  });
-  root.getElementById('reset').addEventListener('click', function () { zoom(0, 1, 0); search(''); });
-  root.getElementById('search').addEventListener('click', ask);
-  window.addEventListener('keydown', function (event) {
-    if ((event.ctrlKey || event.metaKey) && event.key === 'f') { event.preventDefault(); ask(); }
-  });
-})();
-"""
+
+def fit(name: str, room: int) -> str:
+    """Return as much of a name as fits into so many columns."""
+    if _columns(name) <= room:
+        return name
+    if room < 3:
+        return ""
+    while _columns(name) >= room:
+        name = name[:-1]
+    return f"{name}…"
+
+
+def _columns(text: str) -> int:
+    """Return how many columns a text takes in a monospace font: two for a Chinese letter."""
+    return sum(1 + (unicodedata.east_asian_width(letter) in "WF") for letter in text)
+
+
+def ink(colour: str) -> str:
+    """Return the colour of letters on a ground: white on a dark one, or black (WCAG's relative luminance)."""
+    channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels)
+    return WHITE if 0.2126 * red + 0.7152 * green + 0.0722 * blue < 0.179 else BLACK
+
+
+def _attribute(name: str, value: str) -> str:
+    return f' {name}="{_escaped(value)}"' if value else ""
+
+
+def _escaped(text: str) -> str:
+    return html.escape(printable(text))

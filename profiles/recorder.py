@@ -8,24 +8,31 @@ import subprocess
 import sys
 import tempfile
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from bench.data import load, one_hot
-from bench.errors import UserError
-from bench.process import WorkerProcess, confined_to
-from bench.sampler import Settings, examples_folder
-from bench.workloads import Workload, usable_cpus
-from impls import RowError, find
+import msgspec
+
+from bench import records
+from bench.atomic import write_whole
+from bench.cpus import usable_cpus
+from bench.measurement.examples import shared_examples
+from bench.measurement.process import WorkerProcess, confined_to
+from bench.problem.data import load
+from bench.problem.dataset import one_hot
+from bench.records import Settings, Workload
+from impls.errors import Unavailable, UserError
+from impls.registry import Entry
 from profiles.stacks import Stacks, clean, parse
+from profiles.unseen import unseen
 
 PY_SPY = "BACKPROP_PY_SPY"  # the environment variable that names another py-spy
-FEWEST_SAMPLES = 1_000  # for ± 3 points at 95 %
-MOST_BEHIND_SECONDS = 1.0
+MIN_SAMPLES = 1_000  # for ± 3 points at 95 %
+MAX_BEHIND_SECONDS = 1.0
 SLOWED = 1.10  # steps per second without the profiler over those with it
-MOST_WAITING = 0.02  # of the samples, from which on it is said
-LEAST_WITHIN = 0.98  # of the samples must be within the row's own frames
+MAX_WAITING = 0.02  # of the samples, from which on it is said
+MIN_WITHIN = 0.98  # of the samples must be within the row's own frames
 MARGIN_SECONDS = 30.0  # for py-spy to start and to write
 BUDGET_SECONDS = 5.0  # a row whose call takes longer is left out
 
@@ -60,8 +67,8 @@ class NoSamples(UserError):
 
 
 @dataclass(frozen=True)
-class Recording:
-    """One recording: what was recorded and how, and the cleaned stacks."""
+class Facts:
+    """What was recorded, and how."""
 
     row: str
     workload: str
@@ -73,32 +80,50 @@ class Recording:
     steps_per_second_alone: float  # … and before
     behind_seconds: float  # by which py-spy was late at worst
     unseen: str  # what cannot be in the picture, from facts about the row
+
+
+class _LeftOut(msgspec.Struct):
+    """The samples that a file of stacks has no stacks of."""
+
+    outside: int
+    waiting: int
+
+
+@dataclass(frozen=True)
+class Recording(Facts):
+    """One recording: the facts and the cleaned stacks."""
+
     stacks: Stacks
 
     @property
     def title(self) -> str:
         """Return what was recorded: `per_example · book · 1 thread`."""
-        return f"{self.row} · {self.workload} · {self.threads} thread{'s' if self.threads > 1 else ''}"
+        return f"{self.row} · {self.workload} · {self.threads_text}"
+
+    @property
+    def threads_text(self) -> str:
+        """Return the number of threads in words: `1 thread`."""
+        return f"{self.threads} thread{'' if self.threads == 1 else 's'}"
 
     @property
     def stem(self) -> str:
         """Return the name of its files, without the ending."""
-        return re.sub(r"[^\w.-]", "-", f"{self.row}.{self.workload}.{self.threads}")
+        return file_name(f"{self.row}.{self.workload}.{self.threads}")
 
     def notes(self) -> list[str]:
         """Return in words what a reader of the picture should know."""
         notes = [f"Not in the picture: {self.unseen}."] if self.unseen else []
-        if self.stacks.samples < FEWEST_SAMPLES:
-            notes.append(f"Only {self.stacks.samples} samples; {FEWEST_SAMPLES:,} are needed for ± 3 points.")
+        if self.stacks.samples < MIN_SAMPLES:
+            notes.append(f"Only {self.stacks.samples} samples; {MIN_SAMPLES:,} are needed for ± 3 points.")
         if not self.native:
             notes.append("Without native frames: what C, BLAS and Rust do counts as the Python line that called them.")
         everything = self.stacks.samples + self.stacks.outside + self.stacks.waiting
-        if self.stacks.waiting > MOST_WAITING * everything:
+        if self.stacks.waiting > MAX_WAITING * everything:
             notes.append(f"Left out: {self.stacks.waiting} of {everything} samples, of threads that only waited.")
         within = self.stacks.samples / max(1, self.stacks.samples + self.stacks.outside)
-        if within < LEAST_WITHIN:
+        if within < MIN_WITHIN:
             notes.append(f"Only {100 * within:.1f} % of the samples were within the row; the others are left out.")
-        if self.behind_seconds > MOST_BEHIND_SECONDS:
+        if self.behind_seconds > MAX_BEHIND_SECONDS:
             notes.append(f"py-spy was {self.behind_seconds:.1f} s behind: the samples may not be where they seem.")
         slowdown = self.steps_per_second_alone / self.steps_per_second if self.steps_per_second else float("inf")
         if slowdown > SLOWED:
@@ -107,86 +132,98 @@ class Recording:
 
     def raw(self) -> str:
         """Return the collapsed stacks as text, with one comment line that says what they are."""
-        facts = {key: value for key, value in asdict(self).items() if key != "stacks"} | {
-            "outside": self.stacks.outside,
-            "waiting": self.stacks.waiting,
-        }
+        facts = _plain(self) | {"outside": self.stacks.outside, "waiting": self.stacks.waiting}
         lines = [f"{';'.join(stack)} {count}" for stack, count in sorted(self.stacks.counts.items())]
         return "\n".join([f"# {json.dumps(facts, ensure_ascii=False)}", *lines]) + "\n"
+
+
+def file_name(text: str) -> str:
+    """Return a text as the name of a file: no part of it leads to another folder, and it is not too long for one."""
+    return re.sub(r"[^\w.-]", "-", text)[:100].lstrip(".") or "-"
 
 
 def read(path: Path) -> Recording:
     """Return the recording in a file of collapsed stacks that `backprop profile` wrote. Raises UserError."""
     try:
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read: {error}") from error
-    first = text.partition("\n")[0]
+    header = text.partition("\n")[0].removeprefix("# ")
     try:
-        facts: dict[str, Any] = json.loads(first.removeprefix("# "))
-        stacks = Stacks(parse(text), facts.pop("outside"), facts.pop("waiting"))
-        return Recording(**facts, stacks=stacks)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        facts = msgspec.json.decode(header, type=Facts)
+        left_out = msgspec.json.decode(header, type=_LeftOut)
+    except (msgspec.DecodeError, RecursionError) as error:
         raise UserError(
-            f"{path}: not a recording: expected collapsed stacks of backprop profile --format raw"
+            f"{path}: not a recording: expected collapsed stacks of backprop profile --format raw: {error}"
         ) from error
+    try:
+        stacks = Stacks(parse(text), left_out.outside, left_out.waiting)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+    if not stacks.samples:
+        raise UserError(f"{path}: not a recording: it has no samples")
+    return Recording(**_plain(facts), stacks=stacks)
 
 
-def record(name: str, workload: Workload, seconds: int, rate: int, native: bool, time_out: float = 120.0) -> Recording:
-    """Record a row on a workload for so many seconds.
+def _plain(facts: Facts) -> dict[str, Any]:
+    return {field.name: getattr(facts, field.name) for field in fields(Facts)}
 
-    Raises RowError if the row cannot run here, NotPermitted if py-spy may not attach or is missing, WorkerFailed if
+
+def record(
+    entry: Entry, workload: Workload, seconds: int, rate: int, native: bool, time_out: float = 120.0
+) -> Recording:
+    """Record an implementation on a workload for so many seconds.
+
+    Raises Unavailable if it cannot run here, NotPermitted if py-spy may not attach or is missing, WorkerFailed if
     the worker dies or the row is wrong, NoSamples if nothing was sampled.
     """
-    row = find(name)
-    reason = row.unavailable()
+    reason = entry.unavailable()
     if reason:
-        raise RowError(f"{row.name} is unavailable: it {reason}")
+        raise Unavailable(f"{entry.name} is unavailable: it {reason}")
     program = py_spy()
     dataset = load("digits")
     worker = WorkerProcess(workload.threads, usable_cpus()[: workload.threads], time_out)
     try:
-        with examples_folder(dataset.x_train, one_hot(dataset.labels_train)) as folder:
-            prepare(worker, name, workload, folder)
-            alone = worker.ask("loop", seconds=0.5)
+        with shared_examples(dataset.x_train, one_hot(dataset.labels_train)) as data:
+            prepare(worker, entry, workload, data)
+            alone = worker.ask(records.Loop(0.5), records.Looped)
             text, behind, attached = _attach(worker, program, seconds, rate, native, workload.threads)
     finally:
         worker.close()
-    stacks = clean(parse(text), row.source)
+    stacks = clean(parse(text), entry.source)
     if not stacks.samples:
         raise NoSamples(
-            f"{row.name}: no sample was within the row, {stacks.outside} were of the loop around it"
+            f"{entry.name}: no sample was within the row, {stacks.outside} were of the loop around it"
             f" and {stacks.waiting} of threads that waited; record for longer"
         )
-    unseen = "; ".join(filter(None, (row.unseen, row.unseen_threads if workload.threads > 1 else "")))
     return Recording(
-        row.name,
+        entry.name,
         workload.name,
         workload.threads,
         seconds,
         rate,
         native,
-        attached["calls"] / attached["seconds"] if attached["seconds"] else 0.0,
-        alone["calls"] / alone["seconds"],
+        attached.calls / attached.seconds if attached.seconds else 0.0,
+        alone.calls / alone.seconds,
         behind,
-        unseen,
+        unseen(entry.name, workload.threads),
         stacks,
     )
 
 
-def prepare(worker: WorkerProcess, name: str, workload: Workload, folder: str) -> None:
+def prepare(worker: WorkerProcess, entry: Entry, workload: Workload, data: tuple[str, str]) -> None:
     """Bring a worker to where it has checked the row and is warm: no import and no compilation comes after it."""
     settings = Settings()
-    worker.ask("start", implementation=name)
-    worker.ask(
-        "prepare",
-        workload=asdict(workload),
+    worker.ask(records.Start(entry.target), records.Started)
+    request = records.Prepare(
+        workload=workload,
         threads=workload.threads,
-        data=folder,
+        data=data,
         seed=settings.seed,
         sample_seconds=settings.sample_seconds,
         budget_seconds=BUDGET_SECONDS,
     )
+    worker.ask(request, records.Prepared)
 
 
 def py_spy() -> str:
@@ -203,13 +240,13 @@ def py_spy() -> str:
 
 def _attach(
     worker: WorkerProcess, program: str, seconds: int, rate: int, native: bool, threads: int
-) -> tuple[str, float, dict[str, Any]]:
+) -> tuple[str, float, records.Looped]:
     """Run py-spy while the worker loops; return the collapsed stacks, the seconds it was behind, the loop's count."""
     with tempfile.TemporaryDirectory(prefix="backprop-profile-") as folder:
         out = Path(folder) / "stacks.txt"
         command = [program, "record", "--pid", str(worker.pid), "--format", "raw", "--output", str(out)]
         command += ["--duration", str(seconds), "--rate", str(rate)] + ["--native"] * native
-        worker.send("loop", seconds=seconds + MARGIN_SECONDS)
+        worker.send(records.Loop(seconds + MARGIN_SECONDS))
         try:
             with confined_to(set(usable_cpus()[threads:]) or usable_cpus()):  # not on the worker's cores
                 profiler = subprocess.Popen(
@@ -225,10 +262,10 @@ def _attach(
             profiler.kill()
             profiler.wait()
         if not worker.alive:
-            worker.receive()  # tells how it died
-        worker.send("pause")
-        attached = worker.receive()
-        worker.receive()
+            worker.receive(records.Looped)  # tells how it died
+        worker.send(records.Pause())
+        attached = worker.receive(records.Looped)
+        worker.receive(records.Paused)
         if profiler.returncode or not out.exists():
             raise _failure(said, profiler.returncode)
         return out.read_text(), _behind(said), attached
@@ -250,15 +287,26 @@ def _behind(said: str) -> float:
     return max((float(text) for text in re.findall(r"([\d.]+)s behind in sampling", said)), default=0.0)
 
 
-def loop(name: str, workload: Workload, hours: float = 24.0) -> None:
-    """Run a row's steps until Ctrl-C, after printing `READY pid`: a target for any profiler."""
+def loop(entry: Entry, workload: Workload, ready: Path | None = None, hours: float = 24.0) -> None:
+    """Run a row's steps until Ctrl-C: a target for any profiler.
+
+    When the row is checked and warm, prints `READY pid` or, if a file is named, writes the process's number to it.
+    The file appears whole, so that whoever finds it can read it, and is there only while the row runs.
+    """
+    if ready is not None:
+        ready.unlink(missing_ok=True)
     dataset = load("digits")
     worker = WorkerProcess(workload.threads, usable_cpus()[: workload.threads], hours * 3600)
     try:
-        with examples_folder(dataset.x_train, one_hot(dataset.labels_train)) as folder:
-            prepare(worker, name, workload, folder)
-            print(f"READY {worker.pid}", flush=True)
+        with shared_examples(dataset.x_train, one_hot(dataset.labels_train)) as data:
+            prepare(worker, entry, workload, data)
+            if ready is None:
+                print(f"READY {worker.pid}", flush=True)
+            else:
+                write_whole(ready, f"{worker.pid}\n")
             with suppress(KeyboardInterrupt):
-                worker.ask("loop", seconds=hours * 3600)
+                worker.ask(records.Loop(hours * 3600), records.Looped)
     finally:
         worker.close()
+        if ready is not None:
+            ready.unlink(missing_ok=True)

@@ -12,26 +12,31 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import NamedTuple
 
-from bench.errors import UserError
+from impls.errors import UserError
+from profiles.rust_names import demangle
 
 Stack = tuple[str, ...]
 
-TIMED_LOOP = re.compile(r"^time_calls \(.*worker\.py:\d+\)$")  # the worker's loop: what lies under it is the row's
+TIMED_LOOP = re.compile(r"^time_calls \(.*timing\.py:\d+\)$")  # the worker's loop: what lies under it is the row's
 ADDRESS = re.compile(r"^0x[0-9a-f]+ \((.*)\)$")
 PYTHON_FRAME = re.compile(r"^(.*) \(([^()]*\.py):(\d+)\)$")
-CATEGORIES = ("BLAS", "NumPy C", "Rust", "JIT", "Python", "other native")
+CATEGORIES = ("BLAS", "Rust products", "other Rust", "NumPy C", "JIT", "Python", "other native")
+PRODUCTS = ("BLAS", "Rust products")  # the categories of matrix products
+Z_95 = 1.959964  # the normal quantile of a two-sided 95 % interval
 NAMELESS = "[?]"  # code without a name or library: compiled while the program ran
 _BLAS = re.compile(r"openblas|mkl_|libmkl|Accelerate|libblis", re.IGNORECASE)
 _NUMPY = re.compile(r"_multiarray_umath|numpy/")
 _RUST = re.compile(r"backprop_bench_rust|\.rs(:\d+)?\)$")
+_RUST_PRODUCTS = re.compile(r"\b(matrixmultiply|fused::products)::|\(products\.rs(:\d+)?\)$")
 _COMPILED = re.compile(r"\.main\.(cpp|so)\b")  # by torch.compile, which names its C++ files so
 _LIBC = re.compile(r"\blib(c|m|pthread|stdc\+\+)[.-]")  # … whose functions work for those that call them
 _WAIT = re.compile(r"futex_?wait|cond_\w*wait|condition_variable::wait|sem_\w*wait|acquire_lock_timed", re.IGNORECASE)
-_HASH = re.compile(r"::h[0-9a-f]{16}$")  # ends a Rust name, and changes with every build
-_BUILD = re.compile(r"(-[0-9a-f]{8})?(\.cpython-[\w-]+|\.abi3)?\.so\b")  # so do the hash and tag of a library's name
-_ESCAPES = {"$LT$": "<", "$GT$": ">", "$LP$": "(", "$RP$": ")", "$RF$": "&", "$BP$": "*", "$C$": ",", "$u20$": " ",
-            "$u7b$": "{", "$u7d$": "}", "$u5b$": "[", "$u5d$": "]", "..": "::"}  # fmt: skip
-_LONGEST = 24  # letters of arguments in a C++ name: templates have pages of them
+_BUILD = re.compile(
+    r"(-[0-9a-f]{8})?(\.cpython-[\w-]+|\.abi3)?\.so\b"
+)  # a library's hash and tag change with every build
+_LONGEST = 24  # letters of arguments in a name of C++ or Rust: templates have pages of them
+_LONGEST_TYPE = 60  # … of `<Type as Trait>` and `<impl Trait for Type>`, which say whose method it is
+_DEEPEST = 2_000  # frames of a stack
 
 
 @dataclass(frozen=True)
@@ -49,7 +54,7 @@ class Stacks:
 
 
 class Share(NamedTuple):
-    """A share of the samples with its 95 % interval (Wilson's), between 0 and 1."""
+    """A share of the samples with its interval (Wilson's, 95 % if nothing else is said), between 0 and 1."""
 
     value: float
     low: float
@@ -60,17 +65,26 @@ class Share(NamedTuple):
         """Return half of the interval's width."""
         return (self.high - self.low) / 2
 
+    def text(self) -> str:
+        """Return the share in per cent with its margin, in whole points, neither rounded to nothing: 49 ± 3, < 1."""
+        if round(100 * self.value) == 0:
+            return "< 1" if self.value else "0"
+        return f"{100 * self.value:.0f} ± {max(1, round(100 * self.margin))}"
+
 
 def parse(text: str) -> Counter[Stack]:
     """Return the counts of collapsed stacks; comment lines start with '#'. Raises UserError on anything else."""
     counts: Counter[Stack] = Counter()
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):
         if not line or line.startswith("#"):
             continue
         stack, _, count = line.rpartition(" ")
         if not stack or not count.isdecimal():
             raise UserError(f"line {number}: expected collapsed stacks 'frame;frame count', found {line[:60]!r}")
-        counts[tuple(re.split(r";(?! )", stack))] += int(count)  # Rust's [T; 4] is no boundary
+        frames = tuple(re.split(r";(?! )", stack))  # Rust's [T; 4] is no boundary
+        if len(frames) > _DEEPEST or len(count) > 15:
+            raise UserError(f"line {number}: expected at most {_DEEPEST} frames and 15 digits, found more")
+        counts[frames] += int(count)
     return counts
 
 
@@ -118,7 +132,7 @@ def _start(stack: Stack, row_file: str) -> int:
 def _readable(frame: str) -> str:
     """Return a frame without what changes from run to run, tells of this machine or hides the name.
 
-    That is addresses, absolute paths, the hashes of builds, Rust's escapes and long arguments of C++.
+    That is addresses, absolute paths, the hashes of builds, Rust's mangling and long arguments of C++ and Rust.
     """
     address = ADDRESS.match(frame)
     if address:
@@ -126,40 +140,43 @@ def _readable(frame: str) -> str:
     name, bracket, place = frame.rpartition(" (")
     if not bracket:
         return frame
-    if _HASH.search(name):
-        name = _HASH.sub("", name)
-        for escape, letter in _ESCAPES.items():
-            name = name.replace(escape, letter)
-        name = name.removeprefix("_")
     place = PurePath(place).name if place.startswith("/") else place
-    return f"{_without_long_arguments(name).replace('; ', ', ')} ({_BUILD.sub('.so', place)}"
+    name = _without_long_arguments(demangle(name)).replace("; ", ", ").replace(";", ",")  # stacks are split at ;
+    return f"{name} ({_BUILD.sub('.so', place)}"
 
 
 def _without_long_arguments(name: str) -> str:
-    """Return a name with `…` for what stands between brackets and is long."""
+    """Return a name in which what stands between brackets has no paths if it is long, and is `…` if it still is."""
     kept: list[str] = []
     opened: list[int] = []
     for letter in name:
         kept.append(letter)
         if letter in "<(":
             opened.append(len(kept))
-        elif letter in ">)" and opened:
+        elif letter in ">)" and opened and kept[-2:] != ["-", ">"]:
             start = opened.pop()
-            if len(kept) - start > _LONGEST:
-                kept[start:-1] = "…"
+            kept[start:-1] = _short("".join(kept[start:-1]))
     return "".join(kept)
+
+
+def _short(arguments: str) -> str:
+    if len(arguments) > _LONGEST:
+        arguments = re.sub(r"(\w+::)+(?=\w)", "", arguments)
+    longest = _LONGEST_TYPE if " as " in arguments or arguments.startswith("impl ") else _LONGEST
+    return arguments if len(arguments) <= longest else "…"
 
 
 def category(stack: Stack) -> str:
     """Return what kind of code a sample was in.
 
     Any BLAS frame makes it BLAS: below them even memset is BLAS's. Rust and NumPy's C, too, count with all that they
-    call, code compiled at run time with what it calls of libc. A Python function that is nothing but itself is Python.
+    call, code compiled at run time with what it calls of libc. Rust products are matrixmultiply's, ndarray's default,
+    and those of rust_fused's own kernels. A Python function that is nothing but itself is Python.
     """
     if any(_BLAS.search(frame) for frame in stack):
         return "BLAS"
     if any(_RUST.search(frame) for frame in stack):
-        return "Rust"
+        return "Rust products" if any(_RUST_PRODUCTS.search(frame) for frame in stack) else "other Rust"
     if any(_NUMPY.search(frame) for frame in stack if ".so" in frame):
         return "NumPy C"
     if any(_COMPILED.search(frame) for frame in stack):
@@ -178,18 +195,21 @@ def shares(stacks: Stacks) -> dict[str, Share]:
     return {name: wilson(totals[name], stacks.samples) for name in CATEGORIES}
 
 
-def wilson(count: int, total: int) -> Share:
-    """Return the share count / total with Wilson's 95 % score interval. Raises ValueError if there is no sample."""
+def wilson(count: int, total: int, z: float = Z_95) -> Share:
+    """Return the share count / total with Wilson's score interval. Raises ValueError if there is no sample.
+
+    The interval is the 95 % one unless `z`, the normal quantile, says otherwise.
+    """
     if total < 1:
         raise ValueError(f"wilson: expected at least one sample, got {total}")
-    z, p = 1.959964, count / total
+    p = count / total
     centre = (p + z * z / (2 * total)) / (1 + z * z / total)
     margin = z * math.sqrt(p * (1 - p) / total + z * z / (4 * total * total)) / (1 + z * z / total)
     return Share(p, max(0.0, centre - margin), min(1.0, centre + margin))
 
 
 def difference(before: Share, after: Share) -> tuple[float, float, float]:
-    """Return after - before with its 95 % interval (Newcombe's, from the two Wilson intervals)."""
+    """Return after - before with Newcombe's interval, which has the level of the two Wilson intervals."""
     change = after.value - before.value
     low = change - math.hypot(after.value - after.low, before.high - before.value)
     high = change + math.hypot(after.high - after.value, before.value - before.low)
