@@ -1,49 +1,84 @@
 # `make bench` and `make test` do all of their own set-up: a virtual environment in .venv, from pyproject.toml.
+# Another Python: make PYTHON=python3.13 bench. uv is used where it is installed.
 PYTHON ?= python3
-BIN := $(CURDIR)/.venv/bin
-WHEELS := impls/rust/target/wheels
+BIN := .venv/bin
+VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
+INSTALLED := .venv/installed-$(VERSION)
+UV := $(shell command -v uv 2>/dev/null)
+ifdef UV
+PIP := "$(UV)" pip install --quiet --python $(BIN)/python
+else
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+endif
 
-.PHONY: bench bench-all test lint profiles rust rust-test clean
+.PHONY: bench bench-all clean figures lint profiles reference rust rust-test test
 
-bench: .venv/installed
+bench: $(INSTALLED)
 	$(BIN)/backprop bench
 
 # Everything that can be installed here, and every row, those that cannot run as grey ones with the reason.
-bench-all: .venv/installed
-	-$(BIN)/python -m pip install --quiet --editable '.[numba]'
-	-$(BIN)/python -m pip install --quiet --editable '.[torch]'
-	-$(BIN)/python -m pip install --quiet --editable '.[jax]'
-	-$(BIN)/python -m pip install --quiet --editable '.[tensorflow]'
+bench-all: $(INSTALLED)
+	-$(PIP) --editable '.[numba]'
+	-$(PIP) --editable '.[torch]'
+	-$(PIP) --editable '.[jax]'
+	-$(PIP) --editable '.[tensorflow]'
 	-$(MAKE) rust
-	$(BIN)/backprop bench --all --seconds=12 --results=results/all
+	$(BIN)/backprop bench --all --seconds=12
 
-test: .venv/installed
+test: $(INSTALLED)
 	$(BIN)/python -m pytest
 
-lint: .venv/installed
+lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-profiles: .venv/installed
+profiles: $(INSTALLED)
 	$(BIN)/backprop profile
 
+# The committed results, recordings and figures, made anew; for an idle machine that has everything of bench-all.
+reference: $(INSTALLED)
+	$(BIN)/backprop bench --results=results/reference/default
+	$(BIN)/backprop bench --all --seconds=12 --results=results/reference/all
+	$(BIN)/backprop bench --all --sweep=batch-grid --generations=3 --seconds=3 --results=results/reference/batch-grid
+	for run in 01 02 03 04 05 06 07 08 09 10; do \
+	    $(BIN)/backprop bench --workload=book --results=results/reference/control/$$run || exit; \
+	    rm -f results/reference/control/$$run/*.md results/reference/control/$$run/*.svg results/reference/control/$$run/*.png; \
+	done
+	$(BIN)/backprop profile --out=profiles/recordings
+	$(BIN)/backprop profile --out=profiles/recordings --workload=large
+	$(MAKE) figures
+
+figures: $(INSTALLED)
+	$(BIN)/backprop figures
+
 # The Rust rows: a distribution of their own, built here.
-rust: .venv/installed
+rust: $(INSTALLED)
 	@command -v cargo >/dev/null || { echo "make rust: needs a Rust toolchain (cargo), see https://rustup.rs" >&2; exit 1; }
-	$(BIN)/python -m pip install --quiet 'maturin>=1.9,<2'
-	cd impls/rust && VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/maturin build --quiet --release --interpreter $(BIN)/python --out target/wheels
-	$(BIN)/python -m pip install --quiet --force-reinstall --no-deps $(WHEELS)/*.whl
+	$(PIP) 'maturin>=1.9,<2'
+	rm -rf impls/rust/target/wheels
+	cd impls/rust && VIRTUAL_ENV="$(CURDIR)/.venv" "$(CURDIR)/$(BIN)/maturin" build --quiet --release \
+	    --interpreter "$(CURDIR)/$(BIN)/python" --out target/wheels
+	$(PIP) --force-reinstall --no-deps impls/rust/target/wheels/*.whl
 
 rust-test:
 	cd impls/rust && cargo fmt --check
 	cd impls/rust && cargo clippy --all-features --all-targets -- -D warnings
 	cd impls/rust && cargo test --release
 
-.venv/installed: pyproject.toml
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
-	touch $@
+$(INSTALLED): pyproject.toml
+	@test -n "$(VERSION)" || { echo "make: there is no $(PYTHON); name another: make PYTHON=python3.13" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	    echo "make: needs Python 3.11 or newer, $(PYTHON) is $(VERSION); name another: make PYTHON=python3.13" >&2; exit 1; }
+	@$(BIN)/python -c 'import sys; sys.exit("%d.%d" % sys.version_info[:2] != "$(VERSION)")' 2>/dev/null || rm -rf .venv
+ifdef UV
+	test -x $(BIN)/python || "$(UV)" venv --quiet --seed --python $(PYTHON) .venv
+else
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv || { rm -rf .venv; \
+	    echo "make: $(PYTHON) lacks its module venv; on Debian: apt install python3-venv" >&2; exit 1; }
+endif
+	$(PIP) --editable '.[dev]'
+	@touch $@
 
 clean:
 	rm -rf .venv .benchmarks impls/rust/target

@@ -1,113 +1,51 @@
-"""How the benchmark meets pytest and pytest-benchmark: options, sampling before the first test, and what is written.
+"""How the benchmark meets pytest and pytest-benchmark: options, tests, and what is written at the end.
 
-The tests do not time anything themselves. The first one that runs has the sampler take the samples of all that was
+The tests do not time anything themselves. The first one that runs has the run take the samples of all that was
 selected; each test then replays its own through pytest-benchmark's `timer`, so that its table, JSON, comparison
 and storage work as its users know them.
 """
 
-import dataclasses
-import json
+import importlib.util
 import math
+import signal
+import textwrap
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pytest_benchmark.session import PerformanceRegression
 from rich.console import Console
 
-from bench import machine, results
-from bench.data import load, one_hot
-from bench.errors import UserError
-from bench.progress import report_progress
-from bench.replay import REPLAY
-from bench.sampler import Row, Sampler, Settings, plan
-from bench.table import markdown, summary_lines
-from bench.workloads import select
-from impls import RowError, rows
+from bench.records import Results, Row, Settings
+from bench.replay import Replay
+from bench.report.table import WIDTH, summary_lines
+from bench.results import files
+from bench.run import Asked, Run
+from impls.errors import UserError
+from impls.registry import pip_command
 
-RUN = pytest.StashKey["Run"]()
+RUN = pytest.StashKey[Run]()
+WRITTEN = pytest.StashKey[list[str]]()  # lines about the files, for the summary
+REPLAYED = pytest.StashKey[list[Any]]()  # pytest-benchmark's records of the rows that were replayed
+SESSION = pytest.StashKey[pytest.Session]()
 ENDED_BY_INTERRUPT = 130
-EPOCH_EXAMPLES = 1_500  # that workers get, an epoch of any data set: as many as the digits have to train on
-
-
-class Run:
-    """One run: what was asked for, the sampler, and what came out."""
-
-    def __init__(self, config: pytest.Config) -> None:
-        option = config.getoption
-        known = [name for name, row in rows().items() if option("all_rows") or not (row.framework or row.unavailable())]
-        implementations = option("impl") or known
-        chosen = select(option("workload"), option("sweep"))
-        self.config = config
-        self.rows = {name: plan(workload, implementations) for name, workload in chosen.items()}
-        self.settings = Settings(
-            generations=int(_positive("--generations", option("generations"), whole=True)),
-            workload_seconds=_positive("--seconds", option("seconds")),
-            budget_seconds=_positive("--budget", option("budget")),
-            time_out=_positive("--time-out", option("time_out")),
-        )
-        self.folder = Path(option("results"))
-        if not (option("benchmark_disable") or option("collectonly")):
-            results.check_writable(self.folder)
-        self.dataset = load(option("data"))
-        self.selected: dict[str, list[Row]] = {}
-        self.benchmarks: list[Any] = []  # pytest-benchmark's records of the rows that were replayed
-        self.written: list[str] = []  # lines about the files that were written, for the summary
-        self.found: results.Results | None = None
-
-    def sample(self) -> results.Results:
-        """Take the samples of what was selected, on the first call; return what was found."""
-        if self.found is None:
-            if self.config.getoption("benchmark_disable"):
-                self.settings = dataclasses.replace(self.settings, generations=1, workload_seconds=0)
-            x = self.dataset.x_train[:EPOCH_EXAMPLES]
-            y = one_hot(self.dataset.labels_train[:EPOCH_EXAMPLES])
-            load_average, before = machine.load_average(), machine.cpu_ticks()
-            with self.uncaptured() as console, report_progress(console) as progress:
-                sampler = Sampler(self.selected, self.settings, (x, y), progress)
-                sampler.run()
-            steal = machine.steal_percent(before, machine.cpu_ticks())
-            self.found = results.summarise(sampler, steal, load_average)
-            self.found["data"] = self.dataset.name
-        return self.found
-
-    def summary(self, row: Row) -> dict[str, Any]:
-        """Return what was found about a row."""
-        key = (row.workload.name, row.label)
-        return next(found for found in self.sample()["rows"] if (found["workload"], found["label"]) == key)
-
-    def write(self) -> None:
-        """Write the results file, whole, and the plots. Raises UserError if that is not possible."""
-        from bench.plots import draw  # matplotlib takes half a second
-
-        hook = self.config.hook
-        machine_info = hook.pytest_benchmark_generate_machine_info(config=self.config)
-        hook.pytest_benchmark_update_machine_info(config=self.config, machine_info=machine_info)
-        content = hook.pytest_benchmark_generate_json(
-            config=self.config,
-            benchmarks=self.benchmarks,
-            include_data=True,
-            machine_info=machine_info,
-            commit_info=hook.pytest_benchmark_generate_commit_info(config=self.config),
-        )
-        hook.pytest_benchmark_update_json(config=self.config, benchmarks=self.benchmarks, output_json=content)
-        path = self.folder / "latest.json"
-        results.write_whole(path, json.dumps(content, indent=1, default=str) + "\n")
-        table = self.folder / "speedups.md"
-        results.write_whole(table, markdown(content[results.KEY]))
-        self.written += [f"results: {path}", f"table: {table}"]
-        self.written += [f"plot: {plot}" for plot in draw(content, self.folder)]
-
-    @contextmanager
-    def uncaptured(self) -> Generator[Console]:
-        """Give a console that writes past pytest's capture."""
-        with self.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
-            yield Console()
+VAIN = {  # options of pytest-benchmark about sampling, which is not its part here
+    "--benchmark-calibration-precision",
+    "--benchmark-disable-gc",
+    "--benchmark-max-time",
+    "--benchmark-min-rounds",
+    "--benchmark-min-time",
+    "--benchmark-timer",
+    "--benchmark-warmup",
+    "--benchmark-warmup-iterations",
+}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add our options."""
+    settings = Settings()
     group = parser.getgroup("backprop-bench")
     group.addoption("--impl", action="append", default=[], metavar="NAME|PATH:CLASS", help="time this row; repeatable")
     group.addoption(
@@ -117,57 +55,105 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--sweep", action="append", default=[], metavar="NAME", help="batch, batch-grid, width, depth, threads or dtype"
     )
+    group.addoption("--brief", action="store_true", help="tell little; what `backprop bench` does without -v")
     group.addoption("--data", metavar="digits|mnist|DIR", help="data set (default: digits)")
-    group.addoption("--generations", default="7", metavar="N", help="processes a row (default: 7)")
-    group.addoption("--seconds", default="6", metavar="S", help="sampling time a workload (default: 6)")
-    group.addoption("--budget", default="0.1", metavar="S", help="longest call that a row may take (default: 0.1)")
-    group.addoption("--time-out", default="120", metavar="S", help="longest wait for a worker (default: 120)")
-    group.addoption("--results", default="results", metavar="DIR", help="where JSON and plots go (default: results)")
+    for option, default, metavar, words in (
+        ("--generations", settings.generations, "N", "processes per row"),
+        ("--seconds", settings.workload_seconds, "S", "sampling time per workload"),
+        ("--budget", settings.budget_seconds, "S", "longest call that a row may take"),
+        ("--time-out", settings.time_out, "S", "longest wait for a worker"),
+    ):
+        group.addoption(option, default=f"{default:g}", metavar=metavar, help=f"{words} (default: {default:g})")
+    group.addoption(
+        "--results",
+        metavar="DIR",
+        help="where JSON and plots go (default: results/runs/DATE-TIME, the latest in results)",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Resolve what was asked for, so that a mistake is told before anything runs."""
+    option = config.getoption
     try:
-        run = Run(config)
-    except (UserError, RowError) as error:
+        _check_options(config)
+        settings = Settings(
+            generations=int(_positive("--generations", option("generations"), whole=True)),
+            workload_seconds=_positive("--seconds", option("seconds")),
+            budget_seconds=_positive("--budget", option("budget")),
+            time_out=_positive("--time-out", option("time_out")),
+        )
+        run = Run(
+            Asked(
+                implementations=tuple(option("impl")),
+                all_rows=option("all_rows"),
+                workloads=tuple(option("workload")),
+                sweeps=tuple(option("sweep")),
+                data=option("data"),
+                folder=Path(option("results")) if option("results") else None,
+                settings=settings,
+                timed=not (option("benchmark_disable") or _in_parallel(config)),
+            )
+        )
+        if run.timed and not option("collectonly"):
+            run.check_writable()
+    except UserError as error:
         raise pytest.UsageError(str(error)) from error
-    config.stash[RUN] = run
+    config.stash[RUN], config.stash[WRITTEN], config.stash[REPLAYED] = run, [], []
+
+
+def _in_parallel(config: pytest.Config) -> bool:
+    """Return whether pytest-xdist runs tests side by side: they would disturb each other, so nothing is timed."""
+    return hasattr(config, "workerinput") or bool(config.getoption("numprocesses", None))
+
+
+def _check_options(config: pytest.Config) -> None:
+    """Refuse options that cannot work together or lack what they need. Raises UserError."""
+    if config.getoption("benchmark_only") and config.getoption("benchmark_skip"):
+        raise UserError("--benchmark-only and --benchmark-skip exclude each other: give one of them")
+    if config.getoption("benchmark_histogram") and importlib.util.find_spec("pygal") is None:
+        raise UserError(f"--benchmark-histogram needs pygal: {pip_command('pygal')}")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_report_teststatus(report: pytest.TestReport, config: pytest.Config) -> tuple[str, str, str] | None:
+    """Print no dots where little is to be told."""
+    return (report.outcome, "", "") if config.getoption("brief") and report.when == "call" else None
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Make a test of every row of every workload."""
-    if "row" in metafunc.fixturenames:
+    """Make a test of every row of every workload, with a replay of its own as its timer."""
+    if "found" in metafunc.fixturenames:
         metafunc.parametrize(
-            "row",
+            ("workload", "label"),
             [
                 pytest.param(
-                    row,
-                    id=f"{name}-{row.label}",
-                    marks=pytest.mark.benchmark(group=f"{name}: {row.workload.describe()}", timer=REPLAY),
+                    name,
+                    candidate.label,
+                    id=f"{name}-{candidate.label}",
+                    marks=pytest.mark.benchmark(group=f"{name}: {candidate.workload.describe()}", timer=Replay()),
                 )
-                for name, of_workload in metafunc.config.stash[RUN].rows.items()
-                for row in of_workload
+                for name, of_workload in metafunc.config.stash[RUN].candidates.items()
+                for candidate in of_workload
             ],
         )
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Generator[None]:
-    """Keep the baseline and its control of every workload that is selected: a speed-up needs them."""
+    """Tell the run which rows are selected; keep the tests of their baselines and controls: a speed-up needs them."""
     collected = list(items)
     yield
     run = config.stash[RUN]
     kept = {id(item) for item in items}
-    selected = {_row(item).workload.name for item in items if _row(item)}
-    items[:] = [
-        item
-        for item in collected
-        if id(item) in kept
-        or ((row := _row(item)) and row.workload.name in selected and row in run.rows[row.workload.name][:2])
-    ]
-    for item in items:
-        if row := _row(item):
-            run.selected.setdefault(row.workload.name, []).append(row)
+    run.select(row for item in items if (row := _row(item)))
+    items[:] = [item for item in collected if id(item) in kept or _row(item) in run.selected]
+
+
+def _row(item: pytest.Item) -> tuple[str, str] | None:
+    """Return the workload and the label of one of our tests, None for any other test."""
+    if "found" not in getattr(item, "fixturenames", ()) or not hasattr(item, "callspec"):
+        return None
+    return item.callspec.params["workload"], item.callspec.params["label"]
 
 
 def _positive(option: str, text: str, whole: bool = False) -> float:
@@ -182,50 +168,114 @@ def _positive(option: str, text: str, whole: bool = False) -> float:
     return number
 
 
-def _row(item: pytest.Item) -> Any:
-    callspec = getattr(item, "callspec", None)
-    return callspec.params.get("row") if callspec else None
+@pytest.fixture
+def found(request: pytest.FixtureRequest, workload: str, label: str) -> Row:
+    """Return what was found about the row of a test; the first test has the samples of all of them taken."""
+    run = request.config.stash[RUN]
+    with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
+        run.sample(Console())
+    return run.row(workload, label)
+
+
+@pytest.fixture
+def replay(request: pytest.FixtureRequest) -> Replay:
+    """Return the timer of a test, to be loaded with the samples of its row."""
+    marker = request.node.get_closest_marker("benchmark")
+    timer = marker.kwargs["timer"] if marker else None
+    assert isinstance(timer, Replay)
+    return timer
+
+
+@pytest.fixture
+def replayed(request: pytest.FixtureRequest) -> list[Any]:
+    """Return the list of pytest-benchmark's records of the rows that were replayed, for the results file."""
+    return request.config.stash[REPLAYED]
 
 
 def pytest_benchmark_update_machine_info(machine_info: dict[str, Any]) -> None:
-    """Add our facts; drop the clock rate, which differs at every reading."""
+    """Drop the clock rate, which differs at every reading."""
     machine_info.get("cpu", {}).pop("hz_actual", None)
     machine_info.get("cpu", {}).pop("hz_actual_friendly", None)
-    machine_info["backprop_bench"] = machine.facts()
 
 
 def pytest_benchmark_update_json(config: pytest.Config, output_json: dict[str, Any]) -> None:
     """Add what pytest-benchmark has no place for."""
-    output_json[results.KEY] = config.stash[RUN].found
-
-
-@pytest.fixture(scope="session")
-def run(request: pytest.FixtureRequest) -> Run:
-    """Return the run that this session's options ask for."""
-    return request.config.stash[RUN]
+    results = config.stash[RUN].results
+    if results is not None:
+        output_json[Results.KEY] = files.to_builtins(results)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Write the results file and the plots; an interrupted run ends with exit status 130."""
-    run = session.config.stash.get(RUN, None)
-    if run is None or run.found is None:
+    config = session.config
+    run = config.stash.get(RUN, None)
+    if run is None or run.results is None:
         return
-    if run.found["interrupted"]:
+    if run.results.interrupted:
         session.exitstatus = ENDED_BY_INTERRUPT
-    if not session.config.getoption("benchmark_disable"):
+    if run.timed:
         try:
-            run.write()
+            with _no_interrupt():
+                config.stash[WRITTEN] += run.write(_json(config))
         except UserError as error:
-            run.written.append(f"error: {error}")
+            config.stash[WRITTEN].append(f"error: {error}")
             session.exitstatus = session.exitstatus or pytest.ExitCode.TESTS_FAILED
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Print our table after pytest-benchmark's, and the paths of what was written."""
+@contextmanager
+def _no_interrupt() -> Generator[None]:
+    """Let no Ctrl-C come between the end of the samples and the files, which take some seconds."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _json(config: pytest.Config) -> dict[str, Any]:
+    """Return pytest-benchmark's JSON of the rows that were replayed, ours in it."""
+    hook, benchmarks = config.hook, config.stash[REPLAYED]
+    machine_info = hook.pytest_benchmark_generate_machine_info(config=config)
+    hook.pytest_benchmark_update_machine_info(config=config, machine_info=machine_info)
+    content: dict[str, Any] = hook.pytest_benchmark_generate_json(
+        config=config,
+        benchmarks=benchmarks,
+        include_data=True,
+        machine_info=machine_info,
+        commit_info=hook.pytest_benchmark_generate_commit_info(config=config),
+    )
+    hook.pytest_benchmark_update_json(config=config, benchmarks=benchmarks, output_json=content)
+    return content
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> Generator[None]:
+    """Print our table after pytest-benchmark's, which may end in a regression, and the paths of what was written."""
+    failure = ""
+    try:
+        yield
+    except PerformanceRegression as regression:
+        failure = f"error: --benchmark-compare-fail: {regression}"
     run = config.stash.get(RUN, None)
-    if run is None or run.found is None or config.getoption("benchmark_disable"):
+    if run is None or run.results is None or not run.timed:
         return
-    terminalreporter.section("speed-ups")
-    for line in summary_lines(run.found) + run.written:
+    if not config.getoption("brief"):
+        terminalreporter.section("speed-ups")
+    lines = summary_lines(run.results, whole=config.getoption("verbose") > 0, styled=terminalreporter.hasmarkup)
+    for line in [*lines, *_vain_options(config), *config.stash[WRITTEN]]:
         terminalreporter.write_line(line)
+    if failure:
+        terminalreporter.write_line(failure, red=True)
+        config.stash[SESSION].exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def _vain_options(config: pytest.Config) -> list[str]:
+    """Return a note if pytest-benchmark's options were given that have no effect: it does not sample here."""
+    vain = sorted({argument.split("=")[0] for argument in config.invocation_params.args} & VAIN)
+    note = f"note: {', '.join(vain)}: no effect here; --seconds and --generations say how much is sampled"
+    return textwrap.wrap(note, WIDTH) if vain else []
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Keep the session, whose exit status the summary may have to change."""
+    session.config.stash[SESSION] = session

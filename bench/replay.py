@@ -19,6 +19,3 @@ class Replay:
     def __call__(self) -> float:
         """Return the next reading in seconds; the real time when there is nothing to play back."""
         return self._readings.pop() if self._readings else time.perf_counter()
-
-
-REPLAY = Replay()

@@ -4,19 +4,20 @@ from typing import Any
 
 import pytest
 
-from bench.replay import REPLAY
-from bench.sampler import Row
+from bench.records import NOT_TIMED_HERE, OK, Row
+from bench.replay import Replay
 
 
-def test_speed(row: Row, run: Any, benchmark: Any) -> None:
-    """Replay the row's samples; skip a row that could not be timed here, fail one that must not be."""
-    benchmark.extra_info.update(run.summary(row))
-    if row.outcome in ("unavailable", "left out", "interrupted"):
-        pytest.skip(f"{row.outcome}: {row.reason}")
-    if row.outcome != "ok":
-        pytest.fail(f"{row.outcome}: {row.reason}", pytrace=False)
-    samples = [seconds for generation in row.samples for seconds in generation.values()]
-    REPLAY.load(samples)
+@pytest.mark.filterwarnings("ignore:Benchmark fixture was not used")  # by a row that fails, which says why itself
+@pytest.mark.filterwarnings("ignore:Benchmark fixture was not used")  # by a row that has no samples
+def test_speed(found: Row, replay: Replay, benchmark: Any, replayed: list[Any]) -> None:
+    """Replay the samples of a row; skip one that could not be timed here, fail one that must not be."""
+    if found.outcome in NOT_TIMED_HERE:
+        pytest.skip(f"{found.outcome}: {found.reason}")
+    if found.outcome != OK:
+        pytest.fail(f"{found.outcome}: {found.reason}", pytrace=False)
+    samples = [seconds for generation in found.samples for seconds in generation.values()]
+    replay.load(samples)
     benchmark.pedantic(lambda: None, rounds=max(1, len(samples)), iterations=1)
     if benchmark.enabled:
-        run.benchmarks.append(benchmark.stats)
+        replayed.append(benchmark.stats)

@@ -4,13 +4,12 @@ Everything random is drawn here, from one seed, in float64: the same initial par
 for every implementation. So all of them follow the same trajectory, up to rounding.
 """
 
+import io
 import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from zipfile import BadZipFile
 
 import numpy as np
@@ -19,8 +18,10 @@ from numpy.typing import DTypeLike
 from scipy.special import expit
 from threadpoolctl import threadpool_limits
 
-from bench.data import CLASSES, Dataset, one_hot
-from bench.errors import UserError
+from bench.atomic import write_whole
+from bench.problem.dataset import CLASSES, Dataset, one_hot
+from bench.problem.parameters import initial_parameters
+from impls.errors import UserError
 from impls.interface import Array, Implementation, Parameters
 
 
@@ -33,19 +34,6 @@ class Epoch:
     total: int  # … of so many
     seconds: float  # of wall-clock time in the implementation's `epoch`, without the test
     parameters: Parameters  # after it, a copy
-
-
-def initial_parameters(
-    sizes: Sequence[int], seed: int | np.random.Generator = 0, dtype: DTypeLike = np.float64
-) -> Parameters:
-    """Return the book's initial parameters: standard-normal biases, then weights, drawn in float64.
-
-    `sizes` are the units per layer, inputs first; a generator given as `seed` is drawn from.
-    """
-    rng = np.random.default_rng(seed)
-    biases = [rng.standard_normal(n_out).astype(dtype) for n_out in sizes[1:]]  # (n_out,)
-    weights = [rng.standard_normal((n_out, n_in)).astype(dtype) for n_in, n_out in pairwise(sizes)]  # (n_out, n_in)
-    return Parameters(weights, biases)
 
 
 def predict(parameters: Parameters, x: Array) -> Array:
@@ -137,14 +125,9 @@ def save(path: Path, parameters: Parameters) -> None:
     """
     weights = {f"weights_{layer}": W for layer, W in enumerate(parameters.weights)}
     biases = {f"biases_{layer}": b for layer, b in enumerate(parameters.biases)}
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(prefix=".save-", dir=path.parent) as temporary:
-            part = Path(temporary) / "network.npz"
-            np.savez(part, allow_pickle=False, **weights, **biases)
-            part.replace(path)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written: {error.strerror}; choose another place") from error
+    content = io.BytesIO()
+    np.savez(content, allow_pickle=False, **weights, **biases)
+    write_whole(path, content.getvalue())
 
 
 def load_network(path: Path) -> Parameters:

@@ -1,7 +1,29 @@
 """What all tests need."""
 
 import signal
+import sys
+from collections.abc import Callable
+
+import pytest
+
+from bench import cli
 
 # A shell that starts the tests in the background has them ignore SIGINT, and with them every process that they start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+Backprop = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def backprop(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Backprop:
+    """Return a function that runs the command line in this process and gives exit status, output and errors."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["backprop", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        captured = capfd.readouterr()
+        return int(ended.value.code or 0), captured.out, captured.err
+
+    return run

@@ -1,5 +1,6 @@
 """Rows that third parties might bring, each with one fault, for the tests of the harness."""
 
+import contextlib
 import os
 import signal
 import sys
@@ -64,6 +65,26 @@ class Prints(Batched2D):
     def step(self, batch: Batch, learning_rate: float) -> None:
         print('{"seconds": 0}')
         os.write(1, b"noise\n")
+        super().step(batch, learning_rate)
+
+
+class Garbles(Batched2D):
+    """Writes to whatever is open, the pipe of the replies among it."""
+
+    def step(self, batch: Batch, learning_rate: float) -> None:
+        for descriptor in range(3, 20):
+            with contextlib.suppress(OSError):
+                os.write(descriptor, b"\xff\x00 garbage\n")
+        super().step(batch, learning_rate)
+
+
+class Answers(Batched2D):
+    """Writes a reply of its own, one that nobody asked for, to whatever is open."""
+
+    def step(self, batch: Batch, learning_rate: float) -> None:
+        for descriptor in range(3, 20):
+            with contextlib.suppress(OSError):
+                os.write(descriptor, b'{"reply":"taken","seconds":1e-9,"cpu_seconds":1e-9,"compilations":0}\n')
         super().step(batch, learning_rate)
 
 

@@ -1,33 +1,28 @@
 """The command line: what it prints, its exit status, and one clear line for every mistake."""
 
+import importlib
 import json
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
+from made_up_results import made_up_results
 
 from bench import cli
+from bench.cli import COMMANDS
+from bench.records import Results
+from bench.results.files import to_builtins
 from bench.training import load_network
-from impls import RowError
+from impls import registry
+from impls.errors import RowError
+from impls.registry import ENTRIES, Entry, Needs
 
 FAULTY = Path(__file__).parent / "faulty_rows.py"
 Backprop = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def backprop(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Backprop:
-    """Return a function that runs the command line and gives exit status, output and errors."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["backprop", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        captured = capfd.readouterr()
-        return int(ended.value.code or 0), captured.out, captured.err
-
-    return run
 
 
 def test_list(backprop: Backprop) -> None:
@@ -36,8 +31,21 @@ def test_list(backprop: Backprop) -> None:
     assert "in_place" in out
     status, out, _ = backprop("list", "--json")
     rows = {row["name"]: row for row in json.loads(out)}
+    assert list(rows) == list(registry.entries())
     assert rows["per_example"]["available"]
+    assert rows["per_example"]["reason"] is None
     assert rows["per_example"]["summary"]
+
+
+def test_list_tells_what_to_do_about_a_row_that_cannot_run(backprop: Backprop, monkeypatch: pytest.MonkeyPatch) -> None:
+    needs = Needs(("no_such_module",), lambda: "pip install no-such-thing")
+    monkeypatch.setitem(ENTRIES, "ghost", Entry("ghost", "impls.ghost:Ghost", "not there", needs))
+    reason = "needs no_such_module: pip install no-such-thing"
+    assert f"no: {reason}" in backprop("list")[1]
+    (ghost,) = (row for row in json.loads(backprop("list", "--json")[1]) if row["name"] == "ghost")
+    assert ghost == {"name": "ghost", "available": False, "reason": reason, "summary": "not there"}
+    status, _, err = backprop("verify", "ghost")
+    assert (status, err) == (2, f"backprop: error: ghost is unavailable: it {reason}\n")
 
 
 def test_verify_a_sound_row(backprop: Backprop) -> None:
@@ -45,10 +53,40 @@ def test_verify_a_sound_row(backprop: Backprop) -> None:
     assert (status, out) == (0, "batched_2d: conforms\n")
 
 
-def test_verify_names_every_violation(backprop: Backprop) -> None:
+def test_verify_shows_the_simplest_case_of_a_wrong_row(backprop: Backprop) -> None:
     status, out, _ = backprop("verify", f"{FAULTY}:Wrong")
+    lines = out.splitlines()
     assert status == 1
-    assert "Wrong: gradient: " in out
+    assert lines[0] == "Wrong: gradient: 1-2-1, 3 examples, batch size 3, float64, 1 thread"
+    assert lines[1] == "  expected   The gradient of all examples is the oracle's."
+    assert lines[2].startswith("  found      weights[0]: relative error 5.0e-01, allowed 1e-12; ")
+    assert "  diagnosis  every weight gradient is 2 times too small: the 1/2 of the cost is counted twice" in lines
+    rest = " ".join(lines[-2:])
+    assert rest.startswith("and ")
+    assert rest.endswith(", … (--all shows them)")
+    assert len(lines) <= 10
+    assert max(map(len, lines)) <= 100
+
+
+def test_verify_shows_where_a_row_raises(backprop: Backprop) -> None:
+    status, out, _ = backprop("verify", f"{FAULTY}:Raises")
+    lines = out.splitlines()
+    assert status == 1
+    assert lines[0].startswith("Raises: step: 1-2-1, ")
+    assert "  found      raised RuntimeError: the tensor was not there" in lines
+    at = next(line for line in lines if line.startswith("  at "))
+    assert at.startswith("  at         faulty_rows.py:")
+    assert at.endswith('in step: raise RuntimeError("the tensor\\nwas not there")')
+    assert not any(kit in out for kit in ("trial.py", "kit.py", "result_checks.py"))
+
+
+def test_verify_all_names_every_violation(backprop: Backprop) -> None:
+    status, out, _ = backprop("verify", f"{FAULTY}:Wrong", "--all")
+    assert status == 1
+    assert len(out.splitlines()) > 20
+    assert all(line.startswith("Wrong: ") for line in out.splitlines())
+    assert "Wrong: gradient: 6-5-4, " in out
+    assert "Wrong: trajectory: " in out
 
 
 @pytest.mark.parametrize(
@@ -59,7 +97,8 @@ def test_verify_names_every_violation(backprop: Backprop) -> None:
         ("ExitsHard", "crashed: the worker ended with exit status 7; its last words: goodbye"),
         ("Exits", "SystemExit"),
         ("Raises", "RuntimeError"),
-        ("Missing", "expected a subclass of impls.interface.Implementation"),
+        ("Missing", "there is no class Missing in faulty_rows.py"),
+        ("Batch", "Batch in faulty_rows.py: expected a subclass of impls.interface.Implementation"),
     ],
 )
 def test_verify_survives_whatever_the_row_does(backprop: Backprop, row: str, words: str) -> None:
@@ -82,8 +121,9 @@ def test_verify_is_not_fooled_by_what_a_row_prints(backprop: Backprop) -> None:
         (("train", "--epochs", "0"), "0 is not in the range"),
         (("train", "--batch-size", "-1"), "-1 is not in the range"),
         (("train", "--learning-rate", "nan"), "nan"),
-        (("train", "--sizes", "784-x-10"), "expected positive layer sizes as 784-30-10, found '784-x-10'"),
-        (("train", "--sizes", "784-0-10"), "expected positive layer sizes"),
+        (("train", "--sizes", "784-x-10"), "--sizes 784-x-10: expected layer sizes as 784-30-10; layer size"),
+        (("train", "--sizes", "784-0-10"), "layer size must be a whole number from 1 to 1048576, found '0'"),
+        (("train", "--sizes", "784"), "found 1 layer, at least inputs and outputs are needed"),
         (("train", "--sizes", "100-30-10"), "expected 784 inputs and 10 outputs"),
         (("train", "--threads", "4096"), "this process may use"),
         (("train", "--threads", "0"), "0 is not in the range"),
@@ -92,6 +132,9 @@ def test_verify_is_not_fooled_by_what_a_row_prints(backprop: Backprop) -> None:
         (("train", "--data", "/no/such/folder"), "/no/such/folder"),
         (("train", "--epochs", "1", "--save", "/proc/none/network.npz"), "cannot be written"),
         (("plot", "/no/such.json"), "cannot be read"),
+        (("compare", "/no/such.json", "in_place", "numba"), "cannot be read"),
+        (("compare", "in_place"), "expected two rows, and a results file before them if need be, found 1"),
+        (("compare", "a", "b", "c", "d"), "found 4"),
         (("plto",), "plto"),
         (("train", "--speed", "3"), "--speed"),
     ],
@@ -123,20 +166,104 @@ def test_train_prints_the_books_lines_and_saves(backprop: Backprop, tmp_path: Pa
     assert all(np.isfinite(W).all() for W in network.weights)
 
 
+# --- The table of commands ---------------------------------------------------------------------------------------
+
+
+def test_help_imports_no_command() -> None:
+    """Nor anything that takes long to import."""
+    program = (
+        "import sys, json; from bench.cli import main; sys.argv = ['backprop', '--help']\n"
+        "try: main()\n"
+        "except SystemExit as ended: print(json.dumps([ended.code, sorted(sys.modules)]))"
+    )
+    out = subprocess.check_output([sys.executable, "-c", program], text=True)
+    *words, last = out.splitlines()
+    status, modules = json.loads(last)
+    assert status == 0
+    assert not [module for module in modules if module.startswith(("bench.commands", "profiles"))]
+    assert not {"numpy", "scipy", "pytest", "matplotlib", "rich", "msgspec"} & set(modules)
+    for name, (_, summary) in COMMANDS.items():
+        (line,) = (line for line in words if line.split()[:1] == [name])
+        assert summary.split()[0] in line
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_can_be_imported_and_has_help(backprop: Backprop, name: str) -> None:
+    module, _, attribute = COMMANDS[name][0].partition(":")
+    command = getattr(importlib.import_module(module), attribute)
+    assert isinstance(command, click.Command)
+    assert command.name == name
+    assert command.help
+    status, out, err = backprop(name, "--help")
+    assert (status, err) == (0, "")
+    assert f"backprop {name}" in out
+    assert command.help.split("\n")[0].rstrip(".:") in " ".join(out.split())
+
+
+def test_every_command_is_in_the_table() -> None:
+    """A file in bench/commands/ that the table lacks could never be run."""
+    known = {target.partition(":")[0] for target, _ in COMMANDS.values()}
+    folder = Path(cli.__file__).parent / "commands"
+    assert {f"bench.commands.{path.stem}" for path in folder.glob("[a-z]*.py")} <= known
+
+
+def test_outside_a_checkout_it_says_where_it_is_used(backprop: Backprop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli, "in_checkout", lambda: False)
+    for arguments in (("list",), ("bench", "--benchmark-disable"), ("--help",), ()):
+        status, out, err = backprop(*arguments)
+        assert (status, out) == (2, "")
+        assert err.startswith("backprop: error: this is an installed copy; ")
+        assert err.count("\n") == 1
+
+
+def test_an_installed_copy_is_told_from_a_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert registry.in_checkout()
+    monkeypatch.setattr(registry, "ROOT", tmp_path)
+    assert not registry.in_checkout()
+
+
 @pytest.mark.parametrize(
-    ("content", "words"),
+    ("error", "status", "told"),
     [
-        ('{"benchmarks": [', "not JSON, or truncated"),
-        ("[1, 2]", "not a results file of backprop-bench"),
-        ('{"benchmarks": []}', "not a results file of backprop-bench"),
-        ('{"backprop_bench": {"schema": 99}}', "schema 99, this version reads up to 1"),
-        ('{"backprop_bench": {"schema": 1, "rows": []}}', "lacks notes, settings, workloads"),
+        (KeyboardInterrupt(), 130, "\nbackprop: interrupted\n"),
+        (ValueError("two\nlines"), 1, "backprop: error: ValueError: two lines (--debug shows where)\n"),
+        (RowError("not\nthere"), 2, "backprop: error: not there\n"),
     ],
 )
-def test_plot_refuses_what_it_cannot_read(backprop: Backprop, tmp_path: Path, content: str, words: str) -> None:
-    path = tmp_path / "results.json"
-    path.write_text(content)
-    status, _, err = backprop("plot", path)
+def test_how_a_command_may_end(
+    backprop: Backprop, monkeypatch: pytest.MonkeyPatch, error: BaseException, status: int, told: str
+) -> None:
+    def fail() -> None:
+        raise error
+
+    monkeypatch.setattr("bench.commands.list.entries", fail)
+    assert backprop("list") == (status, "", told)
+    if isinstance(error, Exception):
+        monkeypatch.setattr(sys, "argv", ["backprop", "--debug", "list"])
+        with pytest.raises(type(error)):
+            cli.main()
+
+
+# --- Results -----------------------------------------------------------------------------------------------------
+
+
+def test_compare_and_plot_take_the_latest_run(
+    backprop: Backprop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("results").mkdir()
+    Path("results/latest.json").write_text(json.dumps({Results.KEY: to_builtins(made_up_results())}))
+    status, out, err = backprop("compare", "batched_2d", "in_place")
+    assert (status, out, err) == (0, "book: in_place is 1.25 times as fast as batched_2d (1.25 to 1.25)\n", "")
+    named = backprop("compare", "results/latest.json", "batched_2d", "in_place")
+    assert named == (status, out, err)
+    status, out, _ = backprop("plot")
+    assert status == 0
+    drawn = sorted(path.name for path in Path("results").iterdir() if path.suffix != ".json")
+    assert drawn == ["limit.png", "limit.svg", "speedups.png", "speedups.svg"]
+    assert out.splitlines() == [
+        f"plot: results/{name}.{end}" for name in ("speedups", "limit") for end in ("svg", "png")
+    ]
+    status, _, err = backprop("compare", "in_place", "no_row")
     assert status == 2
-    assert words in err
-    assert list(tmp_path.iterdir()) == [path]
+    assert "no workload has both 'in_place' and 'no_row'; timed were: per_example, control, batched_2d, in_place" in err

@@ -9,16 +9,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from threadpoolctl import threadpool_limits
 
-import impls
 from impls.conformance import TOLERANCES, check, oracle_gradients
 from impls.interface import Array, Implementation, Parameters
+from impls.registry import ENTRIES, find
+from impls.registry import RUST as RUST_NEEDS
 
-NUMBA = impls.find("numba").unavailable()
-RUST = impls.find("rust_fused").unavailable()
+NUMBA = find("numba").unavailable()
+RUST = find("rust_fused").unavailable()
 needs_numba = pytest.mark.skipif(NUMBA is not None, reason=f"numba {NUMBA}")
 needs_rust = pytest.mark.skipif(RUST is not None, reason=f"rust_fused {RUST}")
 
-RUST_ROWS = [name for name, row in impls.ROWS.items() if row.requires == impls.RUST]
+RUST_ROWS = [name for name, entry in ENTRIES.items() if entry.needs is RUST_NEEDS]
 SHARED = (300, 150, 70, 11)  # at 64 examples, enough work that `rust_fused` wakes its threads for one step
 
 
@@ -52,7 +53,7 @@ def assert_same(found: Parameters, expected: Parameters) -> None:
 def train(name: str, threads: int, sizes: tuple[int, ...], batch_size: int, dtype: str) -> Parameters:
     """Return the parameters after two steps and an epoch whose last mini-batch is short."""
     parameters, x, y = draw(sizes, 2 * batch_size + 1, dtype)
-    with impls.load(name)(sizes, batch_size, dtype, threads) as implementation:
+    with find(name).load()(sizes, batch_size, dtype, threads) as implementation:
         implementation.load(parameters)
         batch = implementation.prepare(x[:batch_size], y[:batch_size])
         implementation.step(batch, 0.5)
@@ -69,7 +70,7 @@ def train(name: str, threads: int, sizes: tuple[int, ...], batch_size: int, dtyp
 @pytest.mark.parametrize("simd", instruction_sets())
 def test_every_instruction_set_conforms(simd: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BACKPROP_RUST_SIMD", simd)
-    assert [str(violation) for violation in check(impls.load("rust_fused"), threads=(1, 2))] == []
+    assert [str(violation) for violation in check(find("rust_fused").load(), threads=(1, 2))] == []
 
 
 @needs_rust
@@ -102,7 +103,7 @@ def assert_right(sizes: tuple[int, ...], examples: int, dtype: str, threads: int
     parameters, x, y = draw(sizes, examples, dtype, seed)
     expected = tensors(oracle_gradients(parameters, x, y))
     whole = np.linalg.norm([np.linalg.norm(g) for g in expected])
-    with impls.load("rust_fused")(sizes, examples, dtype, threads) as implementation:
+    with find("rust_fused").load()(sizes, examples, dtype, threads) as implementation:
         implementation.load(parameters)
         found = tensors(implementation.gradients(implementation.prepare(x, y)))
     for mine, theirs in zip(found, expected, strict=True):
@@ -114,7 +115,7 @@ def assert_right(sizes: tuple[int, ...], examples: int, dtype: str, threads: int
 def test_an_unknown_instruction_set_is_refused_with_those_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BACKPROP_RUST_SIMD", "mmx")
     with pytest.raises(ValueError, match=r"expected one of .*portable, got mmx"):
-        impls.load("rust_fused")((3, 2), 1)
+        find("rust_fused").load()((3, 2), 1)
 
 
 # --- Threads -----------------------------------------------------------------------------------------------------
@@ -148,7 +149,8 @@ def test_runs_repeat_bit_by_bit(name: str, threads: int) -> None:
 @pytest.mark.parametrize("name", RUST_ROWS)
 def test_an_epoch_lets_other_python_threads_run(name: str) -> None:
     parameters, x, y = draw((784, 200, 10), 5000, "float64")
-    with threadpool_limits(1, user_api="blas"), impls.load(name)((784, 200, 10), 10, "float64", 1) as implementation:
+    row = find(name).load()
+    with threadpool_limits(1, user_api="blas"), row((784, 200, 10), 10, "float64", 1) as implementation:
         implementation.load(parameters)
         data, order = implementation.prepare_data(x, y), np.arange(len(x))
         epoch = threading.Thread(target=implementation.epoch, args=(data, order, 0.1))
@@ -161,7 +163,7 @@ def test_an_epoch_lets_other_python_threads_run(name: str) -> None:
 @needs_rust
 def test_threads_that_share_a_network_wait_for_each_other() -> None:
     parameters, x, y = draw(SHARED, 64, "float64")
-    with impls.load("rust_fused")(SHARED, 64, "float64", 2) as implementation:
+    with find("rust_fused").load()(SHARED, 64, "float64", 2) as implementation:
         implementation.load(parameters)
         batch = implementation.prepare(x, y)
         for _ in range(40):
@@ -187,7 +189,7 @@ def steps(implementation: Implementation, batch: Any, count: int) -> None:
 @needs_rust
 @pytest.mark.parametrize("name", RUST_ROWS)
 def test_a_batch_of_another_network_is_refused(name: str) -> None:
-    row = impls.load(name)
+    row = find(name).load()
     _, x, y = draw((5, 4, 3), 6, "float64")
     with row((5, 4, 3), 4) as mine, row((5, 4, 2), 4) as other, row((5, 4, 3), 4, "float32") as single:
         batch = mine.prepare(x[:4], y[:4])
@@ -204,7 +206,7 @@ def test_a_batch_of_another_network_is_refused(name: str) -> None:
 @pytest.mark.parametrize("name", RUST_ROWS)
 def test_an_order_outside_the_data_is_refused_before_anything_changes(name: str) -> None:
     parameters, x, y = draw((5, 4, 3), 6, "float64")
-    with impls.load(name)((5, 4, 3), 4) as implementation:
+    with find(name).load()((5, 4, 3), 4) as implementation:
         implementation.load(parameters)
         data = implementation.prepare_data(x, y)
         for index in (6, -1):
@@ -248,6 +250,27 @@ def test_the_extension_module_refuses_arrays_that_do_not_fit() -> None:
         network.load([np.zeros((1, 5), np.float32)], [np.zeros(1)])
 
 
+def unaligned(array: Array) -> Array:
+    """Return the same values, each a byte off its alignment."""
+    copy = np.empty(array.nbytes + 1, np.uint8)[1:].view(array.dtype).reshape(array.shape)
+    copy[...] = array
+    return copy
+
+
+@needs_rust
+@pytest.mark.parametrize("name", RUST_ROWS)
+def test_unaligned_arrays_give_the_same_bits(name: str) -> None:
+    parameters, x, y = draw((5, 4, 3), 6, "float64")
+    trained = []
+    for form in (np.asarray, unaligned):
+        with find(name).load()((5, 4, 3), 4) as implementation:
+            implementation.load(Parameters(*([form(array) for array in arrays] for arrays in parameters)))
+            data = implementation.prepare_data(form(x), form(y))
+            implementation.epoch(data, form(np.arange(6)), 0.1)
+            trained.append(implementation.parameters())
+    assert_same(*trained)
+
+
 # --- Compile time ------------------------------------------------------------------------------------------------
 
 
@@ -258,7 +281,7 @@ def test_numba_compiles_in_the_constructor_only(threads: int) -> None:
 
     parameters, x, y = draw((5, 4, 3), 6, "float32")
     x.flags.writeable = False
-    with impls.load("numba")((5, 4, 3), 4, "float32", threads) as implementation:
+    with find("numba").load()((5, 4, 3), 4, "float32", threads) as implementation:
         compiled = [numba_jit.add_gradient, numba_jit.add_gradient_parallel, numba_jit.epoch, numba_jit.epoch_parallel]
         before = [len(function.signatures) for function in compiled]
         implementation.load(parameters)

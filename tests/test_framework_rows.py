@@ -13,19 +13,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-import impls
-from bench.asynchrony import asynchronous
-from bench.process import THREAD_VARIABLES
-from bench.workloads import cores
+from bench.cpus import cores
+from bench.measurement.asynchrony import asynchronous
+from bench.measurement.process import THREAD_VARIABLES
 from impls.conformance import check, check_workload, oracle_gradients
 from impls.interface import Array, Implementation, Parameters
+from impls.registry import ENTRIES, Entry, Needs, find, no_compiler, no_gpu
 
 BOOK, LARGE = (784, 30, 10), (784, 512, 512, 10)
 
 
 def rows(*names: str) -> list[Any]:
     """Return rows as pytest parameters, skipped with the reason where they are unavailable."""
-    reasons = {name: impls.ROWS[name].unavailable() for name in names}
+    reasons = {name: ENTRIES[name].unavailable() for name in names}
     return [
         pytest.param(name, marks=pytest.mark.skipif(reason is not None, reason=f"{name} {reason}"))
         for name, reason in reasons.items()
@@ -45,10 +45,14 @@ def draw(sizes: tuple[int, ...], examples: int, dtype: str) -> tuple[Parameters,
     return Parameters(weights, biases), x.astype(dtype), y.astype(dtype)
 
 
+def test_every_framework_has_its_tests_here() -> None:
+    assert {entry.name for entry in ENTRIES.values() if entry.framework} == set(ALL)
+
+
 def ready(name: str, sizes: tuple[int, ...], examples: int) -> tuple[Implementation, Any]:
     """Return a row with parameters loaded, and a mini-batch."""
     parameters, x, y = draw(sizes, examples, "float64")
-    implementation = impls.load(name)(sizes, examples)
+    implementation = find(name).load()(sizes, examples)
     implementation.load(parameters)
     return implementation, implementation.prepare(x, y)
 
@@ -62,7 +66,7 @@ def test_row_conforms(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
     torch_compiled runs its traced graph as it is here: its compiler would take minutes for all networks of the kit.
     """
-    cls = impls.load(name)
+    cls = find(name).load()
     if name == "torch_compiled":
         monkeypatch.setattr(cls, "backend", "eager")
     assert [str(violation) for violation in check(cls, threads=(1,))] == []
@@ -73,7 +77,7 @@ def test_row_conforms(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_row_is_right_on_the_workloads(name: str, dtype: str) -> None:
     for sizes, batch_size, examples in ((BOOK, 10, 10), (BOOK, 10, 27), ((784, 100, 100, 100, 10), 64, 64)):
         parameters, x, y = draw(sizes, examples, dtype)
-        with impls.load(name)(sizes, batch_size, dtype) as implementation:
+        with find(name).load()(sizes, batch_size, dtype) as implementation:
             found = check_workload(implementation, parameters, x, y, 3.0, epoch=examples > batch_size)
         assert [str(violation) for violation in found] == []
 
@@ -89,10 +93,10 @@ def test_row_uses_no_more_cores_than_threads(name: str, threads: int) -> None:
     script = f"""
 import sys, time
 sys.path.insert(0, "tests")
-import impls
+from impls.registry import find
 from test_framework_rows import LARGE, draw
 parameters, x, y = draw(LARGE, 256, "float64")
-row = impls.load({name!r})(LARGE, 256, "float64", {threads})
+row = find({name!r}).load()(LARGE, 256, "float64", {threads})
 row.load(parameters)
 batch = row.prepare(x, y)
 for _ in range(3):
@@ -118,7 +122,7 @@ def test_result_is_there_when_a_step_returns(name: str) -> None:
 
 @pytest.mark.parametrize("name", rows(*ALL))
 def test_build_tells_versions(name: str) -> None:
-    build = impls.load(name).build()
+    build = find(name).load().build()
     assert build
     assert all(isinstance(value, str) and value for value in build.values())
 
@@ -166,28 +170,28 @@ def test_jax_waits_for_all_parameters_at_once(name: str) -> None:
 
 
 def test_row_says_what_the_machine_lacks() -> None:
-    row = impls.Row("abacus", "nowhere:Abacus", "beads", lacks=lambda: "beads")
-    assert row.unavailable() == "needs beads"
-    assert impls.Row("abacus", "nowhere:Abacus", "beads", lacks=lambda: None).unavailable() is None
-    missing = impls.Row(
-        "abacus", "nowhere:Abacus", "beads", ("no_such_module",), "pip install it", lacks=lambda: "beads"
-    )
-    assert missing.unavailable() == "needs no_such_module: pip install it"
+    def abacus(*modules: str, lack: str | None) -> Entry:
+        return Entry("abacus", "nowhere:Abacus", "sums", Needs(modules, lambda: "pip install it", lambda: lack))
+
+    assert abacus(lack="beads").unavailable() == "needs beads"
+    assert abacus(lack=None).unavailable() is None
+    assert abacus("no_such_module", lack="beads").unavailable() == "needs no_such_module: pip install it"
 
 
 def test_rows_on_a_gpu_are_there_with_the_gpu() -> None:
     for name in ("torch_cuda", "jax_cuda"):
-        row = impls.ROWS[name]
-        there = impls.no_gpu() is None and all(map(importlib.util.find_spec, row.requires))
-        assert (row.unavailable() is None) == there
+        needs = ENTRIES[name].needs
+        assert needs is not None
+        there = no_gpu() is None and all(map(importlib.util.find_spec, needs.modules))
+        assert (ENTRIES[name].unavailable() is None) == there
 
 
 def test_compiler_is_looked_for_on_the_path(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CXX", raising=False)
-    assert "a C++ compiler" in (impls.no_compiler() or "")
+    assert "a C++ compiler" in (no_compiler() or "")
     (tmp_path / "clang++").touch(mode=0o755)
-    assert impls.no_compiler() is None
+    assert no_compiler() is None
 
 
 # --- scikit-learn: its own cost ----------------------------------------------------------------------------------
@@ -210,7 +214,7 @@ def outputs(parameters: Parameters, x: Array) -> Array:
 def test_gradient_of_the_cross_entropy_is_its_difference_quotient(sizes: tuple[int, ...]) -> None:
     parameters, x, _ = draw(sizes, 7, "float64")
     y = np.random.default_rng(1).integers(2, size=(7, sizes[-1])).astype(float)
-    with impls.load("scikit_learn")(sizes, 7) as implementation:
+    with find("scikit_learn").load()(sizes, 7) as implementation:
         implementation.load(parameters)
         found = implementation.gradients(implementation.prepare(x, y))
     oracle = oracle_gradients(parameters, x, y, "cross-entropy")
@@ -230,14 +234,15 @@ def test_gradient_of_the_cross_entropy_is_its_difference_quotient(sizes: tuple[i
 
 def test_scikit_learn_is_the_same_network() -> None:
     parameters, x, _ = draw(BOOK, 20, "float64")
-    with impls.load("scikit_learn")(BOOK, 20) as implementation:
+    with find("scikit_learn").load()(BOOK, 20) as implementation:
         implementation.load(parameters)
         found = implementation._model.predict_proba(x)  # type: ignore[attr-defined]
     np.testing.assert_allclose(found, outputs(parameters, x), rtol=1e-12)
 
 
 def test_scikit_learn_refuses_other_targets() -> None:
-    with impls.load("scikit_learn")((5, 4, 3), 2) as implementation, pytest.raises(ValueError, match="0 and 1"):
+    row = find("scikit_learn").load()
+    with row((5, 4, 3), 2) as implementation, pytest.raises(ValueError, match="0 and 1"):
         implementation.prepare(np.zeros((2, 5)), np.full((2, 3), 0.5))
 
 

@@ -1,13 +1,10 @@
 """The flamegraph recorder: stacks, shares, pictures, and every way in which py-spy can fail."""
 
 import contextlib
-import importlib
-import importlib.util
 import io
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -23,16 +20,17 @@ import numpy as np
 import pytest
 
 from bench.cli import main
-from bench.errors import UserError
-from impls import ROWS
+from impls.errors import UserError
+from impls.registry import ENTRIES
 from profiles import flamegraph, stacks
 from profiles.recorder import Recording, py_spy, read
 from profiles.stacks import CATEGORIES, Stacks, category, clean, difference, parse, shares, wilson
+from profiles.unseen import ROWS, unseen
 
 BACKPROP = Path(sys.executable).with_name("backprop")
 README = Path(stacks.__file__).with_name("README.md")
-ROOT = "0x7f14ebe4524a (libc.so.6);_run_module_as_main (<frozen runpy>:198);main (bench/worker.py:251)"
-LOOP = f"{ROOT};Worker.loop (bench/worker.py:209);time_calls (bench/worker.py:52)"
+ROOT = "0x7f14ebe4524a (libc.so.6);_run_module_as_main (<frozen runpy>:198);main (bench/measurement/worker.py:225)"
+LOOP = f"{ROOT};Worker._loop (bench/measurement/worker.py:175);time_calls (bench/measurement/timing.py:19)"
 STEP = "InPlace.step (impls/in_place.py:51)"
 GEMM = "dgemm_kernel_SKYLAKEX (libscipy_openblas64_-32a4b2a6.so)"
 UMATH = "ufunc_generic_fastcall (numpy/_core/_multiarray_umath.cpython-311-x86_64-linux-gnu.so)"
@@ -132,9 +130,9 @@ def test_addresses_that_change_do_not_split_a_function() -> None:
         ((STEP, GEMM), "BLAS"),
         ((STEP, "dgemm_beta (libscipy_openblas.so)", "[libc.so.6]"), "BLAS"),  # memset under BLAS
         ((STEP, UMATH, GEMM), "BLAS"),
-        ((STEP, "backprop_bench_rust::fused::step (backprop_bench_rust.abi3.so)", "[libc.so.6]"), "Rust"),
+        ((STEP, "backprop_bench_rust::fused::step (backprop_bench_rust.abi3.so)", "[libc.so.6]"), "other Rust"),
         ((STEP, "rust_step (backprop_bench_rust.so)", GEMM), "BLAS"),
-        ((STEP, "matrixmultiply::packing::pack_avx2 (packing.rs:78)"), "Rust"),
+        ((STEP, "matrixmultiply::packing::pack_avx2 (packing.rs:78)"), "Rust products"),
         ((STEP, "at::native::addmm (libtorch_cpu.so)"), "other native"),  # C++, though its names look like Rust's
         ((STEP, "at::native::addmm (libtorch_cpu.so)", "mkl_blas_dgemm (libtorch_cpu.so)"), "BLAS"),
         ((STEP, "kernel (cd5a.main.cpp:15)", "_mm512_sub_pd (avx512fintrin.h:1)"), "JIT"),
@@ -281,8 +279,21 @@ def test_what_is_no_recording_is_refused(tmp_path: Path, content: str) -> None:
 
 
 def test_each_row_says_what_cannot_be_seen_of_it() -> None:
-    assert ROWS["in_place"].unseen_threads == "BLAS's other threads"
-    assert ROWS["multithreaded"].unseen_threads == ROWS["pure_python"].unseen_threads == ""
+    assert (unseen("in_place", 1), unseen("in_place", 2)) == ("", "BLAS's other threads")
+    assert unseen("multithreaded", 2) == unseen("pure_python", 2) == ""
+    numba = "names of Numba's compiled functions"
+    assert (unseen("numba", 1), unseen("numba", 2)) == (numba, f"{numba}; Numba's other threads")
+    assert unseen("rust_rayon", 2) == "rayon's threads"
+    assert unseen("somebody_elses", 2) == "BLAS's other threads"
+
+
+def test_every_row_with_threads_of_its_own_is_described() -> None:
+    """Those that compute in BLAS alone, or in scikit-learn, which does, need no words of their own."""
+    assert ROWS.keys() <= ENTRIES.keys()
+    blas = {"per_example", "batched_3d", "batched_2d", "in_place", "rust_per_example_blas", "rust_batched_blas"}
+    assert ENTRIES.keys() - ROWS.keys() == blas | {"scikit_learn"}
+    on_a_gpu = {name for name in ENTRIES if name.endswith("_cuda")}
+    assert {unseen(name, 1) for name in on_a_gpu} == {"the GPU, which computes"}
 
 
 # --- the command, with a stand-in for py-spy ---------------------------------------------------------------------
@@ -387,11 +398,11 @@ def test_a_row_too_slow_to_record_is_left_out(tmp_path: Path, names: tuple[str, 
     """It is a failure only where it was asked for by name."""
     with (
         mock.patch("profiles.recorder.BUDGET_SECONDS", 1e-9),
-        mock.patch("profiles.cli.rows", return_value={"in_place": ROWS["in_place"]}),
+        mock.patch("profiles.cli.entries", return_value={"in_place": ENTRIES["in_place"]}),
     ):
         done = profile(tmp_path, None, *names)
     assert done.returncode == status
-    assert re.fullmatch("in_place: left out: .* s a call or more, over the budget of 1e-09 s\n", done.stderr)
+    assert re.fullmatch(r"in_place: left out: at least \S+ s per call, over the budget of 1e-09 s\n", done.stderr)
 
 
 def test_two_rows_are_recorded_and_compared(tmp_path: Path) -> None:
@@ -472,7 +483,7 @@ def test_an_unwritable_folder(tmp_path: Path) -> None:
 
 
 def test_an_unavailable_row_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    missing = [name for name, row in ROWS.items() if row.unavailable()]
+    missing = [name for name, entry in ENTRIES.items() if entry.unavailable()]
     if not missing:
         pytest.skip("every row is available here")
     done = profile(tmp_path, stand_in(tmp_path, "sys.exit(1)"), missing[0])
@@ -511,7 +522,7 @@ def test_the_picture_holds_the_step_and_nothing_else(recorded: Path) -> None:
         assert wilson(of.outside, of.samples + of.outside).low <= 0.02, path.name  # 500 samples tell no more
         assert of.samples > 200
         text = path.read_text()
-        for foreign in ("bench/worker.py", "importlib", "pytest", "0x7f", str(Path.home()), str(recorded)):
+        for foreign in ("worker.py", "timing.py", "importlib", "pytest", "0x7f", str(Path.home()), str(recorded)):
             assert foreign not in text, path.name
 
 
@@ -536,8 +547,8 @@ def test_pictures_can_be_drawn_again_without_recording(recorded: Path, tmp_path:
     done = profile(tmp_path, tmp_path / "no py-spy", *(recorded / f"{row}.raw.txt" for row in rows))
     assert done.returncode == 0, done.stderr
     for row in rows:
-        for ending in (".svg", ".raw.txt"):
-            assert (tmp_path / "out" / f"{row}{ending}").read_text() == (recorded / f"{row}{ending}").read_text()
+        assert (tmp_path / "out" / f"{row}.svg").read_text() == (recorded / f"{row}.svg").read_text()
+    assert not list((tmp_path / "out").glob("*.raw.txt"))  # what is only read is written nowhere
     assert (tmp_path / "out" / "shares.book.png").exists()
 
 
@@ -555,51 +566,16 @@ def test_the_recipe_of_the_readme_works_as_written(recorded: Path, tmp_path: Pat
     (recipe,) = re.findall(r"```sh\n(.*?)```", README.read_text(), re.DOTALL)
     assert "--duration 6" in recipe
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    command = ["bash", "-eu", "-c", recipe.replace("--duration 6", "--duration 1")]
-    subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, check=True, timeout=60)
+    command = ["bash", "-eu", "-c", recipe.replace("--duration 6", "--duration 1") + "\necho target: $pid"]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, check=True, timeout=60, text=True
+    )
     assert "InPlace.step" in (tmp_path / "in_place.svg").read_text()
-    ready, pid = (tmp_path / "ready.txt").read_text().split()
-    assert ready == "READY"
+    pid = int(done.stdout.partition("target: ")[2])
     deadline = time.monotonic() + 20
-    while Path(f"/proc/{pid}").exists():
+    while Path(f"/proc/{pid}").exists() or (tmp_path / "ready.txt").exists():
         assert time.monotonic() < deadline
         time.sleep(0.05)
-
-
-# --- in a browser ------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.filterwarnings("default")
-def test_zoom_and_search_work_in_a_browser(tmp_path: Path) -> None:
-    if not importlib.util.find_spec("playwright"):
-        skip("browser", "needs playwright: pip install 'backprop-bench[browser]'")
-    sync_api = importlib.import_module("playwright.sync_api")
-    chromium = shutil.which("chromium") or shutil.which("google-chrome")
-    if not chromium:
-        skip("browser", "needs chromium")
-    path = tmp_path / "flame.svg"
-    path.write_text(flamegraph.draw(SAMPLE, "title", []))
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        page = browser.new_page()
-        errors: list[object] = []
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.goto(path.as_uri())
-        frame = page.locator(".frame", has=page.locator("title", has_text="dgemm_kernel"))
-        width = "rect => parseFloat(rect.getAttribute('width'))"
-        before = frame.locator("rect").evaluate(width)
-        assert before == pytest.approx(0.6 * 1180, abs=1)
-        frame.click()
-        assert frame.locator("rect").evaluate(width) == pytest.approx(1180, abs=1)
-        assert not page.locator(".frame", has=page.locator("title", has_text="ufunc_generic")).is_visible()
-        page.on("dialog", lambda dialog: dialog.accept("umath"))
-        page.locator("#reset").click()
-        assert frame.locator("rect").evaluate(width) == pytest.approx(before, abs=1)
-        page.keyboard.press("Control+f")
-        assert page.locator("#matched").text_content() == "matched: 30.0 %"
-        assert page.locator(".found").count() == 1
-        browser.close()
-    assert errors == []
 
 
 def test_committed_recordings_are_whole_and_small() -> None:

@@ -2,17 +2,36 @@
 
 import importlib.metadata
 import json
+import re
+import shlex
 import subprocess
 import sys
+import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-import impls
+from bench.problem.workloads import default_workloads
+from impls import registry
+from impls.errors import RowError, Unavailable, UserError
 from impls.interface import Implementation
+from impls.registry import ENTRIES, ROOT, Entry, Needs, entries, find
 
-HEAVY = {"scipy", "sklearn", "threadpoolctl", "torch", "numba", "jax", "tensorflow", "mpi4py", "matplotlib", "rich"}
+HEAVY = {
+    "jax",
+    "matplotlib",
+    "mpi4py",
+    "msgspec",
+    "numba",
+    "numpy",
+    "rich",
+    "scipy",
+    "sklearn",
+    "tensorflow",
+    "threadpoolctl",
+    "torch",
+}
 
 ROW = """
 from dataclasses import dataclass
@@ -40,101 +59,189 @@ def mine(tmp_path: Path) -> Path:
     return path
 
 
-def add_entry_points(monkeypatch: pytest.MonkeyPatch, entries: Sequence[tuple[str, str]]) -> None:
+@pytest.fixture(autouse=True)
+def path_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loading by path extends sys.path; no other test is to find anything there."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+
+
+def add_entry_points(monkeypatch: pytest.MonkeyPatch, points: Sequence[tuple[str, str]]) -> None:
     def entry_points(*, group: str) -> list[importlib.metadata.EntryPoint]:
-        return [importlib.metadata.EntryPoint(name, value, group) for name, value in entries]
+        return [importlib.metadata.EntryPoint(name, value, group) for name, value in points]
 
     monkeypatch.setattr(importlib.metadata, "entry_points", entry_points)
 
 
 def test_listing_imports_nothing_heavy() -> None:
-    """Neither a row nor any library but NumPy, which the contract itself needs."""
+    """Neither a row nor any library, not even NumPy."""
     program = (
-        "import sys, json, impls; rows = impls.rows(); [row.unavailable() for row in rows.values()]; "
+        "import sys, json; from impls.registry import entries, find; rows = entries(); "
+        "[row.unavailable() for row in rows.values()]; find('in_place'); "
         "print(json.dumps([list(rows), sorted(sys.modules)]))"
     )
     listed, modules = json.loads(subprocess.check_output([sys.executable, "-c", program], text=True))
     assert listed[:6] == ["pure_python", "per_example", "batched_3d", "batched_2d", "in_place", "multithreaded"]
     assert {module.split(".")[0] for module in modules} & HEAVY == set()
-    assert {module for module in modules if module.startswith("impls.")} == {"impls.interface"}
+    assert {module for module in modules if module.startswith("impls.")} == {"impls.registry", "impls.errors"}
 
 
-@pytest.mark.parametrize("name", [row.name for row in impls.ROWS.values() if row.unavailable() is None])
+@pytest.mark.parametrize("name", [name for name, entry in ENTRIES.items() if entry.unavailable() is None])
 def test_rows_load_as_implementations(name: str) -> None:
-    cls = impls.load(name)
+    cls = find(name).load()
     assert issubclass(cls, Implementation)
-    assert f"{cls.__module__}:{cls.__name__}" == impls.ROWS[name].target
+    assert f"{cls.__module__}:{cls.__name__}" == ENTRIES[name].target
 
 
 def test_names_and_baseline_agree_with_the_table() -> None:
-    assert impls.BASELINE in impls.ROWS
-    assert all(name == row.name and row.summary for name, row in impls.ROWS.items())
-    assert all(row.install for row in impls.ROWS.values() if row.requires)
+    assert {workload.baseline for workload in default_workloads().values()} <= ENTRIES.keys()
+    assert all(name == entry.name and entry.summary for name, entry in ENTRIES.items())
+    assert all(entry.needs.modules and entry.needs.command() for entry in ENTRIES.values() if entry.needs)
 
 
 @pytest.mark.parametrize(("typed", "meant"), [("per_exmaple", "per_example"), ("inplace", "in_place")])
 def test_unknown_name_suggests_the_nearest(typed: str, meant: str) -> None:
-    with pytest.raises(impls.RowError, match=f"unknown implementation '{typed}'; did you mean {meant}"):
-        impls.load(typed)
+    with pytest.raises(RowError, match=f"unknown implementation '{typed}'; did you mean {meant}"):
+        find(typed)
 
 
 def test_name_like_no_other_gets_the_list() -> None:
-    with pytest.raises(impls.RowError, match=r"known: pure_python, per_example, .*path/to/file\.py:Class"):
-        impls.find("zzz")
+    with pytest.raises(RowError, match=r"known: pure_python, per_example, .*path/to/file\.py:Class"):
+        find("zzz")
 
 
 def test_row_by_path(mine: Path) -> None:
-    row = impls.find(f"{mine}:Mine")
-    assert (row.name, row.summary) == ("Mine", f"from {mine}")
-    assert impls.load(f"{mine}:Mine").__name__ == "Mine"
+    entry = find(f"{mine}:Mine")
+    assert (entry.name, entry.summary, entry.source) == ("Mine", f"from {mine}", "mine.py")
+    assert entry.load().__name__ == "Mine"
 
 
 def test_row_by_relative_path(mine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(mine.parent)
-    assert issubclass(impls.load("mine.py:Mine"), Implementation)
+    assert issubclass(find("mine.py:Mine").load(), Implementation)
 
 
 def test_path_of_a_known_module_does_not_replace_it(mine: Path) -> None:
     path = mine.rename(mine.with_name("json.py"))
-    assert impls.load(f"{path}:Mine").__name__ == "Mine"
+    assert find(f"{path}:Mine").load().__name__ == "Mine"
     assert sys.modules["json"] is json
+
+
+def test_row_by_path_may_import_what_stands_beside_it(mine: Path) -> None:
+    (mine.parent / "beside_mine.py").write_text("NUMBER = 7")
+    mine.write_text(f"from beside_mine import NUMBER\n{ROW}")
+    module = sys.modules[find(f"{mine}:Mine").load().__module__]
+    assert vars(module)["NUMBER"] == 7
+
+
+def test_what_stands_beside_a_row_replaces_no_other_module(mine: Path) -> None:
+    (mine.parent / "mimetypes.py").write_text("raise ImportError('not this one')")
+    mine.write_text(f"import mimetypes\n{ROW}")
+    program = f"from impls.registry import find; print(find({f'{mine}:Mine'!r}).load().__name__)"
+    assert subprocess.check_output([sys.executable, "-c", program], text=True) == "Mine\n"
 
 
 def test_two_files_of_one_name_are_two_rows(mine: Path) -> None:
     other = mine.parent / "other" / "mine.py"
     other.parent.mkdir()
     other.write_text(ROW.replace("Mine", "Yours"))
-    first, second = impls.load(f"{mine}:Mine"), impls.load(f"{other}:Yours")
+    first, second = find(f"{mine}:Mine").load(), find(f"{other}:Yours").load()
     assert sys.modules[first.__module__] is not sys.modules[second.__module__]
 
 
 def test_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(impls.RowError, match=r"there is no file .*absent\.py"):
-        impls.find(f"{tmp_path}/absent.py:Mine")
+    with pytest.raises(RowError, match=r"there is no file .*absent\.py"):
+        find(f"{tmp_path}/absent.py:Mine")
 
 
-@pytest.mark.parametrize("name", ["Absent", "Other"])
-def test_path_without_an_implementation(mine: Path, name: str) -> None:
-    with pytest.raises(impls.RowError, match=r"expected a subclass of impls\.interface\.Implementation, found"):
-        impls.load(f"{mine}:{name}")
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("Absent", r"^there is no class Absent in mine\.py$"),
+        ("Other", r"^Other in mine\.py: expected a subclass of impls\.interface\.Implementation, got .*Setting"),
+    ],
+)
+def test_path_without_an_implementation(mine: Path, name: str, words: str) -> None:
+    with pytest.raises(RowError, match=words):
+        find(f"{mine}:{name}").load()
 
 
 def test_unfinished_class_is_told_what_is_missing(mine: Path) -> None:
-    with pytest.raises(impls.RowError, match="Unfinished does not define gradients"):
-        impls.load(f"{mine}:Unfinished")
+    with pytest.raises(RowError, match=r"^Unfinished in mine\.py does not define gradients$"):
+        find(f"{mine}:Unfinished").load()
 
 
 def test_class_named_like_a_row_is_a_duplicate(mine: Path) -> None:
-    with pytest.raises(impls.RowError, match="an implementation is already called 'per_example'; rename"):
-        impls.find(f"{mine}:per_example")
+    with pytest.raises(RowError, match="an implementation is already called 'per_example'; rename"):
+        find(f"{mine}:per_example")
 
 
 def test_missing_dependency_makes_a_row_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
-    ghost = impls.Row("ghost", "impls.ghost:Ghost", "not there", ("no_such_module",), "pip install no-such-thing")
-    monkeypatch.setitem(impls.ROWS, "ghost", ghost)
-    assert impls.rows()["ghost"].unavailable() == "needs no_such_module: pip install no-such-thing"
-    with pytest.raises(impls.Unavailable, match="ghost is unavailable: it needs no_such_module: pip install no-such"):
-        impls.load("ghost")
+    needs = Needs(("no_such_module",), lambda: "pip install no-such-thing")
+    monkeypatch.setitem(ENTRIES, "ghost", Entry("ghost", "impls.ghost:Ghost", "not there", needs))
+    assert entries()["ghost"].unavailable() == "needs no_such_module: pip install no-such-thing"
+    with pytest.raises(Unavailable, match="ghost is unavailable: it needs no_such_module: pip install no-such"):
+        find("ghost").load()
+
+
+def test_errors_are_told_to_the_user() -> None:
+    assert issubclass(Unavailable, RowError)
+    assert issubclass(RowError, UserError)
+    assert UserError.exit_status == 2
+
+
+# --- What to do about a missing dependency -----------------------------------------------------------------------
+
+
+def command_of(name: str) -> list[str]:
+    """Return the words of the command that the registry names for an implementation, as a shell would read them."""
+    needs = ENTRIES[name].needs
+    assert needs is not None
+    return shlex.split(needs.command())
+
+
+def test_the_command_works_at_the_root_of_the_checkout(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    python, *words = command_of("numba")
+    assert Path(python).resolve() == Path(sys.executable).resolve()
+    assert words == ["-m", "pip", "install", "-e", ".[numba]"]
+    if Path(sys.executable).is_relative_to(ROOT):
+        assert not Path(python).is_absolute()
+    assert command_of("rust_fused") == ["make", "rust"]
+
+
+def test_the_command_works_anywhere_else(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert command_of("numba") == [sys.executable, "-m", "pip", "install", "-e", f"{ROOT}[numba]"]
+    assert command_of("rust_fused") == ["make", "-C", str(ROOT), "rust"]
+
+
+def test_blanks_in_paths_are_quoted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    root = tmp_path / "my check'out"
+    python = root / "virtual env" / "bin" / "python"
+    root.mkdir()
+    monkeypatch.setattr(registry, "ROOT", root)
+    monkeypatch.setattr(sys, "executable", str(python))
+    assert command_of("torch") == [str(python), "-m", "pip", "install", "-e", f"{root}[torch]"]
+    assert command_of("rust_rayon") == ["make", "-C", str(root), "rust"]
+    monkeypatch.chdir(root)
+    assert command_of("torch") == ["virtual env/bin/python", "-m", "pip", "install", "-e", ".[torch]"]
+
+
+def test_the_commands_name_extras_and_targets_that_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    for name in (entry.name for entry in ENTRIES.values() if entry.needs):
+        program, *words = command_of(name)
+        if program == "make":
+            assert words[-1] in targets, name
+        elif "-e" in words:
+            assert words[-1].removeprefix(".[").removesuffix("]") in extras, name
+        else:
+            assert words[:3] == ["-m", "pip", "install"], name
+
+
+# --- Errors of modules, entry points -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -150,26 +257,12 @@ def test_other_errors_of_a_row_propagate(tmp_path: Path, source: str, error: typ
     path = tmp_path / "broken.py"
     path.write_text(source)
     with pytest.raises(error):
-        impls.load(f"{path}:Broken")
+        find(f"{path}:Broken").load()
     assert not [name for name in sys.modules if "broken" in name and not name.startswith("torch.")]
 
 
 def test_entry_point_is_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
     add_entry_points(monkeypatch, [("theirs", "impls.batched_2d:Batched2D")])
-    assert list(impls.rows()) == [*impls.ROWS, "theirs"]
-    assert impls.rows()["theirs"].summary.startswith("entry point of ")
-    assert impls.load("theirs").__name__ == "Batched2D"
-
-
-@pytest.mark.parametrize("names", [["in_place"], ["theirs", "theirs"]], ids=["ours", "theirs"])
-def test_entry_point_with_a_name_that_is_taken(monkeypatch: pytest.MonkeyPatch, names: list[str]) -> None:
-    add_entry_points(monkeypatch, [(name, "somewhere:Thing") for name in names])
-    with pytest.raises(impls.RowError, match=f"two implementations are called '{names[0]}': .* somewhere:Thing"):
-        impls.rows()
-
-
-def test_entry_point_that_cannot_be_imported_propagates(monkeypatch: pytest.MonkeyPatch) -> None:
-    add_entry_points(monkeypatch, [("theirs", "no_such_module:Thing")])
-    assert "theirs" in impls.rows()
-    with pytest.raises(ModuleNotFoundError, match="no_such_module"):
-        impls.load("theirs")
+    assert list(entries()) == [*ENTRIES, "theirs"]
+    assert entries()["theirs"].summary.startswith("entry point of ")
+    assert find("theirs").load().__name__ == "Batched2D"

@@ -13,20 +13,20 @@ from hypothesis import strategies as st
 from scipy.special import expit
 from threadpoolctl import threadpool_info, threadpool_limits
 
-import impls
 from impls.conformance import TOLERANCES, check, oracle_gradients, warnings_as_errors
 from impls.in_place import InPlace
 from impls.interface import Array, Batch, Implementation, Parameters
 from impls.multithreaded import Multithreaded, Team, share
 from impls.per_example import PerExample
+from impls.registry import entries, find
 
-FRAMEWORKS = {"torch", "jax", "tensorflow", "sklearn"}  # their rows: test_framework_rows.py
 ALL_ROWS = [
     pytest.param(
-        row.name, marks=pytest.mark.skipif(row.unavailable() is not None, reason=f"{row.name} {row.unavailable()}")
+        entry.name,
+        marks=pytest.mark.skipif(entry.unavailable() is not None, reason=f"{entry.name} {entry.unavailable()}"),
     )
-    for row in impls.rows().values()
-    if FRAMEWORKS.isdisjoint(row.requires)
+    for entry in entries().values()
+    if not entry.framework  # those are in test_framework_rows.py
 ]
 
 
@@ -58,7 +58,7 @@ def dtypes_and_rows() -> list[Any]:
 
 @pytest.mark.parametrize("name", ALL_ROWS)
 def test_row_conforms(name: str) -> None:
-    assert [str(violation) for violation in check(impls.load(name))] == []
+    assert [str(violation) for violation in check(find(name).load())] == []
 
 
 @pytest.mark.parametrize(("name", "dtype"), dtypes_and_rows())
@@ -75,7 +75,7 @@ def test_gradient_is_the_oracles(
 ) -> None:
     parameters, x, y = draw(sizes, examples, dtype, seed)
     expected = tensors(oracle_gradients(parameters, x, y))
-    with impls.load(name)(sizes, examples + spare, dtype, threads) as implementation:
+    with find(name).load()(sizes, examples + spare, dtype, threads) as implementation:
         implementation.load(parameters)
         found = tensors(implementation.gradients(implementation.prepare(x, y)))
     whole = np.linalg.norm([np.linalg.norm(g) for g in expected])
@@ -91,7 +91,7 @@ def test_sigmoid_is_right_where_it_matters(name: str, dtype: str) -> None:
     z = np.linspace(lowest, -lowest, 4001).astype(dtype)
     a, rest = expit(z.astype(np.float64)), expit(-z.astype(np.float64))
     parameters = Parameters([np.zeros((len(z), 1), dtype)], [z])
-    with impls.load(name)((1, len(z)), 1, dtype) as implementation:
+    with find(name).load()((1, len(z)), 1, dtype) as implementation:
         implementation.load(parameters)
         batch = implementation.prepare(np.ones((1, 1), dtype), np.zeros((1, len(z)), dtype))
         (found,) = implementation.gradients(batch).biases
@@ -116,7 +116,7 @@ def test_sigmoid_agrees_with_scipy_in_both_tails(module: str) -> None:
 @pytest.mark.parametrize(("name", "dtype"), dtypes_and_rows())
 def test_extreme_inputs_give_finite_numbers_without_a_warning(name: str, dtype: str, magnitude: float) -> None:
     parameters, x, y = draw((20, 15, 10), 8, dtype)
-    with warnings_as_errors(), impls.load(name)((20, 15, 10), 8, dtype, 2) as implementation:
+    with warnings_as_errors(), find(name).load()((20, 15, 10), 8, dtype, 2) as implementation:
         implementation.load(parameters)
         batch = implementation.prepare(x * np.asarray(magnitude, dtype), y)
         assert all(np.isfinite(g).all() for g in tensors(implementation.gradients(batch)))
@@ -132,7 +132,7 @@ GRADIENT_PER_EXAMPLE = EXAMPLES * max(n * m for n, m in pairwise(SIZES))  # of t
 def peak_numbers(name: str) -> float:
     """Return how many float64 numbers a step holds at its peak beyond the work space."""
     parameters, x, y = draw(SIZES, EXAMPLES, "float64")
-    with impls.load(name)(SIZES, EXAMPLES) as implementation:
+    with find(name).load()(SIZES, EXAMPLES) as implementation:
         implementation.load(parameters)
         batch = implementation.prepare(x, y)
         implementation.step(batch, 0.1)

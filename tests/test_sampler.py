@@ -1,33 +1,51 @@
 """The sampler with real workers: what a faulty row costs, and what is recorded about a good one."""
 
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from bench import worker
-from bench.process import WorkerProcess
-from bench.results import summarise
-from bench.sampler import CONTROL, Row, Sampler, Settings, plan
-from bench.workloads import Workload, cores
+from bench.cpus import cores
+from bench.measurement import timing
+from bench.measurement.candidates import Candidate, plan
+from bench.measurement.process import WorkerProcess
+from bench.measurement.sampler import Sampler
+from bench.measurement.timing import TimedCall
+from bench.records import CONTROL, Reply, Row, Settings, Take, Workload, WorkloadResult
+from bench.results.notes import notes_on_rows
+from bench.results.summary import summarise
+from impls.registry import find
 
 FAULTY = Path(__file__).parent / "faulty_rows.py"
 SMALL = Workload("small", (6, 5, 4), 3)
 
 
 def sample(specs: list[str], workload: Workload = SMALL, time_out: float = 60.0, generations: int = 2) -> Sampler:
+    settings = Settings(generations=generations, workload_seconds=0.3, min_rounds=3, time_out=time_out)
+    return run({workload.name: plan(workload, map(find, specs))}, settings)
+
+
+def run(candidates: dict[str, list[Candidate]], settings: Settings) -> Sampler:
     rng = np.random.default_rng(0)
-    settings = Settings(generations=generations, workload_seconds=0.3, fewest_rounds=3, time_out=time_out)
-    rows = {workload.name: plan(workload, specs)}
-    sampler = Sampler(rows, settings, (rng.random((20, 6)), rng.random((20, 4))), lambda _message, _fraction: None)
+    data = rng.random((20, 6)), rng.random((20, 4))
+    sampler = Sampler(candidates, settings, data, lambda _message, _fraction: None)
     sampler.run()
     return sampler
 
 
 def by_label(sampler: Sampler) -> dict[str, Row]:
-    return {row.label: row for rows in sampler.rows.values() for row in rows}
+    return {candidate.label: candidate.row for of in sampler.candidates.values() for candidate in of}
+
+
+def summary(sampler: Sampler) -> tuple[WorkloadResult, list[str]]:
+    """Fill in the estimates of the rows of the one workload; return its record and the notes on its rows."""
+    ((name, of_workload),) = sampler.candidates.items()
+    rows = [candidate.row for candidate in of_workload]
+    found = summarise(of_workload[0].workload, rows, sampler.limit(name), sampler.data_examples)
+    return found, notes_on_rows(rows)
 
 
 def test_a_faulty_row_costs_only_itself() -> None:
@@ -47,71 +65,137 @@ def test_a_faulty_row_costs_only_itself() -> None:
         "in_place": "ok",
     }
     assert "gradient" in rows["Wrong"].reason
-    assert rows["Raises"].reason == "RuntimeError: the tensor was not there"
+    assert rows["Raises"].reason.startswith("RuntimeError: the tensor was not there (faulty_rows.py:")
     assert "SIGSEGV" in rows["Segfaults"].reason
     assert "SystemExit" in rows["Exits"].reason
     assert "exit status 7" in rows["ExitsHard"].reason
     assert "goodbye" in rows["ExitsHard"].reason
     assert "late" in rows["FailsLater"].reason
-    found = summarise(sampler, steal_percent=None, load_average=None)
-    assert any("Segfaults: crashed" in note for note in found["notes"])
-    in_place = next(row for row in found["rows"] if row["label"] == "in_place")
-    assert in_place["speed_up"]["low"] < in_place["speed_up"]["value"] < in_place["speed_up"]["high"]
+    _, notes = summary(sampler)
+    assert any("Segfaults: crashed" in note for note in notes)
+    speed_up = rows["in_place"].speed_up
+    assert speed_up is not None
+    assert speed_up.low is not None
+    assert speed_up.high is not None
+    assert speed_up.low < speed_up.value < speed_up.high
+    for label in faulty[:-1]:
+        assert not rows[label].timed
+        assert rows[label].speed_up is None
 
 
 def test_a_row_that_hangs_is_killed_once_and_not_tried_again() -> None:
-    rng = np.random.default_rng(0)
     workloads = [SMALL, Workload("other", (6, 4), 2)]
-    rows = {workload.name: plan(workload, [f"{FAULTY}:Hangs"]) for workload in workloads}
-    settings = Settings(generations=1, workload_seconds=0.1, fewest_rounds=2, time_out=5.0)
-    sampler = Sampler(rows, settings, (rng.random((20, 6)), rng.random((20, 4))), lambda _message, _fraction: None)
-    sampler.run()
-    first, second = (of_workload[2] for of_workload in rows.values())
+    candidates = {workload.name: plan(workload, [find(f"{FAULTY}:Hangs")]) for workload in workloads}
+    run(candidates, Settings(generations=1, workload_seconds=0.1, min_rounds=2, time_out=5.0))
+    first, second = (of_workload[2].row for of_workload in candidates.values())
     assert (first.outcome, second.outcome) == ("timed out", "timed out")
     assert "within 5 s" in first.reason
     assert "not tried again" in second.reason
-    assert all(row.outcome == "ok" for of_workload in rows.values() for row in of_workload[:2])
+    assert all(candidate.row.outcome == "ok" for of in candidates.values() for candidate in of[:2])
 
 
 def test_an_interrupt_while_rows_are_prepared_keeps_the_generations_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(_self: Sampler, _limit: Row, calls: list[int] = []) -> None:  # noqa: B006 (counts the calls)
-        calls.append(1)
-        if len(calls) == 3:
+    def interrupt(_self: Sampler, _limit: Candidate, generation: int) -> bool:
+        if generation == 2:
             raise KeyboardInterrupt
+        return False
 
     monkeypatch.setattr(Sampler, "_prepare_limit", interrupt)
     sampler = sample(["in_place"], generations=4)
-    found = summarise(sampler, None, None)
-    assert found["interrupted"]
-    in_place = next(row for row in found["rows"] if row["label"] == "in_place")
-    assert len(in_place["rounds_by_generation"]) == len(in_place["calls_by_generation"]) == 2
+    found, _ = summary(sampler)
+    assert sampler.interrupted
+    assert found.limit is None
+    in_place = by_label(sampler)["in_place"]
+    assert in_place.outcome == "ok"
+    assert [process.generation for process in in_place.processes] == [0, 1]
+    assert all(process.samples for process in in_place.processes)
 
 
-def test_samples_of_a_round_are_pairs_and_the_control_is_another_process() -> None:
+def test_a_row_that_an_interrupt_came_before_is_said_to_be_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(_self: Sampler, _limit: Candidate, _generation: int) -> bool:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Sampler, "_prepare_limit", interrupt)
+    sampler = sample(["in_place", f"{FAULTY}:Wrong"], generations=4)
+    summary(sampler)
+    outcomes = {label: row.outcome for label, row in by_label(sampler).items()}
+    assert outcomes == dict.fromkeys(("per_example", CONTROL, "in_place"), "interrupted") | {"Wrong": "wrong"}
+    assert not any(row.timed or row.processes for row in by_label(sampler).values())
+
+
+def test_an_interrupted_round_counts_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a sample would be there without its pair."""
+    ask = WorkerProcess.ask
+    taken = 0
+
+    def interrupt(self: WorkerProcess, request: Take, expected: type[Reply]) -> Reply:
+        nonlocal taken
+        if isinstance(request, Take):
+            taken += 1
+            if taken == 4 * 2 + 2:  # in the third round of baseline, control, row and limit
+                raise KeyboardInterrupt
+        return ask(self, request, expected)
+
+    monkeypatch.setattr(WorkerProcess, "ask", interrupt)
+    sampler = sample(["in_place"], generations=1)
+    assert sampler.interrupted
+    assert {tuple(row.samples[0]) for row in by_label(sampler).values()} == {(0, 1)}
+
+
+def test_samples_of_a_round_are_pairs_and_the_control_is_another_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    start = WorkerProcess.__init__
+    pids: list[int] = []
+
+    def note(self: WorkerProcess, threads: int, cpus: Iterable[int], time_out: float) -> None:
+        start(self, threads, cpus, time_out)
+        pids.append(self.pid)
+
+    monkeypatch.setattr(WorkerProcess, "__init__", note)
     sampler = sample(["in_place"])
     rows = by_label(sampler)
     for generation in range(2):
         assert {tuple(row.samples[generation]) for row in rows.values()} == {tuple(rows[CONTROL].samples[generation])}
-    pids = {facts["pid"] for row in rows.values() for facts in row.facts}
-    assert len(pids) == 2 * len(rows)  # a fresh process for each row in each generation
+    assert len(set(pids)) == len(pids) == 2 * (len(rows) + 1)  # a fresh one for each row and the limit in each
     assert all(seconds > 0 for row in rows.values() for rounds in row.samples for seconds in rounds.values())
+    assert all(
+        sample.cpu_seconds is not None and sample.cpu_seconds > 0
+        for row in rows.values()
+        for process in row.processes
+        for sample in process.samples
+    )
+    limit = sampler.limit("small")
+    assert limit is not None
+    assert [set(rounds) for rounds in limit.samples] == [set(rounds) for rounds in rows[CONTROL].samples]
 
 
 def test_facts_about_a_good_row() -> None:
     sampler = sample(["batched_2d", f"{FAULTY}:Hoards"])
-    found = {row["label"]: row for row in summarise(sampler, None, None)["rows"]}
-    plain, hoard = found["batched_2d"], found["Hoards"]
-    assert 60e6 < hoard["peak_rss_bytes"] - plain["peak_rss_bytes"] < 80e6
-    assert 5e6 < plain["peak_rss_bytes"] < 200e6
+    found, _ = summary(sampler)
+    rows = by_label(sampler)
+    plain, hoard = rows["batched_2d"], rows["Hoards"]
+    for one, other in zip(plain.processes, hoard.processes, strict=True):
+        assert 60e6 < other.peak_rss_bytes - one.peak_rss_bytes < 80e6
+        assert 5e6 < one.peak_rss_bytes < 200e6
     for row in (plain, hoard):
-        assert 0 < row["overhead_percent"] < 50
-        assert 0 < row["cores_used"] < 1.05
-        assert row["import_seconds"] > 0
-        assert row["setup_seconds"] > 0
-        assert 0 < row["percent_of_limit"]["value"] < 100
-        assert [pool["num_threads"] for pool in row["thread_pools"]] == [1] * len(row["thread_pools"])
-    baseline = found["per_example"]
-    assert "speed_up" not in baseline
+        assert len(row.processes) == 2
+        for process in row.processes:
+            assert 0 < process.overhead_percent < 50
+            assert process.import_seconds > 0
+            assert process.setup_seconds > 0
+            assert process.first_call_seconds > 0
+            assert process.calls >= 1
+        assert row.cores_used is not None
+        assert 0 < row.cores_used < 1.05
+        assert row.percent_of_limit is not None
+        assert 0 < row.percent_of_limit.value < 100
+        assert row.thread_pools
+        assert {pool.num_threads for pool in row.thread_pools} == {1}
+        assert all(pool.library and "/" not in pool.library for pool in row.thread_pools)
+    assert rows["per_example"].speed_up is None
+    assert found.limit is not None
+    assert found.limit.size in (256, 384, 512, 768)
+    assert found.limit_seconds is not None
+    assert 0 < found.limit_seconds < (plain.seconds or 0)
 
 
 def test_an_asynchronous_row_is_not_timed() -> None:
@@ -122,9 +206,10 @@ def test_an_asynchronous_row_is_not_timed() -> None:
 
 def test_a_compilation_within_the_samples_is_said() -> None:
     sampler = sample([f"{FAULTY}:Recompiles", "in_place"], generations=1)
-    found = summarise(sampler, None, None)
-    assert any("Recompiles" in note and "compilations within the samples" in note for note in found["notes"])
-    assert not any("in_place" in note and "compilations within" in note for note in found["notes"])
+    _, notes = summary(sampler)
+    assert by_label(sampler)["Recompiles"].compilations > 0
+    assert any("Recompiles" in note and "compilations within the samples" in note for note in notes)
+    assert not any("in_place" in note and "compilations within" in note for note in notes)
 
 
 def test_a_sample_lasts_long_enough(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,38 +218,58 @@ def test_a_sample_lasts_long_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     def time_calls(_function: object, _arguments: object, calls: int) -> tuple[float, float]:
         return calls * call_seconds, calls * call_seconds
 
-    monkeypatch.setattr(worker, "time_calls", time_calls)
-    case = worker.Case(lambda: None, (), reset=lambda: None)
-    assert case.calibrate(0.005) == pytest.approx(1e-4)
-    assert case.calls * call_seconds >= 0.005
+    monkeypatch.setattr(timing, "time_calls", time_calls)
+    timed = TimedCall((lambda: None, ()), threads=1)
+    assert timed.calibrate(0.005) == pytest.approx(1e-4)
+    assert timed.calls * call_seconds >= 0.005
     call_seconds = 2e-5  # the machine was disturbed while it was calibrated
-    assert case.sample()["seconds"] == pytest.approx(2e-5)
-    assert case.calls * call_seconds >= 0.005
+    taken = timed.sample()
+    assert (taken.seconds, taken.cpu_seconds) == pytest.approx((2e-5, 2e-5))
+    assert timed.calls * call_seconds >= 0.005
+
+
+def test_every_sample_starts_from_the_same_parameters_after_one_call() -> None:
+    done: list[str] = []
+    timed = TimedCall((lambda: done.append("call"), ()), 1, lambda: done.append("reset"))
+    timed.calls = 3
+    timed.sample()
+    assert done == ["reset", "call", "call", "call", "call"]
+    done.clear()
+    timed.calls = 1  # long enough by itself
+    timed.sample()
+    assert done == ["reset", "call"]
 
 
 @pytest.mark.skipif(cores() < 2, reason="one core only")
 def test_workers_get_their_threads_and_each_thread_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     confine = WorkerProcess.confine
     places: dict[int, list[set[int]]] = {}  # by worker: where its busiest threads and the process were put
+    pids: dict[str, int] = {}
 
     def note(self: WorkerProcess, cpus: Sequence[int], busiest: Sequence[int] = ()) -> None:
         confine(self, cpus, busiest)
         places[self.pid] = [os.sched_getaffinity(thread) for thread in (*busiest, self.pid)]
 
+    def note_pids(self: Sampler, number: int, candidates: list[Candidate], cpus: list[int]) -> None:
+        pids.update((candidate.label, self._workers[candidate.worker_key].pid) for candidate in candidates)
+        round_(self, number, candidates, cpus)
+
+    round_ = Sampler._round
+    monkeypatch.setattr(Sampler, "_round", note_pids)
     monkeypatch.setattr(WorkerProcess, "confine", note)
     workload = Workload("two", (6, 5, 4), 3, threads=2, baseline="batched_2d")
     rows = by_label(sample(["batched_2d", "in_place", "multithreaded"], workload, generations=1))
     assert set(rows) == {"batched_2d@1", "control", "batched_2d", "in_place", "multithreaded"}
     for label, row in rows.items():
         expected = 1 if label in ("batched_2d@1", "control") else 2
-        *of_threads, of_process = places[row.facts[0]["pid"]]
-        blas = {pool["num_threads"] for pool in row.facts[0]["thread_pools"] if pool["user_api"] == "blas"}
+        *of_threads, of_process = places[pids[label]]
+        blas = {pool.num_threads for pool in row.thread_pools if pool.user_api == "blas"}
         assert blas == {1 if label == "multithreaded" else expected}
         if expected == 1:
             assert (len(of_threads), len(of_process)) == (0, 1)
         else:
             assert all(len(place) == 1 for place in of_threads)
-    first, second = places[rows["multithreaded"].facts[0]["pid"]][:2]
+    first, second = places[pids["multithreaded"]][:2]
     assert first != second
 
 
@@ -173,7 +278,7 @@ def test_a_row_over_the_budget_is_left_out_and_its_work_is_never_done() -> None:
     sampler = sample(["pure_python", "in_place"], workload, generations=1)
     rows = by_label(sampler)
     assert rows["pure_python"].outcome == "left out"
-    assert "over the budget of 0.1 s" in rows["pure_python"].reason
+    assert re.fullmatch(r"at least \S+ s per call, over the budget of 0\.1 s", rows["pure_python"].reason)
 
 
 def test_a_row_without_the_dtype_is_left_out() -> None:
@@ -185,6 +290,6 @@ def test_a_row_without_the_dtype_is_left_out() -> None:
 def test_an_epoch_goes_through_the_data_set() -> None:
     workload = Workload("small", (6, 5, 4), 3, timed="epoch")
     sampler = sample(["in_place"], workload, generations=1)
-    found = summarise(sampler, None, None)
-    assert found["workloads"][0]["examples"] == 20
-    assert found["workloads"][0]["flops"] == workload.flops(20)
+    found, _ = summary(sampler)
+    assert found.examples == 20
+    assert found.flops == workload.flops(20)

@@ -8,7 +8,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.statistics import geometric_mean, lower_quartile, outliers, paired_ratio, seconds, spread
+from bench.records import Estimate
+from bench.results.estimates import (
+    geometric_mean,
+    lower_quartile,
+    outliers,
+    paired_ratio,
+    seconds,
+    seconds_estimate,
+    spread,
+)
+
+
+def interval(estimate: Estimate) -> tuple[float, float, float]:
+    """Return value, low and high of an estimate that has an interval."""
+    assert estimate.low is not None
+    assert estimate.high is not None
+    return estimate.value, estimate.low, estimate.high
 
 
 @pytest.mark.parametrize("processes", [3, 5, 8])
@@ -24,7 +40,8 @@ def test_the_interval_covers_the_truth_in_about_95_of_100_runs(processes: int) -
         estimate = paired_ratio(
             [dict(enumerate(rounds)) for rounds in one], [dict(enumerate(rounds)) for rounds in other]
         )
-        covered += estimate.low <= truth <= estimate.high
+        _, low, high = interval(estimate)
+        covered += low <= truth <= high
     assert 0.935 <= covered / runs <= 0.965
 
 
@@ -44,8 +61,8 @@ def test_an_interval_from_the_rounds_alone_would_not_cover_the_truth() -> None:
     covered = 0
     for _ in range(500):
         pooled = np.exp(rng.normal(0, 0.013, (5, 1)) + rng.normal(0, 0.005, (5, 30))).ravel()
-        estimate = geometric_mean(pooled.tolist())
-        covered += estimate.low <= 1.0 <= estimate.high
+        _, low, high = interval(geometric_mean(pooled.tolist()))
+        covered += low <= 1.0 <= high
     assert covered / 500 < 0.6
 
 
@@ -53,15 +70,16 @@ def test_an_interval_from_the_rounds_alone_would_not_cover_the_truth() -> None:
 def test_a_drift_that_both_share_cancels(drift: list[float], ratio: float) -> None:
     slow = [dict(enumerate(value * ratio for value in drift))] * 2
     fast = [dict(enumerate(drift))] * 2
-    assert paired_ratio(slow, fast) == pytest.approx((ratio, ratio, ratio))
+    assert interval(paired_ratio(slow, fast)) == pytest.approx((ratio, ratio, ratio))
 
 
 @given(st.lists(st.lists(st.floats(1e-6, 1), min_size=3, max_size=5), min_size=2, max_size=5))
 def test_swapping_the_two_inverts_the_estimate(generations: list[list[float]]) -> None:
     one = [dict(enumerate(rounds[:3])) for rounds in generations]
     other = [dict(enumerate(random.Random(0).sample(rounds[:3], 3))) for rounds in generations]
-    forth, back = paired_ratio(one, other), paired_ratio(other, one)
-    assert (1 / back.value, 1 / back.high, 1 / back.low) == pytest.approx(forth)
+    forth = interval(paired_ratio(one, other))
+    value, low, high = interval(paired_ratio(other, one))
+    assert (1 / value, 1 / high, 1 / low) == pytest.approx(forth)
 
 
 def test_only_rounds_that_both_have_are_pairs() -> None:
@@ -69,8 +87,7 @@ def test_only_rounds_that_both_have_are_pairs() -> None:
     row = [{0: 5.0, 2: 10.0, 7: 1e-9}, {}]
     estimate = paired_ratio(baseline, row)
     assert estimate.value == pytest.approx(2.0)
-    assert math.isnan(estimate.low)  # one process alone gives no interval
-    assert math.isnan(estimate.high)
+    assert (estimate.low, estimate.high, estimate.half_width) == (None, None, None)  # one process gives no interval
 
 
 def test_no_pair_is_an_error() -> None:
@@ -80,10 +97,22 @@ def test_no_pair_is_an_error() -> None:
 
 def test_known_interval() -> None:
     """Logs 0 and 2: mean 1, s = sqrt(2), t(0.975, 1) = 12.706, margin 12.706."""
-    estimate = geometric_mean([1.0, math.e**2])
-    assert estimate.value == pytest.approx(math.e)
-    assert math.log(estimate.high) == pytest.approx(1 + 12.7062, abs=1e-3)
-    assert math.log(estimate.low) == pytest.approx(1 - 12.7062, abs=1e-3)
+    value, low, high = interval(geometric_mean([1.0, math.e**2]))
+    assert value == pytest.approx(math.e)
+    assert math.log(high) == pytest.approx(1 + 12.7062, abs=1e-3)
+    assert math.log(low) == pytest.approx(1 - 12.7062, abs=1e-3)
+
+
+def test_the_interval_of_the_seconds_is_over_processes() -> None:
+    found = seconds_estimate([{0: 1.0}, {}, {3: math.e**2, 4: math.e**2}])
+    assert interval(found) == pytest.approx(interval(geometric_mean([1.0, math.e**2])))
+    assert seconds_estimate([{0: 2.0, 1: 3.0}]) == Estimate(2.25)
+
+
+def test_a_multiple_of_an_estimate() -> None:
+    assert Estimate(2.0, 1.0, 4.0).scaled(3.0) == Estimate(6.0, 3.0, 12.0)
+    assert Estimate(2.0).scaled(3.0) == Estimate(6.0)
+    assert Estimate(2.0, 1.5, 2.1).half_width == pytest.approx(0.15)
 
 
 def test_quartiles_and_spread() -> None:
@@ -91,7 +120,7 @@ def test_quartiles_and_spread() -> None:
     assert seconds(generations) == pytest.approx((1.75 + 17.5) / 2)
     assert lower_quartile([3.0]) == 3.0
     assert spread(generations) == pytest.approx((3.75 - 1.25) / 2.5)
-    assert math.isnan(spread([{0: 1.0}]))
+    assert spread([{0: 1.0, 1: 2.0, 2: 3.0}]) is None
 
 
 def test_a_compilation_among_the_samples_is_an_outlier() -> None:

@@ -12,13 +12,15 @@ import pytest
 from numpy.typing import DTypeLike, NDArray
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from bench import data, training
-from bench.data import Dataset
-from bench.errors import UserError
-from impls import load
+from bench import training
+from bench.problem import data
+from bench.problem.dataset import Dataset
+from bench.problem.parameters import initial_parameters
+from impls.errors import UserError
 from impls.in_place import InPlace
 from impls.interface import Array, Batch, Implementation, Parameters
 from impls.per_example import PerExample
+from impls.registry import find
 
 MNIST = os.environ.get(data.ENVIRONMENT)
 needs_mnist = pytest.mark.skipif(not MNIST, reason=f"{data.ENVIRONMENT} does not name a folder with MNIST")
@@ -76,27 +78,27 @@ class Recorder(Implementation):
 
 
 def test_initial_parameters_are_standard_normal_and_follow_the_seed() -> None:
-    parameters = training.initial_parameters((784, 30, 10), seed=1)
+    parameters = initial_parameters((784, 30, 10), seed=1)
     assert [W.shape for W in parameters.weights] == [(30, 784), (10, 30)]
     assert [b.shape for b in parameters.biases] == [(30,), (10,)]
     numbers = parameters.weights[0]
     assert abs(numbers.mean()) < 5 / np.sqrt(numbers.size)
     assert abs(numbers.std() - 1) < 5 / np.sqrt(2 * numbers.size)
-    same, other = training.initial_parameters((784, 30, 10), 1), training.initial_parameters((784, 30, 10), 2)
+    same, other = initial_parameters((784, 30, 10), 1), initial_parameters((784, 30, 10), 2)
     for one, again, different in zip(tensors(parameters), tensors(same), tensors(other), strict=True):
         np.testing.assert_array_equal(one, again)
         assert not np.any(one == different)
 
 
 def test_initial_parameters_of_both_dtypes_are_the_same_numbers() -> None:
-    double, single = (training.initial_parameters((5, 4, 3), 0, dtype) for dtype in ("float64", "float32"))
+    double, single = (initial_parameters((5, 4, 3), 0, dtype) for dtype in ("float64", "float32"))
     for one, other in zip(tensors(double), tensors(single), strict=True):
         assert other.dtype == np.float32
         np.testing.assert_array_equal(one.astype(np.float32), other)
 
 
 def test_predict_is_the_books_feedforward() -> None:
-    parameters = training.initial_parameters((3, 4, 2), 0)
+    parameters = initial_parameters((3, 4, 2), 0)
     x = np.random.default_rng(1).random((5, 3))
     for outputs, example in zip(training.predict(parameters, x), x, strict=True):
         a = example
@@ -141,9 +143,7 @@ def test_train_prepares_once_and_shuffles_each_epoch(digits: Dataset) -> None:
 
 def test_train_starts_from_the_parameters_of_the_seed(digits: Dataset) -> None:
     (epoch,) = training.train(Recorder, digits, (784, 7, 10), epochs=1, seed=3)
-    for found, expected in zip(
-        tensors(epoch.parameters), tensors(training.initial_parameters((784, 7, 10), 3)), strict=True
-    ):
+    for found, expected in zip(tensors(epoch.parameters), tensors(initial_parameters((784, 7, 10), 3)), strict=True):
         np.testing.assert_array_equal(found, expected)
     assert epoch.correct == training.accuracy(epoch.parameters, digits.x_test, digits.labels_test)
 
@@ -178,7 +178,7 @@ def test_training_on_digits_learns(digits: Dataset, dtype: str) -> None:
 def test_rows_follow_the_same_trajectory(digits: Dataset) -> None:
     (expected,) = training.train(PerExample, digits, epochs=1)
     for name, threads in (("batched_3d", 1), ("batched_2d", 1), ("in_place", 1), ("multithreaded", 2)):
-        (found,) = training.train(load(name), digits, epochs=1, threads=threads)
+        (found,) = training.train(find(name).load(), digits, epochs=1, threads=threads)
         for W, W_expected in zip(tensors(found.parameters), tensors(expected.parameters), strict=True):
             np.testing.assert_allclose(W, W_expected, atol=1e-9, err_msg=name)
         assert found.correct == expected.correct, name
@@ -218,7 +218,7 @@ def test_mnist_by_the_book(mnist: Dataset, seed: int) -> None:
 def test_rows_agree_on_mnist(mnist: Dataset) -> None:
     part = dataclasses.replace(mnist, x_train=mnist.x_train[:5_000], labels_train=mnist.labels_train[:5_000])
     counts = {
-        name: next(training.train(load(name), part, threads=threads)).correct
+        name: next(training.train(find(name).load(), part, threads=threads)).correct
         for name, threads in (("per_example", 1), ("batched_2d", 1), ("in_place", 1), ("multithreaded", 2))
     }
     assert max(counts.values()) - min(counts.values()) <= 5, counts
@@ -227,7 +227,7 @@ def test_rows_agree_on_mnist(mnist: Dataset) -> None:
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_a_saved_network_is_loaded_again(dtype: str, tmp_path: Path) -> None:
-    parameters = training.initial_parameters((6, 5, 4, 3), 0, dtype)
+    parameters = initial_parameters((6, 5, 4, 3), 0, dtype)
     path = tmp_path / "new" / "network.npz"
     training.save(path, parameters)
     training.save(path, parameters)  # over the one before
@@ -242,13 +242,14 @@ def test_saving_is_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.Monke
     path = tmp_path / "network.npz"
     path.write_bytes(b"the one before")
 
-    def full(part: Path, **_: object) -> NoReturn:
-        part.write_bytes(b"half")
+    def full(descriptor: int, _mode: str) -> NoReturn:
+        os.write(descriptor, b"half")
+        os.close(descriptor)
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(np, "savez", full)
+    monkeypatch.setattr(os, "fdopen", full)
     with pytest.raises(UserError, match=r"network\.npz: cannot be written: No space left on device; choose"):
-        training.save(path, training.initial_parameters((2, 1)))
+        training.save(path, initial_parameters((2, 1)))
     assert [file.name for file in tmp_path.iterdir()] == ["network.npz"]
     assert path.read_bytes() == b"the one before"
 
@@ -257,7 +258,7 @@ def test_saving_where_nothing_can_be(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for path in (tmp_path / "file" / "network.npz", tmp_path):
         with pytest.raises(UserError, match=r"cannot be written: .*; choose another place"):
-            training.save(path, training.initial_parameters((2, 1)))
+            training.save(path, initial_parameters((2, 1)))
 
 
 GOOD = {"weights_0": np.ones((3, 4)), "biases_0": np.ones(3), "weights_1": np.ones((2, 3)), "biases_1": np.ones(2)}
@@ -288,7 +289,7 @@ def test_a_network_that_does_not_fit_together(arrays: dict[str, Any], told: str,
 
 def test_a_file_that_is_no_network(tmp_path: Path) -> None:
     path = tmp_path / "network.npz"
-    training.save(path, training.initial_parameters((6, 5, 3)))
+    training.save(path, initial_parameters((6, 5, 3)))
     whole = path.read_bytes()
     damaged = bytearray(whole)
     damaged[300] ^= 1

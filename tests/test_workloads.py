@@ -2,9 +2,10 @@
 
 import pytest
 
-from bench import workloads
-from bench.errors import UserError
-from bench.workloads import Workload, default_workloads, parse, select, sweeps
+from bench import cpus
+from bench.problem.workloads import default_workloads, parse, select, sweeps
+from bench.records import Workload
+from impls.errors import UserError
 
 
 def test_operations_of_the_books_step() -> None:
@@ -35,6 +36,8 @@ def test_a_specification() -> None:
         ("784-30-10:10:float64:0", "threads must be"),
         ("784-30-10:10:float64:1:5", "found 5 fields"),
         ("784-99999999-10", "layer size must be"),
+        ("784-" + 5000 * "9", "layer size must be"),
+        ("784-\u0663\u0660-10", "layer size must be"),  # digits, but of another script
         ("784-30-10:10:float64:5000", "cores"),
     ],
 )
@@ -50,13 +53,13 @@ def test_an_unknown_sweep() -> None:
 
 
 def test_one_core_has_no_multicore_workload(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workloads, "usable_cpus", lambda: [3])
+    monkeypatch.setattr(cpus, "usable_cpus", lambda: [3])
     assert "large-all" not in default_workloads()
     assert [workload.threads for workload in sweeps()["threads"]] == [1]
 
 
 def test_sweeps_vary_what_they_say(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workloads, "usable_cpus", lambda: [0, 1, 2])
+    monkeypatch.setattr(cpus, "usable_cpus", lambda: [0, 1, 2])
     assert [workload.batch_size for workload in sweeps()["batch"]] == [1 << n for n in range(13)]
     assert [workload.threads for workload in sweeps()["threads"]] == [1, 2, 3]
     assert {workload.dtype for workload in sweeps()["dtype"]} == {"float64", "float32"}

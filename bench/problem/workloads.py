@@ -1,76 +1,23 @@
 """The workloads: which network, how large a mini-batch, which dtype, how many threads, a step or an epoch."""
 
-import dataclasses
 import difflib
-import os
 from collections.abc import Iterable
-from dataclasses import dataclass
-from itertools import pairwise
 
-from bench.errors import UserError
-from impls import BASELINE
+import msgspec
+
+from bench.cpus import cores
+from bench.records import Workload
+from impls.errors import UserError
 
 DTYPES = ("float64", "float32")
-LARGEST_SIZE = 1 << 20  # units in a layer, or examples in a mini-batch
+MAX_SIZE = 1 << 20  # units in a layer, or examples in a mini-batch
 SLOW_BASELINE = 1e8  # examples x weights from which the loop takes too long to be the baseline
-
-
-@dataclass(frozen=True)
-class Workload:
-    """One line of the benchmark: what every implementation is asked to compute."""
-
-    name: str
-    sizes: tuple[int, ...]  # units per layer, inputs first
-    batch_size: int  # examples in a mini-batch
-    dtype: str = "float64"
-    threads: int = 1  # cores that an implementation may use
-    timed: str = "step"  # or "epoch": one pass over the data set
-    baseline: str = BASELINE  # the implementation that speed-ups are relative to …
-    baseline_threads: int = 1  # … on this many cores
-    sweep: str = ""  # the sweep that it belongs to, if any
-
-    @property
-    def weights(self) -> int:
-        """Return the number of weights."""
-        return sum(n_in * n_out for n_in, n_out in pairwise(self.sizes))
-
-    def flops(self, examples: int) -> int:
-        """Return the floating-point operations of the matrix products for so many examples.
-
-        A product with an (n_out, n_in) matrix takes 2 * n_in * n_out operations per example. The first layer has
-        two products (forward, dW), each later one three (forward, dW, delta); element-wise work is not counted.
-        """
-        products = [2] + [3] * (len(self.sizes) - 2)
-        return sum(
-            2 * examples * count * n_in * n_out
-            for count, (n_in, n_out) in zip(products, pairwise(self.sizes), strict=True)
-        )
-
-    def examples(self, data_examples: int) -> int:
-        """Return the examples that one timed call goes through, given those of the data set."""
-        return data_examples if self.timed == "epoch" else self.batch_size
-
-    def describe(self) -> str:
-        """Return the workload in words: `784-30-10, batch 10, float64, 1 thread, step`."""
-        threads = "1 thread" if self.threads == 1 else f"{self.threads} threads"
-        return f"{'-'.join(map(str, self.sizes))}, batch {self.batch_size}, {self.dtype}, {threads}, {self.timed}"
-
-
-def usable_cpus() -> list[int]:
-    """Return the CPUs that this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return sorted(os.sched_getaffinity(0))
-    return list(range(os.cpu_count() or 1))
-
-
-def cores() -> int:
-    """Return the number of CPUs that this process may run on."""
-    return len(usable_cpus())
+FORM = "SIZES[:BATCH[:DTYPE[:THREADS]]], as 784-64-10:32:float32:2"
 
 
 def default_workloads() -> dict[str, Workload]:
     """Return the workloads of the default run, by name. One that needs several cores is left out on one core."""
-    large = Workload("large", (784, 512, 512, 10), 256, baseline="batched_2d")
+    large = Workload("large", (784, 512, 512, 10), 256, baseline="batched_2d")  # the loop would take 0.26 s
     workloads = [
         Workload("book", (784, 30, 10), 10),
         Workload("book-f32", (784, 30, 10), 10, dtype="float32"),
@@ -78,11 +25,11 @@ def default_workloads() -> dict[str, Workload]:
         Workload("wide", (784, 100, 10), 10),
         Workload("deep", (784, 100, 100, 100, 10), 64),
         large,
-        dataclasses.replace(large, name="large-f32", dtype="float32"),
+        msgspec.structs.replace(large, name="large-f32", dtype="float32"),
         Workload("epoch", (784, 30, 10), 10, timed="epoch"),
     ]
     if cores() > 1:
-        workloads.append(dataclasses.replace(large, name="large-all", threads=cores()))
+        workloads.append(msgspec.structs.replace(large, name="large-all", threads=cores()))
     return {workload.name: workload for workload in workloads}
 
 
@@ -119,17 +66,15 @@ def parse(text: str) -> Workload:
     known = default_workloads()
     if text in known:
         return known[text]
-    form = f"--workload {text}: expected SIZES[:BATCH[:DTYPE[:THREADS]]], as 784-64-10:32:float32:2"
+    form = f"--workload {text}: expected {FORM}"
     fields = text.split(":")
     if len(fields) == 1 and not text[:1].isdigit() and not text.startswith("-"):
         near = difflib.get_close_matches(text, known, n=1)
         hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
-        raise UserError(f"unknown workload {text!r}; {hint} (or give one as 784-64-10:32:float32:2)")
+        raise UserError(f"unknown workload {text!r}; {hint} (or give {FORM})")
     if len(fields) > 4:
         raise UserError(f"{form}; found {len(fields)} fields")
-    sizes = tuple(_positive(form, "layer size", size) for size in fields[0].split("-"))
-    if len(sizes) < 2:
-        raise UserError(f"{form}; found {len(sizes)} layer, at least inputs and outputs are needed")
+    sizes = parse_sizes(fields[0], form)
     batch_size = _positive(form, "batch size", fields[1]) if len(fields) > 1 else 10
     dtype = fields[2] if len(fields) > 2 else "float64"
     if dtype not in DTYPES:
@@ -138,6 +83,14 @@ def parse(text: str) -> Workload:
     if threads > cores():
         raise UserError(f"{form}; {threads} threads asked for, this process may use {cores()} cores")
     return _with_baseline(Workload(text, sizes, batch_size, dtype, threads))
+
+
+def parse_sizes(text: str, form: str = "expected layer sizes as 784-30-10") -> tuple[int, ...]:
+    """Return the units per layer written as `784-30-10`. Raises UserError that begins with `form`."""
+    sizes = tuple(_positive(form, "layer size", size) for size in text.split("-"))
+    if len(sizes) < 2:
+        raise UserError(f"{form}; found {len(sizes)} layer, at least inputs and outputs are needed")
+    return sizes
 
 
 def select(names: Iterable[str], sweep_names: Iterable[str]) -> dict[str, Workload]:
@@ -152,8 +105,8 @@ def select(names: Iterable[str], sweep_names: Iterable[str]) -> dict[str, Worklo
 
 
 def _positive(form: str, what: str, text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= LARGEST_SIZE:
-        raise UserError(f"{form}; {what} must be a whole number from 1 to {LARGEST_SIZE}, found {text!r}")
+    if not (text.isascii() and text.isdecimal() and len(text) <= 9 and 1 <= int(text) <= MAX_SIZE):
+        raise UserError(f"{form}; {what} must be a whole number from 1 to {MAX_SIZE}, found {text[:40]!r}")
     return int(text)
 
 
@@ -165,4 +118,4 @@ def _swept(sweep: str, sizes: tuple[int, ...], batch_size: int, dtype: str = "fl
 def _with_baseline(workload: Workload) -> Workload:
     if workload.batch_size * workload.weights < SLOW_BASELINE:
         return workload
-    return dataclasses.replace(workload, baseline="batched_2d")
+    return msgspec.structs.replace(workload, baseline="batched_2d")

@@ -1,7 +1,6 @@
 """The parent's side of a worker: start it confined to its cores, ask it, give up on it when it hangs or dies."""
 
 import contextlib
-import json
 import os
 import select
 import signal
@@ -11,8 +10,14 @@ import tempfile
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import msgspec
+
+from bench import records
+from impls.registry import ROOT
+
+AnyReply = TypeVar("AnyReply", bound=records.Reply)
 THREAD_VARIABLES = (
     "BLIS_NUM_THREADS",
     "MKL_NUM_THREADS",
@@ -48,13 +53,14 @@ class WorkerProcess:
     def __init__(self, threads: int, cpus: Iterable[int], time_out: float) -> None:
         """Start the process, confined to `cpus`, with every known thread setting at `threads`."""
         self.time_out = time_out
-        self.started: dict[str, Any] = {}  # the reply to "start"
+        self.import_seconds = 0.0  # that it told when it was started
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 (closed in `close`)
         self._pending = b""
-        environment = os.environ | dict.fromkeys(THREAD_VARIABLES, str(threads)) | ENVIRONMENT
+        path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+        environment = os.environ | dict.fromkeys(THREAD_VARIABLES, str(threads)) | ENVIRONMENT | {"PYTHONPATH": path}
         with confined_to(cpus):
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "bench.worker"],
+                [sys.executable, "-P", "-m", "bench.measurement.worker"],  # -P: nothing of the current folder
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._stderr,
@@ -63,20 +69,20 @@ class WorkerProcess:
             )
         self.pid = self._process.pid
 
-    def ask(self, do: str, **arguments: Any) -> dict[str, Any]:
+    def ask(self, request: records.AnyRequest, expected: type[AnyReply]) -> AnyReply:
         """Send a request and return its reply. Raises WorkerFailed."""
-        self.send(do, **arguments)
-        return self.receive()
+        self.send(request)
+        return self.receive(expected)
 
-    def send(self, do: str, **arguments: Any) -> None:
+    def send(self, request: records.AnyRequest) -> None:
         """Send a request without waiting for the reply."""
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # `receive` tells why it died
-            self._process.stdin.write(json.dumps({"do": do} | arguments).encode() + b"\n")
+            self._process.stdin.write(msgspec.json.encode(request) + b"\n")
             self._process.stdin.flush()
 
-    def receive(self) -> dict[str, Any]:
-        """Return the next reply. Raises WorkerFailed with its outcome if there is none or it is not a good one."""
+    def receive(self, expected: type[AnyReply]) -> AnyReply:
+        """Return the next reply, of the type that is expected. Raises WorkerFailed if there is none, or a failure."""
         assert self._process.stdout is not None
         deadline = time.monotonic() + self.time_out
         while b"\n" not in self._pending:
@@ -90,9 +96,14 @@ class WorkerProcess:
                 raise WorkerFailed("crashed", self._last_words())
             self._pending += received
         line, self._pending = self._pending.split(b"\n", 1)
-        reply: dict[str, Any] = json.loads(line)
-        if "outcome" in reply:
-            raise WorkerFailed(reply["outcome"], reply["reason"])
+        try:
+            reply: Any = msgspec.json.decode(line, type=records.Failure | expected)
+        except msgspec.DecodeError as error:
+            self.close()
+            raise WorkerFailed("crashed", f"the worker's reply cannot be read: {error}") from error
+        if isinstance(reply, records.Failure):
+            raise WorkerFailed(reply.outcome, reply.reason)
+        assert isinstance(reply, expected)
         return reply
 
     def confine(self, cpus: Sequence[int], busiest: Sequence[int] = ()) -> None:

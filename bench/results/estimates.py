@@ -13,23 +13,11 @@ counts is too narrow; `tests/test_statistics.py` shows the coverage of this one 
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+
+from bench.records import Estimate
 
 OUTLIER = 10.0  # times the median
 Generations = Sequence[Mapping[int, float]]  # seconds by round, of each generation
-
-
-class Estimate(NamedTuple):
-    """A value with its confidence interval; low and high are NaN where one process alone gives no interval."""
-
-    value: float
-    low: float
-    high: float
-
-    @property
-    def half_width(self) -> float:
-        """Return half of the interval's width relative to the value."""
-        return (self.high - self.low) / (2 * self.value)
 
 
 def paired_ratio(numerator: Generations, denominator: Generations, confidence: float = 0.95) -> Estimate:
@@ -56,6 +44,11 @@ def seconds(samples: Generations) -> float:
     return statistics.median(lower_quartile(list(rounds.values())) for rounds in samples if rounds)
 
 
+def seconds_estimate(samples: Generations) -> Estimate:
+    """Return the seconds of a call with their interval over processes; pairs are better where there are any."""
+    return geometric_mean([lower_quartile(list(rounds.values())) for rounds in samples if rounds])
+
+
 def lower_quartile(values: Sequence[float]) -> float:
     """Return the value below which a quarter of them lie, interpolated; of a single one, itself."""
     return statistics.quantiles(values, n=4, method="inclusive")[0] if len(values) > 1 else values[0]
@@ -66,7 +59,7 @@ def geometric_mean(values: Sequence[float], confidence: float = 0.95) -> Estimat
     logs = [math.log(value) for value in values]
     mean = statistics.fmean(logs)
     if len(logs) < 2:
-        return Estimate(math.exp(mean), math.nan, math.nan)
+        return Estimate(math.exp(mean))
     from scipy.special import stdtrit  # takes 0.3 s, scipy.stats 0.7 s
 
     quantile = float(stdtrit(len(logs) - 1, (1 + confidence) / 2))
@@ -81,11 +74,14 @@ def outliers(samples: Generations) -> int:
     )
 
 
-def spread(samples: Generations) -> float:
-    """Return the interquartile range within a generation relative to its median, the median over generations."""
+def spread(samples: Generations) -> float | None:
+    """Return the interquartile range within a generation relative to its median, the median over generations.
+
+    None if no generation has the four samples that it takes.
+    """
     spreads = []
     for rounds in samples:
         if len(rounds) >= 4:
             low, middle, high = statistics.quantiles(rounds.values(), n=4)
             spreads.append((high - low) / middle)
-    return statistics.median(spreads) if spreads else math.nan
+    return statistics.median(spreads) if spreads else None

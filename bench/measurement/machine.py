@@ -5,31 +5,32 @@ import importlib.metadata
 import os
 import platform
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from bench.workloads import usable_cpus
+from bench.cpus import usable_cpus
+from bench.records import Machine
 
+IDLE = (3, 4)  # fields of /proc/stat: idle, iowait
 PACKAGES = ("backprop-bench", "numpy", "scipy", "threadpoolctl", "pytest-benchmark", "py-spy")
 
 
-def facts() -> dict[str, Any]:
-    """Return processor, cores, memory, system and versions, for pytest-benchmark's `machine_info`."""
+def facts() -> Machine:
+    """Return processor, cores, memory, system and versions."""
     build = np.show_config(mode="dicts")
     blas = build["Build Dependencies"]["blas"] if isinstance(build, dict) else {}
-    return {
-        "cpu_model": cpu_model(),
-        "cpus": os.cpu_count(),
-        "usable_cpus": len(usable_cpus()),
-        "memory_bytes": _memory_bytes(),
-        "governor": _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
-        "hypervisor": "hypervisor" in _cpu_info().get("flags", "").split(),
-        "system": platform.platform(),
-        "python": platform.python_version(),
-        "versions": {name: version for name in PACKAGES if (version := _version(name))},
-        "numpy_blas": f"{blas.get('name', 'unknown')} {blas.get('version', '')}".strip(),
-    }
+    return Machine(
+        cpu_model=cpu_model(),
+        cpus=os.cpu_count(),
+        usable_cpus=len(usable_cpus()),
+        memory_bytes=_memory_bytes(),
+        governor=_read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+        hypervisor="hypervisor" in _cpu_info().get("flags", "").split(),
+        system=platform.platform(),
+        python=platform.python_version(),
+        versions={name: version for name in PACKAGES if (version := _version(name))},
+        numpy_blas=f"{blas.get('name', 'unknown')} {blas.get('version', '')}".strip(),
+    )
 
 
 def cpu_model() -> str:
@@ -51,6 +52,22 @@ def steal_percent(before: tuple[int, int] | None, after: tuple[int, int] | None)
     if before is None or after is None or after[1] == before[1]:
         return None
     return 100 * (after[0] - before[0]) / (after[1] - before[1])
+
+
+def busy_seconds() -> float | None:
+    """Return the CPU time that the usable CPUs have spent on anything since boot; None where unknown."""
+    lines = {line.split()[0]: line.split()[1:] for line in _read("/proc/stat").splitlines() if line.startswith("cpu")}
+    fields = [lines[f"cpu{cpu}"] for cpu in usable_cpus() if f"cpu{cpu}" in lines]
+    if not fields:
+        return None
+    ticks = sum(int(ticks) for of in fields for index, ticks in enumerate(of[:7]) if index not in IDLE)
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def own_seconds() -> float:
+    """Return the CPU time of this process and of those of its children that have ended."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
 
 
 def load_average() -> float | None:

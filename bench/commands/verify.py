@@ -1,0 +1,79 @@
+"""`backprop verify`: an implementation against the contract, in a process of its own."""
+
+import textwrap
+from collections.abc import Sequence
+
+import click
+
+from bench.cpus import usable_cpus
+from bench.measurement.process import WorkerFailed, WorkerProcess
+from bench.records import Start, Started, Verified, Verify
+from impls.conformance.violation import Violation, simplest
+from impls.errors import Unavailable
+from impls.registry import find
+
+WIDTH = 100  # columns
+MOST_LINES = 3  # of what was found
+MOST_FRAMES = 3  # of a traceback
+MOST_NAMES = 8  # of other checks that fail
+
+
+@click.command()
+@click.argument("implementation", metavar="NAME|PATH:CLASS")
+@click.option("--time-out", type=click.FloatRange(min=0, min_open=True), default=300.0, help="Seconds to wait.")
+@click.option("--all", "everything", is_flag=True, help="Print every violation, not the simplest failing case only.")
+def verify(implementation: str, time_out: float, everything: bool) -> int:
+    """Check an implementation against the contract; exit with 1 if it does not conform."""
+    entry = find(implementation)
+    reason = entry.unavailable()
+    if reason:
+        raise Unavailable(f"{entry.name} is unavailable: it {reason}")
+    worker = WorkerProcess(1, usable_cpus(), time_out)
+    try:
+        worker.ask(Start(entry.target), Started)
+        violations = worker.ask(Verify(), Verified).violations
+    except WorkerFailed as failure:
+        click.echo(f"{entry.name}: {failure.outcome}: {failure}")
+        return 1
+    finally:
+        worker.close()
+    if not violations:
+        click.echo(f"{entry.name}: conforms")
+    elif everything:
+        for violation in violations:
+            click.echo(f"{entry.name}: {violation}")
+    else:
+        click.echo(_lesson(entry.name, violations))
+    return 1 if violations else 0
+
+
+def _lesson(name: str, violations: Sequence[Violation]) -> str:
+    """Return the simplest failing case, with the likely mistake, and what else fails."""
+    first = simplest(violations)
+    lines = [f"{name}: {first.check}: {first.setting}"]
+    lines += _entry("expected", first.promise)
+    lines += _entry("found", first.found)
+    for number, frame in enumerate(first.frames[-MOST_FRAMES:]):
+        lines += _entry("" if number else "at", frame)
+    lines += _entry("diagnosis", first.diagnosis)
+    others = len(violations) - 1
+    if others:
+        checks = list(dict.fromkeys(violation.check for violation in violations if violation is not first))
+        counted = f"{len(checks)} checks" if checks[1:] else "1 check"
+        names = ", ".join(checks[:MOST_NAMES]) + (", …" if checks[MOST_NAMES:] else "")
+        text = f"and {others} more in {counted}: {names} (--all shows them)"
+        lines += textwrap.wrap(text, WIDTH, break_on_hyphens=False)
+    return "\n".join(lines)
+
+
+def _entry(key: str, text: str) -> list[str]:
+    """Return a key and its text, wrapped and indented; nothing for no text."""
+    return textwrap.wrap(
+        text,
+        WIDTH,
+        initial_indent=f"  {key:<11}",
+        subsequent_indent=" " * 13,
+        max_lines=MOST_LINES,
+        placeholder=" …",
+        break_on_hyphens=False,
+    )

@@ -1,0 +1,1 @@
+"""How it is timed: workers, rounds, samples, and what is known of the machine."""

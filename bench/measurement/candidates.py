@@ -1,0 +1,66 @@
+"""The candidates of a workload: rows to be filled, each with the registry's entry that its workers load."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from bench.records import CONTROL, Process, Row, Workload
+from impls.registry import Entry, find
+
+
+@dataclass(eq=False)
+class Candidate:
+    """A row of a workload while it is measured."""
+
+    workload: Workload
+    entry: Entry
+    row: Row
+    calls: int = 0  # of a sample, as the worker of this generation was calibrated
+    call_seconds: float = 0.0
+    busiest_threads: tuple[int, ...] = ()
+    prepared: bool = False  # in an earlier generation, so that what a call takes is known
+
+    @property
+    def label(self) -> str:
+        """Return the row's label."""
+        return self.row.label
+
+    @property
+    def threads(self) -> int:
+        """Return the cores that the row may use."""
+        return self.row.threads
+
+    @property
+    def is_baseline(self) -> bool:
+        """Return whether the row is the baseline or its control."""
+        return self.row.is_control or self.label == self.workload.baseline_label
+
+    @property
+    def worker_key(self) -> tuple[str, bool, int]:
+        """Return what tells the workers of one generation apart: the control has one of its own."""
+        return self.entry.target, self.row.is_control, self.threads
+
+    @property
+    def sample_seconds(self) -> float:
+        """Return about how long a sample takes, the untimed call of short ones included."""
+        return self.call_seconds * (self.calls + (self.calls > 1))
+
+    @property
+    def process(self) -> Process:
+        """Return the process that is being sampled."""
+        return self.row.processes[-1]
+
+
+def plan(workload: Workload, entries: Iterable[Entry]) -> list[Candidate]:
+    """Return the candidates of a workload: the baseline, its control, and the implementations."""
+    baseline = find(workload.baseline)
+    labels = (workload.baseline_label, CONTROL)
+    candidates = [_candidate(workload, baseline, label, workload.baseline_threads) for label in labels]
+    return candidates + [
+        _candidate(workload, entry, entry.name, workload.threads)
+        for entry in entries
+        if entry.name != workload.baseline_label
+    ]
+
+
+def _candidate(workload: Workload, entry: Entry, label: str, threads: int) -> Candidate:
+    return Candidate(workload, entry, Row(workload.name, label, entry.name, threads))

@@ -1,0 +1,29 @@
+"""The memory of this process, as the system tells it."""
+
+import contextlib
+import ctypes
+import resource
+import sys
+from pathlib import Path
+
+
+def resident_bytes(field: str) -> int:
+    """Return VmRSS (resident memory now) or VmHWM (its highest) in bytes; where there is no /proc, the highest."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith(field):
+                return int(line.split()[1]) * 1024
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def forget_highest() -> None:
+    """Set VmHWM back to what is resident now, where Linux allows it."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def give_back() -> None:
+    """Have glibc give freed memory back to the system: the next peak would hold it."""
+    with contextlib.suppress(AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)

@@ -1,0 +1,266 @@
+"""The worker: a process of its own that runs one implementation, alone on its cores.
+
+`python -P -m bench.measurement.worker` reads requests from its standard input and writes replies to its standard
+output, one JSON object a line; `bench.records` declares them. Whatever the implementation prints goes to standard
+error, so it cannot break the protocol.
+"""
+
+import contextlib
+import ctypes
+import gc
+import importlib.util
+import os
+import select
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from bench import records
+from bench.measurement import memory
+from bench.measurement.timing import TimedCall, time_calls
+
+if TYPE_CHECKING:
+    from impls.interface import Implementation
+
+LOOP_SAMPLES = 10  # calls between two looks at the requests while looping, in samples: a profiler hardly sees the loop
+EMPTY_CALLS = 1000  # of a function that does nothing, to tell the harness's own share
+BARE_RSS_BYTES = 0  # resident memory of the interpreter before anything else is imported
+
+
+class Refused(Exception):
+    """The row cannot be timed: an outcome and its reason."""
+
+    def __init__(self, outcome: str, reason: str) -> None:
+        super().__init__(reason)
+        self.failure = records.Failure(outcome, reason)
+
+
+class Worker:
+    """Answers the requests; holds one class and at most one call that is ready to be timed."""
+
+    def __init__(self, waiting: Callable[[], bool]) -> None:
+        self._waiting = waiting  # whether the next request is there
+        self._target = ""
+        self._class: type[Implementation]
+        self._implementation: Implementation | None = None
+        self._timed: TimedCall
+
+    def answer(self, request: records.AnyRequest) -> records.Reply:
+        """Return the reply to a request. Raises Refused if the row cannot be timed."""
+        match request:
+            case records.Start():
+                return self._start(request.target)
+            case records.Prepare():
+                return self._prepare(request)
+            case records.PrepareLimit():
+                return self._prepare_limit(request)
+            case records.Take():
+                return self._take()
+            case records.Loop():
+                return self._loop(request.seconds)
+            case records.Pause():
+                return records.Paused()
+            case records.Verify():
+                return self._verify()
+
+    def _start(self, target: str) -> records.Started:
+        """Import the implementation."""
+        self._target = target
+        start = time.perf_counter()
+        if target:
+            from impls.registry import load_target
+
+            self._class = load_target(target)
+        seconds = time.perf_counter() - start
+        gc.collect()
+        gc.freeze()  # what the imports made is not looked at again
+        return records.Started(seconds, os.getpid())
+
+    def _prepare(self, request: records.Prepare) -> records.Prepared:
+        """Construct, call once, check and calibrate."""
+        from bench.measurement.asynchrony import asynchronous
+        from bench.measurement.cost import over_budget, shortest_seconds
+        from bench.problem.problem import Problem
+        from impls.conformance import check_workload
+        from impls.conformance.violation import summary
+
+        self.release()
+        workload, threads, budget = request.workload, request.threads, request.budget_seconds
+        if workload.dtype not in self._class.dtypes:
+            raise Refused("left out", f"computes in {' and '.join(self._class.dtypes)}, not in {workload.dtype}")
+        problem = Problem.make(workload, request.data, request.seed)
+        if budget is not None:
+            seconds = over_budget(self._class, problem, threads, budget)
+            if seconds is not None:
+                raise _too_slow(seconds, budget)
+
+        memory.forget_highest()
+        start = time.perf_counter()
+        self._implementation = implementation = problem.construct(self._class, threads)
+        setup_seconds = time.perf_counter() - start
+        function, arguments = problem.call(implementation)
+        first_call_seconds = time_calls(function, arguments, 1)[0]
+        peak_rss_bytes = max(0, memory.resident_bytes("VmHWM") - BARE_RSS_BYTES)
+
+        if budget is not None and first_call_seconds > budget:
+            seconds = shortest_seconds((function, arguments), budget)
+            if seconds > budget:
+                raise _too_slow(seconds, budget)
+
+        violations = check_workload(
+            implementation,
+            problem.parameters,
+            problem.x,
+            problem.y,
+            problem.learning_rate,
+            epoch=workload.timed == "epoch",
+        )
+        if violations:
+            raise Refused("wrong", summary(violations))
+
+        unfinished = budget and asynchronous(lambda: function(*arguments), implementation.parameters)
+        if unfinished:
+            raise Refused("wrong", f"asynchronous: {unfinished}")
+
+        self._timed = TimedCall((function, arguments), threads, lambda: implementation.load(problem.parameters))
+        gc.collect()
+        call_seconds = self._timed.calibrate(request.sample_seconds)
+        if budget is not None and call_seconds > budget:
+            raise _too_slow(call_seconds, budget)
+        empty_seconds = time_calls(_empty, arguments, EMPTY_CALLS)[0] / EMPTY_CALLS
+        return records.Prepared(
+            setup_seconds=setup_seconds,
+            first_call_seconds=first_call_seconds,
+            call_seconds=call_seconds,
+            calls=self._timed.calls,
+            busiest_threads=self._timed.busiest_threads(),
+            peak_rss_bytes=peak_rss_bytes,
+            overhead_percent=100 * empty_seconds / call_seconds,
+            thread_pools=_thread_pools(),
+            build={str(name): str(words) for name, words in self._class.build().items()},
+        )
+
+    def _prepare_limit(self, request: records.PrepareLimit) -> records.PreparedLimit:
+        """Prepare the matrix product whose rate is the limit; choose its size if none is given."""
+        from bench.measurement import limit
+
+        self.release()
+        size, seconds, self._timed = limit.prepare(request.dtype, request.threads, request.size, request.sample_seconds)
+        return records.PreparedLimit(size, self._timed.calls, seconds, self._timed.busiest_threads())
+
+    def _take(self) -> records.Taken:
+        """Time one sample; tell how often code was compiled meanwhile."""
+        compiled = self._compilations()
+        taken = self._timed.sample()
+        taken.compilations = self._compilations() - compiled
+        return taken
+
+    def _loop(self, seconds: float) -> records.Looped:
+        """Call until `seconds` have passed or the next request waits; let a profiler attach meanwhile."""
+        _allow_tracing()
+        self._timed.reset()
+        at_once = LOOP_SAMPLES * self._timed.calls
+        calls, elapsed = 0, 0.0
+        while elapsed < seconds and not self._waiting():
+            elapsed += time_calls(self._timed.function, self._timed.arguments, at_once)[0]
+            calls += at_once
+        return records.Looped(calls, elapsed)
+
+    def _verify(self) -> records.Verified:
+        """Run the whole conformance kit on the implementation."""
+        from impls.conformance import check
+
+        return records.Verified(check(self._class))
+
+    def _compilations(self) -> int:
+        return self._implementation.compilations() if self._implementation else 0
+
+    def files(self) -> set[str]:
+        """Return the files that the row is written in; only the one that is imported if that fails."""
+        from impls.conformance.violation import source_files
+
+        if hasattr(self, "_class"):
+            return source_files(self._class)
+        module = self._target.rpartition(":")[0]
+        if module.endswith(".py"):
+            return {module}
+        with contextlib.suppress(Exception):  # whatever a package's own import does
+            spec = importlib.util.find_spec(module)
+            return {spec.origin} if spec and spec.origin else set()
+        return set()
+
+    def release(self) -> None:
+        """Free the prepared call and what it holds."""
+        if self._implementation is not None:
+            self._implementation.close()
+            self._implementation = None
+        vars(self).pop("_timed", None)
+        memory.give_back()
+
+
+def _empty(*arguments: object) -> None:
+    """Do nothing: what a call of this takes is the harness's own share of a sample."""
+
+
+def _too_slow(seconds: float, budget_seconds: float) -> Refused:
+    return Refused("left out", f"at least {seconds:.2g} s per call, over the budget of {budget_seconds:g} s")
+
+
+def _thread_pools() -> list[records.ThreadPool]:
+    """Return the BLAS and OpenMP libraries of this process with the threads that they will use."""
+    import threadpoolctl
+
+    known = set(records.ThreadPool.__struct_fields__)
+    return [
+        records.ThreadPool(Path(pool["filepath"]).name, **{key: pool[key] for key in known & pool.keys()})
+        for pool in threadpoolctl.threadpool_info()
+    ]
+
+
+def _die_with_the_parent() -> None:
+    """Have Linux kill this process when its parent ends, however busy or stuck it is (prctl PR_SET_PDEATHSIG)."""
+    with contextlib.suppress(AttributeError, OSError):
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+
+
+def _allow_tracing() -> None:
+    """Let any process of this user attach, where Linux's Yama would let only a parent (prctl PR_SET_PTRACER)."""
+    with contextlib.suppress(AttributeError):
+        ctypes.CDLL(None).prctl(0x59616D61, ctypes.c_ulong(-1 & (2**64 - 1)), 0, 0, 0)
+
+
+def main() -> None:
+    """Answer requests until standard input ends."""
+    global BARE_RSS_BYTES  # noqa: PLW0603 (set once, as early as can be)
+    BARE_RSS_BYTES = memory.resident_bytes("VmRSS")
+    _die_with_the_parent()
+    replies = os.fdopen(os.dup(1), "wb")
+    requests = os.fdopen(os.dup(0), "rb", buffering=0)  # so that `select` sees what is not read yet
+    os.dup2(2, 1)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    worker = Worker(waiting=lambda: bool(select.select([requests], [], [], 0)[0]))
+    decoder = msgspec.json.Decoder(records.AnyRequest)
+    for line in requests:
+        try:
+            reply = msgspec.json.encode(worker.answer(decoder.decode(line)))
+        except Refused as refused:
+            reply = msgspec.json.encode(refused.failure)
+        except BaseException as error:  # even SystemExit is the row's failure, told in words
+            import traceback
+
+            from impls.conformance.violation import in_words
+
+            reply = msgspec.json.encode(records.Failure("crashed", in_words(error, worker.files())))
+            traceback.print_exc()
+        replies.write(reply + b"\n")
+        replies.flush()
+    with contextlib.suppress(Exception):
+        worker.release()
+
+
+if __name__ == "__main__":
+    main()

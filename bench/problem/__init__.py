@@ -1,0 +1,1 @@
+"""What is computed: workloads, data, initial parameters."""

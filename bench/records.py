@@ -1,0 +1,386 @@
+"""The records that all parts of the benchmark read and write: requests and replies of workers, samples, rows, results.
+
+Everything that becomes JSON is declared here, once; msgspec encodes, decodes and validates it and says where in a file
+something is wrong. A results file is pytest-benchmark's JSON with one more key, `backprop_bench`, that holds `Results`.
+
+Times are in seconds, memory in bytes. A round's number pairs the samples of different rows of a generation.
+"""
+
+from itertools import pairwise
+from typing import Annotated, ClassVar
+
+import msgspec
+
+from impls.conformance.violation import Violation
+
+Positive = Annotated[float, msgspec.Meta(gt=0, lt=1e15)]  # refuses NaN and infinity, too
+Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]
+Generation = Annotated[int, msgspec.Meta(ge=0, lt=10_000)]
+SCHEMA = 2  # of `Results`; bench/results/schema1.py reads the one before
+OK, PENDING = "ok", "pending"
+NOT_TIMED_HERE = ("unavailable", "left out", "interrupted")  # outcomes that are nobody's fault
+MAX_NAME, MAX_LABEL, MAX_REASON = 80, 40, 600  # letters
+CONTROL = "control"  # the label of the baseline's second row
+
+
+def printable(text: str, length: int) -> str:
+    """Return a text of unknown origin as one line of printable characters, shortened to `length`."""
+    line = "".join(
+        c if c.isprintable() else " " if c.isspace() else "\N{REPLACEMENT CHARACTER}" for c in text[: 4 * length]
+    )
+    line = " ".join(line.split()) or "(no name)"
+    return line if len(line) <= length else f"{line[: length - 1]}…"
+
+
+class Workload(msgspec.Struct, frozen=True):
+    """What every implementation is asked to compute."""
+
+    name: str
+    sizes: tuple[int, ...]  # units per layer, inputs first
+    batch_size: int  # examples in a mini-batch
+    dtype: str = "float64"
+    threads: int = 1  # cores that an implementation may use
+    timed: str = "step"  # or "epoch": one pass over the data set
+    baseline: str = "per_example"  # the implementation that speed-ups are relative to …
+    baseline_threads: int = 1  # … on this many cores
+    sweep: str = ""  # the sweep that it belongs to, if any
+
+    def __post_init__(self) -> None:
+        msgspec.structs.force_setattr(self, "name", printable(self.name, MAX_NAME))
+
+    @property
+    def weights(self) -> int:
+        """Return the number of weights."""
+        return sum(n_in * n_out for n_in, n_out in pairwise(self.sizes))
+
+    @property
+    def baseline_label(self) -> str:
+        """Return the label of the baseline's row: `name@1` where it has fewer threads than the workload."""
+        if self.baseline_threads == self.threads:
+            return self.baseline
+        return f"{self.baseline}@{self.baseline_threads}"
+
+    def flops(self, examples: int) -> int:
+        """Return the floating-point operations of the matrix products for so many examples.
+
+        A product with an (n_out, n_in) matrix takes 2 * n_in * n_out operations per example. The first layer has
+        two products (forward, dW), each later one three (forward, dW, delta); element-wise work is not counted.
+        """
+        products = [2] + [3] * (len(self.sizes) - 2)
+        return sum(
+            2 * examples * count * n_in * n_out
+            for count, (n_in, n_out) in zip(products, pairwise(self.sizes), strict=True)
+        )
+
+    def examples(self, data_examples: int) -> int:
+        """Return the examples that one timed call goes through, given those of the data set."""
+        return data_examples if self.timed == "epoch" else self.batch_size
+
+    def describe(self) -> str:
+        """Return the workload in words: `784-30-10, batch 10, float64, 1 thread, step`."""
+        threads = "1 thread" if self.threads == 1 else f"{self.threads} threads"
+        return f"{'-'.join(map(str, self.sizes))}, batch {self.batch_size}, {self.dtype}, {threads}, {self.timed}"
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """How much to measure."""
+
+    generations: int = 7
+    workload_seconds: float = 6.0  # of sampling per workload, over all generations
+    sample_seconds: float = 0.005  # at least, per sample
+    budget_seconds: float = 0.1  # a call that takes longer leaves its row out
+    time_out: float = 120.0  # for any answer of a worker
+    min_rounds: int = 3
+    max_rounds: int = 40
+    seed: int = 0
+
+
+# --- Requests to a worker and its replies, one JSON object a line ------------------------------------------------
+
+
+class Request(msgspec.Struct, frozen=True, tag_field="do", tag=str.lower):
+    """A request to a worker; its tag, `do`, is the name of the class in lower case."""
+
+
+class Start(Request, frozen=True):
+    """Import the implementation that a registry entry's target names; "" for a worker that only multiplies."""
+
+    target: str
+
+
+class Prepare(Request, frozen=True):
+    """Construct, check and calibrate the implementation on a workload."""
+
+    workload: Workload
+    threads: int
+    data: tuple[str, str]  # paths of .npy files with x (N, 784) and y (N, 10)
+    seed: int
+    sample_seconds: float
+    budget_seconds: float | None  # None: the row is in whatever a call takes
+
+
+class PrepareLimit(Request, frozen=True):
+    """Prepare the matrix product whose rate is the limit; choose its size if none is given."""
+
+    dtype: str
+    threads: int
+    size: int | None
+    sample_seconds: float
+
+
+class Take(Request, frozen=True):
+    """Time one sample."""
+
+
+class Loop(Request, frozen=True):
+    """Call for so many seconds, or until the next request waits: for a profiler."""
+
+    seconds: float
+
+
+class Pause(Request, frozen=True):
+    """Do nothing: the request that ends a loop."""
+
+
+class Verify(Request, frozen=True):
+    """Run the whole conformance kit."""
+
+
+AnyRequest = Start | Prepare | PrepareLimit | Take | Loop | Pause | Verify
+
+
+class Reply(msgspec.Struct, tag_field="reply", tag=str.lower):
+    """A worker's reply; its tag, `reply`, is the name of the class in lower case."""
+
+
+class Failure(Reply):
+    """The row cannot be timed: the outcome's name and the reason in words."""
+
+    outcome: str
+    reason: str
+
+
+class Started(Reply):
+    import_seconds: float
+    pid: int
+
+
+class ThreadPool(msgspec.Struct, frozen=True):
+    """A BLAS or OpenMP library in a worker, with the threads that it is set to use."""
+
+    library: str
+    user_api: str = ""
+    internal_api: str = ""
+    version: str | None = None
+    architecture: str | None = None
+    threading_layer: str | None = None
+    num_threads: int = 0
+
+
+class Prepared(Reply):
+    setup_seconds: float
+    first_call_seconds: float
+    call_seconds: float
+    calls: int  # of a sample
+    busiest_threads: list[int]  # ids of those that compute, empty with one thread
+    peak_rss_bytes: int
+    overhead_percent: float  # the harness's own share of a sample
+    thread_pools: list[ThreadPool]
+    build: dict[str, str]  # libraries behind the implementation: name to version and flags
+
+
+class PreparedLimit(Reply):
+    size: int  # of the square matrices
+    calls: int
+    call_seconds: float
+    busiest_threads: list[int]
+
+
+class Taken(Reply):
+    seconds: float  # per call
+    cpu_seconds: float  # per call
+    compilations: int
+
+
+class Looped(Reply):
+    calls: int
+    seconds: float
+
+
+class Paused(Reply):
+    pass
+
+
+class Verified(Reply):
+    violations: list[Violation]
+
+
+# --- Results -----------------------------------------------------------------------------------------------------
+
+
+class Sample(msgspec.Struct, frozen=True, array_like=True):
+    """One timing: k calls in a row, divided by k. In JSON an array [round, seconds, CPU seconds]."""
+
+    round: Count
+    seconds: Positive
+    cpu_seconds: float | None = None
+
+
+class Process(msgspec.Struct):
+    """What one worker measured, and what was found out about it."""
+
+    generation: Generation
+    calls: Count  # of a sample
+    setup_seconds: float = 0.0
+    import_seconds: float = 0.0
+    first_call_seconds: float = 0.0
+    peak_rss_bytes: Count = 0
+    overhead_percent: float = 0.0
+    samples: list[Sample] = []
+
+
+class Estimate(msgspec.Struct, frozen=True):
+    """A value with its 95 % confidence interval; low and high are None where one process alone gives no interval."""
+
+    value: Positive
+    low: Positive | None = None
+    high: Positive | None = None
+
+    @property
+    def half_width(self) -> float | None:
+        """Return half of the interval's width relative to the value."""
+        return None if self.low is None or self.high is None else (self.high - self.low) / (2 * self.value)
+
+    def scaled(self, factor: float) -> "Estimate":
+        """Return the estimate of a multiple."""
+        return Estimate(self.value * factor, *(x if x is None else x * factor for x in (self.low, self.high)))
+
+
+class Row(msgspec.Struct):
+    """One implementation on one workload, with all that was found out about it."""
+
+    workload: str
+    label: str  # the implementation's name, "control", or "name@1" where it has not the workload's threads
+    implementation: str
+    threads: Annotated[int, msgspec.Meta(ge=1, le=1 << 20)]
+    outcome: str = PENDING  # then: ok, wrong, crashed, timed out, unavailable, left out, interrupted
+    reason: str = ""
+    processes: list[Process] = []
+    thread_pools: list[ThreadPool] = []
+    build: dict[str, str] = {}
+    compilations: int = 0  # during samples: those hold the compiler's time, too
+    # Made from the samples, for rows that were timed:
+    seconds: Positive | None = None
+    spread: float | None = None  # interquartile range / median within a process
+    cores_used: float | None = None  # CPU time / wall time
+    speed_up: Estimate | None = None  # over the baseline
+    percent_of_limit: Estimate | None = None
+
+    def __post_init__(self) -> None:
+        self.workload = printable(self.workload, MAX_NAME)
+        self.label = printable(self.label, MAX_LABEL)
+        self.reason = printable(self.reason, MAX_REASON) if self.reason else ""
+
+    @property
+    def open(self) -> bool:
+        """Return whether the row can still be sampled."""
+        return self.outcome in (PENDING, OK)
+
+    @property
+    def is_control(self) -> bool:
+        """Return whether the row is the baseline's second one."""
+        return self.label == CONTROL
+
+    @property
+    def timed(self) -> bool:
+        """Return whether the row has a time."""
+        return self.seconds is not None and bool(self.processes)
+
+    @property
+    def samples(self) -> list[dict[int, float]]:
+        """Return the seconds by round, of each generation; empty for one in which the row was not sampled."""
+        return seconds_by_round(self.processes)
+
+    def fail(self, outcome: str, reason: str) -> None:
+        """Record why the row cannot be timed."""
+        self.outcome, self.reason = outcome, printable(reason, MAX_REASON)
+
+
+class Limit(msgspec.Struct):
+    """The matrix product that sets the limit of a workload: NumPy's, of two square matrices."""
+
+    size: int
+    processes: list[Process] = []
+    flops_per_second: Positive | None = None  # from the samples
+
+    @property
+    def samples(self) -> list[dict[int, float]]:
+        """Return the seconds by round, of each generation."""
+        return seconds_by_round(self.processes)
+
+
+class WorkloadResult(msgspec.Struct):
+    """A workload as it was run."""
+
+    workload: Workload
+    examples: Annotated[int, msgspec.Meta(gt=0, le=1 << 53)]  # that one timed call goes through
+    flops: Annotated[int, msgspec.Meta(gt=0, le=1 << 53)]  # of one timed call
+    limit: Limit | None = None
+
+    @property
+    def limit_seconds(self) -> float | None:
+        """Return the seconds that the operations of a call take at the limit's rate, if it was measured."""
+        return self.flops / self.limit.flops_per_second if self.limit and self.limit.flops_per_second else None
+
+
+class Machine(msgspec.Struct):
+    """What a reader of the results needs to know about the machine."""
+
+    cpu_model: str = "unknown processor"
+    cpus: int | None = None
+    usable_cpus: int | None = None
+    memory_bytes: int | None = None
+    governor: str = ""
+    hypervisor: bool | None = None
+    system: str = ""
+    python: str = ""
+    versions: dict[str, str] = {}
+    numpy_blas: str = ""
+
+
+class Results(msgspec.Struct):
+    """What a run found."""
+
+    KEY: ClassVar[str] = "backprop_bench"  # in a results file
+
+    schema: int
+    date: str  # ISO 8601, with the time zone
+    duration_seconds: float | None
+    data: str  # the data set's name
+    interrupted: bool
+    settings: Settings
+    machine: Machine
+    load_average_before: float | None
+    steal_percent: float | None
+    workloads: list[WorkloadResult]
+    rows: list[Row]
+    notes: list[str]
+    other_cpus: float | None = None  # that other processes kept busy meanwhile, on average
+
+    def rows_of(self, workload: str) -> list[Row]:
+        """Return the rows of a workload, the baseline and its control first."""
+        return [row for row in self.rows if row.workload == workload]
+
+    def row(self, workload: str, label: str) -> Row | None:
+        """Return the row of a workload with that label, or None."""
+        return next((row for row in self.rows if (row.workload, row.label) == (workload, label)), None)
+
+
+def seconds_by_round(processes: list[Process]) -> list[dict[int, float]]:
+    """Return the seconds by round of each generation, empty for a generation without a process."""
+    found: list[dict[int, float]] = [
+        {} for _ in range(1 + max((process.generation for process in processes), default=-1))
+    ]
+    for process in processes:
+        found[process.generation] |= {sample.round: sample.seconds for sample in process.samples}
+    return found

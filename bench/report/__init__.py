@@ -1,0 +1,1 @@
+"""How it is shown: plots, tables, and figures in pages. Made from results alone."""

@@ -1,0 +1,90 @@
+"""What all plots share: the style, the order of rows, the caption, and how a figure becomes files."""
+
+import io
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from matplotlib.figure import Figure
+
+from bench.atomic import write_whole
+from bench.records import CONTROL, Results, Row, WorkloadResult
+from bench.report.palette import in_order
+
+STYLE: dict[Any, Any] = {
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.labelsize": 9,
+    "font.size": 9,
+    "font.family": "DejaVu Sans",
+    "legend.fontsize": 8,
+    "legend.frameon": False,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "backprop-bench",
+    "text.parse_math": False,  # a name with a dollar sign is a name
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8.5,
+}
+ROOM = 24  # letters beside a plot
+GREY, DARK, LIMIT = "#767676", "#444444", "#c0392b"
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """Draw in our style; a letter that the font lacks is drawn as a box and stops nothing."""
+    with matplotlib.rc_context(STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
+        yield
+
+
+def rows_to_show(results: Results, of: WorkloadResult) -> list[Row]:
+    """Return the rows of a workload, without the control."""
+    return [row for row in results.rows_of(of.workload.name) if not row.is_control]
+
+
+def labels_to_show(results: Results, workloads: list[WorkloadResult]) -> list[str]:
+    """Return the labels of rows in the order in which every plot has them.
+
+    The control is left out, and so is a baseline on fewer cores: it is the same code as the row without its "@1".
+    """
+    names = {of.workload.name for of in workloads}
+    labels = [row.label for row in results.rows if row.workload in names and row.label != CONTROL]
+    return in_order(label for label in labels if "@" not in label)
+
+
+def short(label: str) -> str:
+    """Return as much of a label as there is room for beside a plot."""
+    return label if len(label) <= ROOM else f"{label[: ROOM - 1]}…"
+
+
+def caption(results: Results) -> str:
+    """Return where and how the numbers were made, in one line."""
+    machine = results.machine
+    parts = [
+        machine.cpu_model,
+        f"{machine.usable_cpus} usable CPUs" if machine.usable_cpus else "",
+        f"Python {machine.python}" if machine.python else "",
+        f"NumPy {machine.versions['numpy']}" if "numpy" in machine.versions else "",
+        machine.numpy_blas,
+        f"{results.settings.generations} processes per row",
+        results.date[:10],
+    ]
+    return " · ".join(part for part in parts if part)
+
+
+def save(figure: Figure, stem: Path) -> list[Path]:
+    """Write a figure as SVG and PNG, without dates or versions in them."""
+    paths = []
+    for suffix, metadata in (("svg", {"Date": None, "Creator": None}), ("png", {"Software": None})):
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format=suffix, dpi=110, metadata=metadata, facecolor="white")
+        path = stem.with_name(f"{stem.name}.{suffix}")
+        write_whole(path, buffer.getvalue())
+        paths.append(path)
+    return paths

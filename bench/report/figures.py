@@ -1,0 +1,148 @@
+"""Figures of the reference runs, as text: what the markers in pages name (bench/report/pages.py)."""
+
+import statistics
+from functools import cache
+
+from bench.records import CONTROL, Estimate, Results, Row, WorkloadResult
+from bench.report.text import estimate_text, number_text, seconds_text
+from bench.results.compare import compare_rows
+from bench.results.files import read
+from impls.errors import UserError
+from impls.registry import ROOT
+
+REFERENCE = ROOT / "results" / "reference"
+
+
+@cache
+def reference(run: str) -> Results:
+    """Return a reference run. Raises UserError if there is none of that name."""
+    return read(REFERENCE / run / "results.json")
+
+
+def control_runs() -> list[str]:
+    """Return the names of the A/A runs."""
+    return [f"control/{path.name}" for path in sorted((REFERENCE / "control").iterdir()) if path.is_dir()]
+
+
+def timed_row(run: str, workload: str, label: str) -> Row:
+    """Return a row with a time. Raises UserError if the run has none."""
+    row = reference(run).row(workload, label)
+    if row is None or not row.timed:
+        raise UserError(f"figures: the reference run {run!r} has no time of {label} on {workload}")
+    return row
+
+
+def workload_of(run: str, name: str) -> WorkloadResult:
+    """Return a workload. Raises UserError if the run has none of that name."""
+    for of in reference(run).workloads:
+        if of.workload.name == name:
+            return of
+    raise UserError(f"figures: the reference run {run!r} has no workload {name}")
+
+
+def estimate(run: str, workload: str, row: str, over: str = "") -> Estimate:
+    """Return a speed-up over the baseline, or over another row."""
+    found = timed_row(run, workload, row)
+    over = over or workload_of(run, workload).workload.baseline_label
+    return compare_rows(reference(run), over, found.label)[workload]
+
+
+def speed_up(run: str, workload: str, row: str, over: str = "") -> str:
+    """Return a speed-up over the baseline, or over another row, with its interval."""
+    return estimate_text(estimate(run, workload, row, over))
+
+
+def ratio(run: str, workload: str, row: str, over: str = "") -> str:
+    """Return a speed-up without its interval."""
+    return number_text(estimate(run, workload, row, over).value)
+
+
+def limit(run: str, workload: str, over: str = "") -> str:
+    """Return the speed-up, over the baseline or another row, at which a row would be as fast as the limit."""
+    of = workload_of(run, workload)
+    row = timed_row(run, workload, over or of.workload.baseline_label)
+    if of.limit_seconds is None or row.seconds is None:
+        raise UserError(f"figures: the reference run {run!r} has no limit for {workload}")
+    return number_text(row.seconds / of.limit_seconds)
+
+
+def limit_rate(run: str, workload: str) -> str:
+    """Return the rate of the matrix product that sets the limit: 48 Gflop/s."""
+    found = workload_of(run, workload).limit
+    if found is None or found.flops_per_second is None:
+        raise UserError(f"figures: the reference run {run!r} has no limit for {workload}")
+    return f"{found.flops_per_second / 1e9:.0f} Gflop/s"
+
+
+def threads(run: str, workload: str) -> str:
+    """Return the number of threads of a workload, as it was run: 2."""
+    return str(workload_of(run, workload).workload.threads)
+
+
+def percent(run: str, workload: str, row: str) -> str:
+    """Return a row's per cent of the limit."""
+    found = timed_row(run, workload, row).percent_of_limit
+    return "–" if found is None else f"{found.value:.0f}"
+
+
+def time(run: str, workload: str, row: str) -> str:
+    """Return the time of a call."""
+    return seconds_text(timed_row(run, workload, row).seconds or 0.0)
+
+
+def conditions(run: str) -> str:
+    """Return where and when a run was made, in one sentence."""
+    results = reference(run)
+    machine = results.machine
+    rows = len({row.label for row in results.rows if row.timed and not row.is_control and "@" not in row.label})
+    minutes = f", {results.duration_seconds / 60:.1f} minutes" if results.duration_seconds else ""
+    virtual = ", a virtual machine" if machine.hypervisor else ""
+    return (
+        f"{machine.cpu_model}{virtual}, {machine.usable_cpus} CPUs; Python {machine.python}, "
+        f"NumPy {machine.versions.get('numpy', '?')} with {machine.numpy_blas}; {results.data}; "
+        f"{rows} rows, {results.settings.generations} processes each{minutes}; {results.date[:10]}"
+    )
+
+
+def widths(run: str) -> str:
+    """Return the median and the largest half-width of a run's intervals: ± 0.9 %, at most ± 4 %."""
+    found = [
+        row.speed_up.half_width for row in reference(run).rows if row.speed_up and row.speed_up.half_width is not None
+    ]
+    return f"± {number_text(100 * statistics.median(found), 2)} %, at most ± {number_text(100 * max(found), 2)} %"
+
+
+def overhead(run: str) -> str:
+    """Return the harness's largest share of a sample: 0.9 %."""
+    found = [process.overhead_percent for row in reference(run).rows if row.timed for process in row.processes]
+    return f"{number_text(max(found), 2)} %"
+
+
+def held(label: str = CONTROL) -> str:
+    """Return in how many of the A/A runs the control's interval held 1: 10 of 10."""
+    found = [estimate(run, "book", label) for run in control_runs()]
+    return f"{sum((e.low or 0.0) <= 1.0 <= (e.high or 0.0) for e in found)} of {len(found)}"
+
+
+def control_range(what: str) -> str:
+    """Return the lowest and the highest value over the A/A runs: 0.31 to 0.48.
+
+    `what` is overhead (the harness's largest share of a sample, %), steal (%), half_width (of all intervals, %) or
+    duration (of a run, s).
+    """
+    values: list[float] = []
+    for of in map(reference, control_runs()):
+        if what == "overhead":
+            values.append(max(p.overhead_percent for row in of.rows if row.timed for p in row.processes))
+        elif what == "steal":
+            values += [] if of.steal_percent is None else [of.steal_percent]
+        elif what == "half_width":
+            widths = [row.speed_up.half_width for row in of.rows if row.speed_up]
+            values += [100 * width for width in widths if width is not None]
+        elif what == "duration":
+            values += [] if of.duration_seconds is None else [of.duration_seconds]
+        else:
+            raise UserError(f"figures: control_range: expected overhead, steal, half_width or duration, found {what!r}")
+    if not values:
+        raise UserError(f"figures: the A/A runs have no {what}")
+    return f"{number_text(min(values), 2)} to {number_text(max(values), 2)}"

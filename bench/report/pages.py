@@ -1,0 +1,91 @@
+"""Figures in pages: what stands between two markers is written from committed results, never by hand.
+
+A marker in a page names a figure and its arguments, and a second one ends it:
+
+    <!--= speed_up default book in_place -->11.3 (11.2 to 11.5)<!--/-->
+
+`FIGURES` has the figures by name. The first argument of most is a reference run, a folder of `results/reference/`.
+"""
+
+import importlib
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from bench.report import figure_tables, figures
+from impls.errors import UserError
+from impls.registry import ROOT
+
+MARKED = re.compile(r"<!--= (?P<figure>[^>]*?) -->(?P<text>.*?)<!--/-->", re.DOTALL)
+
+
+def written(page: str) -> str:
+    """Return a page with all figures made anew. Raises UserError if a marker names none."""
+
+    def figure(match: re.Match[str]) -> str:
+        return f"<!--= {match['figure']} -->{_figure(match['figure'])}<!--/-->"
+
+    opened, found = page.count("<!--="), len(MARKED.findall(page))
+    if opened != found or page.count("<!--/-->") != found:
+        raise UserError(f"figures: {opened} markers begin a figure, {page.count('<!--/-->')} end one, {found} do both")
+    return MARKED.sub(figure, page)
+
+
+def pages() -> list[Path]:
+    """Return the project's pages, all of which may hold figures."""
+    return [
+        ROOT / "README.md",
+        ROOT / "profiles" / "README.md",
+        *sorted((ROOT / "results" / "notes").glob("*.md")),
+        *sorted((ROOT / "results" / "reference").glob("*.md")),
+    ]
+
+
+def _figure(words: str) -> str:
+    name, *arguments = words.split() or [""]
+    if name not in FIGURES:
+        raise UserError(f"figures: no figure is called {name!r}; known: {', '.join(FIGURES)}")
+    try:
+        return FIGURES[name](*arguments)
+    except (TypeError, ValueError, OSError) as error:
+        raise UserError(f"figures: {words}: {error}") from error
+
+
+def _recordings(name: str) -> Callable[..., str]:
+    """Return a figure that is made of recordings; what reads them lies above, and is imported when it is used."""
+
+    def figure(*arguments: str) -> str:
+        found: str = getattr(importlib.import_module("profiles.figures"), name)(*arguments)
+        return found
+
+    return figure
+
+
+FIGURES: dict[str, Callable[..., str]] = {
+    **{
+        figure.__name__: figure
+        for figure in (
+            figures.conditions,
+            figures.control_range,
+            figures.held,
+            figures.limit,
+            figures.limit_rate,
+            figures.overhead,
+            figures.percent,
+            figures.ratio,
+            figures.speed_up,
+            figures.threads,
+            figures.time,
+            figures.widths,
+            figure_tables.compiled,
+            figure_tables.frameworks,
+            figure_tables.growth,
+            figure_tables.ladder,
+            figure_tables.post,
+            figure_tables.rows,
+            figure_tables.runs_of_the_control,
+            figure_tables.table,
+        )
+    },
+    **{name: _recordings(name) for name in ("frame_share", "samples", "share", "share_table", "slowed")},
+}

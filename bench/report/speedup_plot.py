@@ -1,0 +1,164 @@
+"""The plot of speed-ups: a panel a workload, a line a row, in the same order and on the same scale everywhere."""
+
+import math
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+from bench.records import CONTROL, Results, Row, WorkloadResult
+from bench.report.drawing import DARK, GREY, LIMIT, caption, labels_to_show, short
+from bench.report.palette import MARKERS, look
+from bench.report.text import number_text, seconds_text
+
+SLOWEST = 0.45  # speed-up at the left edge: slower rows are arrows there
+BAND = "#f2c14e"
+LINE_INCHES = 0.235  # a row's height
+LABELS_INCHES, PANEL_INCHES = 1.75, 2.75  # widths
+COLUMNS = 3
+
+
+def speedups(results: Results, workloads: list[WorkloadResult]) -> Figure:
+    """Return the figure of speed-ups, for as many workloads as there are."""
+    labels = labels_to_show(results, workloads)
+    columns = min(COLUMNS, len(workloads))
+    lines = math.ceil(len(workloads) / columns)
+    size = LABELS_INCHES + PANEL_INCHES * columns, (LINE_INCHES * len(labels) + 0.95) * lines + 1.05
+    figure = Figure(figsize=size, layout=ConstrainedLayoutEngine(w_pad=0.05, h_pad=0.05, wspace=0.015))
+    grid = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True)
+    high = _highest(results, workloads)
+    for axes, of in zip(grid.flat, workloads, strict=False):
+        _panel(axes, results, of, labels, high)
+    for axes in list(grid.flat)[len(workloads) :]:
+        axes.set_visible(False)
+    figure.suptitle("Speed-up over the baseline (logarithmic scale)", x=0.01, ha="left", fontsize=12, weight="bold")
+    _legend(figure, labels, columns, caption(results))
+    return figure
+
+
+def _highest(results: Results, workloads: list[WorkloadResult]) -> float:
+    """Return the highest speed-up that any panel shows, that of the limit included."""
+    names = {of.workload.name for of in workloads}
+    values = [row.speed_up.high or row.speed_up.value for row in results.rows if row.workload in names and row.speed_up]
+    return max([2.0, *values, *(reachable for of in workloads if (reachable := _reachable(results, of)))])
+
+
+def _reachable(results: Results, of: WorkloadResult) -> float | None:
+    """Return the speed-up at which a row would be as fast as the limit."""
+    baseline = results.row(of.workload.name, of.workload.baseline_label)
+    if baseline is None or baseline.seconds is None or of.limit_seconds is None:
+        return None
+    return baseline.seconds / of.limit_seconds
+
+
+def _panel(axes: Axes, results: Results, of: WorkloadResult, labels: list[str], high: float) -> None:
+    """Draw one workload."""
+    workload = of.workload
+    axes.set_xscale("log")
+    axes.set_xlim(SLOWEST, high * (high / SLOWEST) ** 0.30)  # room for the numbers
+    axes.set_ylim(len(labels) - 0.4, -0.6)
+    _control_band(axes, results.row(workload.name, CONTROL))
+    axes.axvline(1.0, color=DARK, linewidth=0.8, zorder=1)
+    reachable = _reachable(results, of)
+    if reachable is not None:
+        axes.axvline(reachable, color=LIMIT, linewidth=1.1, linestyle=(0, (4, 2)), zorder=1)
+    for position, label in enumerate(labels):
+        row = results.row(workload.name, label)
+        if row is not None:
+            _row(axes, position, row, workload.baseline_label)
+    axes.set_yticks(range(len(labels)), [short(label) for label in labels])
+    axes.tick_params(axis="y", length=0)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}×"))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.grid(axis="x", color="#e6e6e6", linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.tick_params(axis="x", labelbottom=True)
+    axes.set_title(f"{workload.name}\n", fontsize=10)
+    axes.text(0, 1.015, workload.describe(), transform=axes.transAxes, fontsize=7, color=DARK, in_layout=False)
+    baseline = results.row(workload.name, workload.baseline_label)
+    if baseline is not None and baseline.seconds is not None and baseline.label not in labels:
+        words = f"1× is {baseline.label}, {seconds_text(baseline.seconds)}"
+        axes.set_title(f"{words}\n", loc="right", fontsize=7, color=DARK, weight="normal")
+
+
+def _control_band(axes: Axes, control: Row | None) -> None:
+    """Draw what identical code differed by, at least as wide as can be seen."""
+    if control is None or control.speed_up is None or control.speed_up.low is None or control.speed_up.high is None:
+        return
+    axes.axvspan(control.speed_up.low, control.speed_up.high, color=BAND, linewidth=2.5, zorder=0.5)
+
+
+def _row(axes: Axes, position: int, row: Row, baseline_label: str) -> None:
+    """Draw a row: a stem from the baseline's line to a point with its whisker and its number."""
+    style = look(row.label)
+    if not row.timed:
+        _number(axes, 1.0, position, row.outcome, GREY)
+        return
+    if row.label == baseline_label:
+        _point(axes, 1.0, position, style.colour, style.marker)
+        _number(axes, 1.0, position, f"baseline, {seconds_text(row.seconds or 0.0)}")
+        return
+    if row.speed_up is None:
+        return
+    value = row.speed_up.value
+    if value < SLOWEST:
+        axes.plot([SLOWEST, 1.0], [position, position], color=style.colour, linewidth=1.1, alpha=0.55, zorder=2)
+        axes.plot(SLOWEST, position, "<", color=style.colour, markersize=6, clip_on=False, zorder=4)
+        _number(axes, 1.0, position, f"{number_text(value)}×")
+        return
+    axes.plot([1.0, value], [position, position], color=style.colour, linewidth=1.1, alpha=0.55, zorder=2)
+    _point(axes, value, position, style.colour, style.marker)
+    end = max(value, 1.0)
+    if row.speed_up.low is not None and row.speed_up.high is not None:
+        interval = [row.speed_up.low, row.speed_up.high]
+        axes.plot(interval, [position, position], color="black", linewidth=1.3, solid_capstyle="butt", zorder=5)
+        end = max(end, row.speed_up.high)
+    _number(axes, end, position, f"{number_text(value)}×")
+
+
+def _point(axes: Axes, value: float, position: int, colour: str, marker: str) -> None:
+    axes.plot(
+        value, position, marker, color=colour, markersize=5.5, markeredgecolor="white", markeredgewidth=0.5, zorder=4
+    )
+
+
+def _number(axes: Axes, value: float, position: int, text: str, colour: str = "black") -> None:
+    """Write a number to the right of a point, on white where a line would cross it."""
+    axes.annotate(
+        text,
+        (value, position),
+        (6, 0),
+        textcoords="offset points",
+        va="center",
+        fontsize=7.5,
+        color=colour,
+        bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6},
+        zorder=3,
+        in_layout=False,
+    )
+
+
+def _legend(figure: Figure, labels: list[str], columns: int, title: str) -> None:
+    """Say what shapes, whiskers, band and lines mean, and under which conditions it was measured."""
+    families = dict.fromkeys(look(label).family for label in labels)
+    colours = {
+        family: next(look(label).colour for label in reversed(labels) if look(label).family == family)
+        for family in families
+    }
+    handles: list[Line2D | Patch] = [
+        Line2D([], [], color=colours[family], marker=MARKERS[family], linestyle="", markersize=5.5, label=family)
+        for family in families
+    ]
+    handles += [
+        Line2D([], [], color="black", linewidth=1.3, label="95 % interval"),
+        Patch(color=BAND, label="noise floor: the control's interval"),
+        Line2D([], [], color=LIMIT, linewidth=1.1, linestyle=(0, (4, 2)), label="limit: a large matrix product's rate"),
+    ]
+    ncols = math.ceil(len(handles) / 2) if columns == COLUMNS else 2
+    legend = figure.legend(handles=handles, loc="outside lower left", ncols=ncols, fontsize=7.5, title=title)
+    legend.set_alignment("left")
+    legend.get_title().set(fontsize=7.5, color=DARK)

@@ -1,0 +1,149 @@
+"""The plot of a sweep: seconds against what it varies, a curve a row, the name at the end of each."""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.text import Annotation
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+from scipy.optimize import isotonic_regression
+
+from bench.records import Estimate, Results, Workload, WorkloadResult
+from bench.report.drawing import DARK, GREY, LIMIT, caption, labels_to_show, short
+from bench.report.palette import look
+from bench.report.speedup_plot import speedups
+from bench.report.text import seconds_text
+from bench.results.estimates import seconds_estimate
+
+PER_EXAMPLE, PER_STEP = "time per example", "time per step"
+BATCH: tuple[str, Callable[[Workload], int], str] = (
+    "examples in a mini-batch",
+    lambda workload: workload.batch_size,
+    PER_EXAMPLE,
+)
+SWEEPS = {
+    "batch": BATCH,
+    "batch-grid": BATCH,
+    "width": ("units in the hidden layer", lambda workload: workload.sizes[1], PER_EXAMPLE),
+    "depth": ("hidden layers of 100 units", lambda workload: len(workload.sizes) - 2, PER_EXAMPLE),
+    "threads": ("threads", lambda workload: workload.threads, PER_STEP),
+}
+Point = tuple[int, Estimate]
+
+
+def sweep(results: Results, name: str, workloads: list[WorkloadResult]) -> Figure:
+    """Return the figure of a sweep: log-log curves, with the limit; points of speed-ups for the dtypes."""
+    if name == "dtype":
+        return speedups(results, workloads)
+    panels: dict[str, list[WorkloadResult]] = {}
+    for of in workloads:
+        workload = of.workload
+        threads = "" if name == "threads" else f", {workload.threads} thread{'s' * (workload.threads > 1)}"
+        panels.setdefault(workload.dtype + threads, []).append(of)
+    columns = min(2, len(panels))
+    lines = math.ceil(len(panels) / columns)
+    figure = Figure(figsize=(0.7 + 5.4 * columns, 1.0 + 4.9 * lines), layout="constrained")
+    grid = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
+    for axes, (title, of_panel) in zip(grid.flat, panels.items(), strict=False):
+        _panel(axes, results, name, of_panel)
+        axes.set_title(title)
+    for axes in grid[-1]:
+        axes.set_xlabel(SWEEPS[name][0])
+    for axes in grid[:, 0]:
+        axes.set_ylabel(SWEEPS[name][2])
+    what = f"{SWEEPS[name][2]} against {SWEEPS[name][0]}"
+    figure.suptitle(what[0].upper() + what[1:], x=0.01, ha="left", fontsize=12, weight="bold")
+    figure.supxlabel(caption(results), x=0.01, ha="left", fontsize=7.5, color=DARK)
+    figure.draw_without_rendering()  # places the axes, so that the names at the curves can be kept apart
+    for axes in grid.flat:
+        _spread_names(axes)
+    return figure
+
+
+def _panel(axes: Axes, results: Results, name: str, workloads: list[WorkloadResult]) -> None:
+    """Draw the curves of all rows and the limit against what the sweep varies."""
+    _, of, up = SWEEPS[name]
+
+    def per(of_workload: WorkloadResult) -> float:
+        return 1.0 / of_workload.examples if up == PER_EXAMPLE else 1.0
+
+    ticks = sorted({of(each.workload) for each in workloads})
+    for label in labels_to_show(results, workloads):
+        points: list[Point] = []
+        for each in workloads:
+            row = results.row(each.workload.name, label)
+            if row is not None and row.timed:
+                points.append((of(each.workload), seconds_estimate(row.samples).scaled(per(each))))
+        points.sort(key=lambda point: point[0])
+        if points:
+            _curve(axes, label, points)
+            if name == "threads" and label == "multithreaded":
+                _ideal(axes, points)
+    limits = sorted((of(each.workload), each.limit_seconds * per(each)) for each in workloads if each.limit_seconds)
+    if limits:
+        axes.plot(*zip(*limits, strict=True), color=LIMIT, linewidth=1.3, linestyle="--", label="limit")
+        _name(axes, "limit", limits[-1][0], limits[-1][1], LIMIT)
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log")
+    axes.set_xlim(ticks[0] / 1.3, ticks[-1] * max(2.0, (ticks[-1] / ticks[0]) ** 0.42))  # room for the names
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: seconds_text(value)))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.grid(color="#e6e6e6", linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.tick_params(axis="y", labelleft=True)
+
+
+def _curve(axes: Axes, label: str, points: list[Point]) -> None:
+    """Draw one row's curve with its intervals, and its name at the end."""
+    style = look(label)
+    xs, values = [x for x, _ in points], [estimate.value for _, estimate in points]
+    axes.plot(xs, values, label=label, color=style.colour, marker=style.marker, markersize=4, linewidth=1.2, alpha=0.9)
+    for x, estimate in points:
+        if estimate.low is not None and estimate.high is not None:
+            axes.plot([x, x], [estimate.low, estimate.high], color=style.colour, linewidth=2.0, alpha=0.5)
+    _name(axes, label, xs[-1], values[-1], style.colour)
+
+
+def _ideal(axes: Axes, points: list[Point]) -> None:
+    first, estimate = points[0]
+    ideal = [(x, estimate.value * first / x) for x, _ in points]
+    axes.plot(*zip(*ideal, strict=True), color=GREY, linestyle=":", label="multithreaded, if it scaled ideally")
+
+
+def _name(axes: Axes, label: str, x: float, y: float, colour: str) -> None:
+    axes.annotate(
+        short(label),
+        (x, y),
+        (14, 0),
+        textcoords="offset points",
+        va="center",
+        fontsize=7,
+        color=DARK,
+        arrowprops={
+            "arrowstyle": "-",
+            "color": colour,
+            "linewidth": 0.8,
+            "shrinkA": 1,
+            "shrinkB": 1,
+            "relpos": (0, 0.5),
+        },
+        annotation_clip=False,
+    )
+
+
+def _spread_names(axes: Axes, apart: float = 8.5) -> None:
+    """Move the names at the ends of curves up and down as little as can be, to be `apart` points from each other."""
+    names = sorted((text for text in axes.texts if isinstance(text, Annotation)), key=lambda name: name.xy[1])
+    if not names:
+        return
+    ends = [axes.transData.transform(name.xy) * 72 / axes.figure.dpi for name in names]  # points (x, y)
+    steps = apart * np.arange(len(names))
+    places = isotonic_regression([y for _, y in ends] - steps).x + steps
+    right = max(x for x, _ in ends)
+    for name, (x, y), place in zip(names, ends, places, strict=True):
+        name.set_position((right - x + 14, place - y))

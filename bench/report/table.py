@@ -1,0 +1,178 @@
+"""The tables of speed-ups: on the terminal after a run, and in Markdown."""
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from bench.records import NOT_TIMED_HERE, Results, Row, WorkloadResult
+from bench.report.findings import fastest, findings
+from bench.report.text import interval_text, margin_text, number_text, seconds_text, short_seconds_text
+from bench.results.notes import OVER_SHARE
+
+SHORT = ("row", "time", "speed-up", "95 % interval", "% of limit", "cores")
+WHOLE = (*SHORT, "peak MB", "import", "set-up", "1st call")
+WIDTH, WHOLE_WIDTH = 80, 240  # characters
+SHORT_OUTCOMES = {"unavailable": "–", "left out": "slow", "interrupted": "–", "timed out": "hung", "crashed": "crash"}
+FEW = 3  # workloads that get a table each; more of them share one
+NOTES = 6  # that the short summary shows
+
+
+def summary_lines(results: Results, whole: bool = False, styled: bool = False) -> list[str]:
+    """Return what is printed after a run, as lines of text: tables, findings, notes.
+
+    The short summary fits 80 columns; `whole` has all columns of all workloads and all notes. With `styled`, lines
+    hold a terminal's colours.
+    """
+    console = Console(
+        width=WHOLE_WIDTH if whole else WIDTH,
+        force_terminal=styled,
+        no_color=not styled,
+        highlight=False,
+        emoji=False,
+        markup=False,
+    )
+    with console.capture() as capture:
+        if whole or len(results.workloads) <= FEW:
+            for of in results.workloads:
+                _print_workload(console, results, of, WHOLE if whole else SHORT)
+        else:
+            _print_overview(console, results)
+        for sentence in findings(results):
+            console.print(sentence)
+        notes = results.notes if whole else results.notes[:NOTES]
+        for note in notes:
+            console.print(f"note: {note}", soft_wrap=whole)
+        if len(notes) < len(results.notes):
+            console.print(f"{len(results.notes) - len(notes)} more in the results; -v prints all notes")
+    return [line.rstrip() for line in capture.get().splitlines()]
+
+
+def _print_workload(console: Console, results: Results, of: WorkloadResult, columns: tuple[str, ...]) -> None:
+    """Print the table of one workload, the fastest row last, and why rows have no time."""
+    workload = of.workload
+    rows = results.rows_of(workload.name)
+    title = f"{workload.name}: {workload.describe()}; speed-ups over {workload.baseline_label}"
+    if of.limit is not None and of.limit.flops_per_second and of.limit_seconds:
+        rate = of.limit.flops_per_second / 1e9
+        title += f"; limit {seconds_text(of.limit_seconds)} at {rate:.0f} Gflop/s"
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for column in columns:
+        table.add_column(column, justify="left" if column == "row" else "right", no_wrap=True)
+    best = fastest(results, of)
+    for row in sorted((row for row in rows if row.timed), key=lambda row: -(row.seconds or 0.0)):
+        cells = _cells(row, workload.baseline_label)[: len(columns)]
+        table.add_row(*cells, style="bold" if row in best else None)
+    console.print(title)
+    console.print(table)
+    for row in rows:
+        if row.outcome in NOT_TIMED_HERE:  # notes tell of the others
+            console.print(f" {row.label}: {row.outcome}: {row.reason}", soft_wrap=columns is WHOLE)
+
+
+def _print_overview(console: Console, results: Results) -> None:
+    """Print one table of all workloads, as many columns at a time as fit."""
+    labels = list(dict.fromkeys(row.label for row in results.rows))
+    room = WIDTH - max(map(len, labels)) - 1
+    widths = [max(5, *map(len, _heading(results, of).split("\n"))) + 1 for of in results.workloads]
+    console.print("Speed-ups; of the baseline its time, of a row without a time why", style="bold")
+    start = 0
+    while start < len(widths):
+        end, used = start + 1, widths[start]
+        while end < len(widths) and used + widths[end] <= room:
+            used += widths[end]
+            end += 1
+        console.print(_overview(results, results.workloads[start:end], labels))
+        start = end
+
+
+def _overview(results: Results, workloads: list[WorkloadResult], labels: list[str]) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("", no_wrap=True)
+    for of in workloads:
+        table.add_column(_heading(results, of), justify="right", no_wrap=True, vertical="bottom")
+    best = {of.workload.name: fastest(results, of) for of in workloads}
+    for label in labels:
+        cells = []
+        for of in workloads:
+            row = results.row(of.workload.name, label)
+            style = "bold" if row in best[of.workload.name] else ""
+            cells.append(Text(_overview_cell(row, of.workload.baseline_label), style))
+        if any(cell.plain for cell in cells):
+            table.add_row(label, *cells)
+    return table
+
+
+def _heading(results: Results, of: WorkloadResult) -> str:
+    """Return a workload's name in several short lines; of a specification, without the sizes that all of them have."""
+    name = of.workload.name
+    if ":" not in name:
+        return name.replace("-", "\n")
+    sizes, *rest = name.split(":")
+    alike = len({each.workload.sizes for each in results.workloads}) == 1
+    return "\n".join(rest if alike else [sizes, *rest]).replace("float", "f")
+
+
+def _overview_cell(row: Row | None, baseline_label: str) -> str:
+    if row is None:
+        return ""
+    if not row.timed:
+        return SHORT_OUTCOMES.get(row.outcome, row.outcome)
+    if row.label == baseline_label:
+        return short_seconds_text(row.seconds or 0.0)
+    return number_text(row.speed_up.value, 3 if row.speed_up.value >= 0.1 else 2) if row.speed_up else ""
+
+
+def _cells(row: Row, baseline_label: str) -> list[str]:
+    over = row.cores_used is not None and row.cores_used > OVER_SHARE * row.threads
+    first = row.processes[0]
+    return [
+        row.label,
+        seconds_text(row.seconds or 0.0),
+        "1" if row.label == baseline_label else number_text(row.speed_up.value) if row.speed_up else "",
+        interval_text(row.speed_up) if row.speed_up else "",
+        f"{row.percent_of_limit.value:.1f}" if row.percent_of_limit else "",
+        ("" if row.cores_used is None else f"{row.cores_used:.2f}") + ("!" if over else ""),
+        f"{max(process.peak_rss_bytes for process in row.processes) / 1e6:.0f}",
+        seconds_text(first.import_seconds),
+        seconds_text(first.setup_seconds),
+        seconds_text(first.first_call_seconds),
+    ]
+
+
+def markdown(results: Results) -> str:
+    """Return the speed-ups of all workloads as one Markdown table: a line a row, a column a workload."""
+    labels = list(dict.fromkeys(row.label for row in results.rows if row.timed))
+    lines = [
+        ["", *(_escaped(of.workload.name) for of in results.workloads)],
+        ["---"] + ["---:"] * len(results.workloads),
+    ]
+    lines += [
+        [
+            f"`{_escaped(label)}`",
+            *(_markdown_cell(results.row(of.workload.name, label), of) for of in results.workloads),
+        ]
+        for label in labels
+    ]
+    lines.append(["limit", *(_markdown_limit(results, of) for of in results.workloads)])
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _escaped(name: str) -> str:
+    """Return a name that does not end a cell of a Markdown table."""
+    return name.replace("|", "\\|")
+
+
+def _markdown_cell(row: Row | None, of: WorkloadResult) -> str:
+    """Return a speed-up with half of its interval, or the baseline's time."""
+    if row is None or row.seconds is None:
+        return "–"
+    if row.label == of.workload.baseline_label:
+        return f"**{seconds_text(row.seconds)}**"
+    return margin_text(row.speed_up) if row.speed_up else seconds_text(row.seconds)
+
+
+def _markdown_limit(results: Results, of: WorkloadResult) -> str:
+    baseline = results.row(of.workload.name, of.workload.baseline_label)
+    if baseline is None or baseline.seconds is None or of.limit_seconds is None:
+        return "–"
+    return number_text(baseline.seconds / of.limit_seconds)

@@ -1,0 +1,42 @@
+"""Results files: read whatever schema they have, or said in one line why not."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from bench.records import SCHEMA, Results
+from bench.results import schema1
+from impls.errors import UserError
+
+LATEST = Path("results/latest.json")  # of the current folder: what commands read that are not given a file
+
+
+def to_builtins(results: Results) -> dict[str, Any]:
+    """Return results as they stand in a results file, ready for a JSON encoder."""
+    found: dict[str, Any] = msgspec.to_builtins(results)
+    return found
+
+
+def read(path: Path) -> Results:
+    """Return the results in a file. Raises UserError if it is not one that this version can read."""
+    try:
+        content = json.loads(path.read_bytes())
+    except OSError as error:
+        hint = "; make some with: backprop bench" if path == LATEST else ""
+        raise UserError(f"{path}: cannot be read: {error.strerror}{hint}") from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: not JSON, or truncated: {error}") from error
+    ours = content.get(Results.KEY) if isinstance(content, dict) else None
+    schema = ours.get("schema") if isinstance(ours, dict) else None
+    if type(schema) is not int or schema < 1:
+        raise UserError(
+            f"{path}: not a results file of backprop-bench: expected the key {Results.KEY!r} with a schema number"
+        )
+    if schema > SCHEMA:
+        raise UserError(f"{path}: schema {schema}, this version reads up to {SCHEMA}; install a newer backprop-bench")
+    try:
+        return schema1.upgraded(content) if schema == 1 else msgspec.convert(ours, Results)
+    except msgspec.ValidationError as error:
+        raise UserError(f"{path}: damaged or edited by hand: {error}; run the benchmark again") from error

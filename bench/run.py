@@ -1,0 +1,176 @@
+"""A run of the benchmark: what was asked for, what was sampled, what was written."""
+
+import json
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from rich.console import Console
+
+from bench.atomic import check_writable, write_whole
+from bench.measurement import machine
+from bench.measurement.candidates import Candidate, plan
+from bench.measurement.sampler import LIMIT, Sampler
+from bench.problem.data import load
+from bench.problem.dataset import Dataset, one_hot
+from bench.problem.workloads import select
+from bench.progress import report_progress
+from bench.records import CONTROL, SCHEMA, Results, Row, Settings
+from bench.results.files import LATEST
+from bench.results.notes import notes_on_rows, notes_on_run
+from bench.results.summary import summarise
+from impls.errors import UserError
+from impls.registry import Entry, entries, find
+
+RUNS = Path("results/runs")  # of the current folder: a run that is not given a folder gets one of its own here
+RESULTS = "results.json"
+EPOCH_EXAMPLES = 1_500  # that workers get, an epoch of any data set: as many as the digits have to train on
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the user asked for."""
+
+    implementations: tuple[str, ...] = ()  # names and path/to/file.py:Class; none: all that are usual here
+    all_rows: bool = False  # the frameworks' rows, too, and those that cannot run here
+    workloads: tuple[str, ...] = ()
+    sweeps: tuple[str, ...] = ()
+    data: str | None = None
+    folder: Path | None = None  # for the results; None: one of its own
+    settings: Settings = field(default_factory=Settings)
+    timed: bool = True  # or each row is only checked and called, and nothing is written
+
+
+class Run:
+    """One run, from what was asked for to the files."""
+
+    def __init__(self, asked: Asked) -> None:
+        """Resolve what was asked for. Raises UserError for a mistake, before anything is measured."""
+        if asked.implementations:
+            chosen = _without_duplicates([find(spec) for spec in asked.implementations])
+        else:
+            known = entries().values()
+            chosen = [entry for entry in known if asked.all_rows or not (entry.framework or entry.unavailable())]
+        self.candidates = {
+            name: plan(workload, chosen) for name, workload in select(asked.workloads, asked.sweeps).items()
+        }
+        self.timed = asked.timed
+        self.settings = asked.settings
+        if not asked.timed:
+            self.settings = msgspec.structs.replace(asked.settings, generations=1, workload_seconds=0)
+        self.dataset: Dataset = load(asked.data)
+        self.results: Results | None = None  # once the samples were taken
+        self.selected: set[tuple[str, str]] = set()  # rows to sample, by workload and label
+        self._folder = asked.folder
+
+    def check_writable(self) -> None:
+        """Raise UserError if the results cannot be written: better before a run than after it."""
+        check_writable(self._folder or RUNS)
+
+    def select(self, rows: Iterable[tuple[str, str]]) -> None:
+        """Choose the rows to sample, by workload and label; the baseline and the control of a workload come along."""
+        chosen = set(rows)
+        workloads = {workload for workload, _ in chosen}
+        baselines = {(name, c.label) for name in workloads for c in self.candidates[name] if c.is_baseline}
+        self.selected = chosen | baselines
+
+    def sample(self, console: Console) -> Results:
+        """Take the samples of what was selected, on the first call; return what was found."""
+        if self.results is not None:
+            return self.results
+        selected: dict[str, list[Candidate]] = {}
+        for name, of_workload in self.candidates.items():
+            chosen = [candidate for candidate in of_workload if (name, candidate.label) in self.selected]
+            if chosen:
+                selected[name] = chosen
+        x = self.dataset.x_train[:EPOCH_EXAMPLES]
+        y = one_hot(self.dataset.labels_train[:EPOCH_EXAMPLES])
+        date, start = datetime.now().astimezone(), time.monotonic()
+        load_average, before = machine.load_average(), machine.cpu_ticks()
+        busy, own = machine.busy_seconds(), machine.own_seconds()
+        with report_progress(console) as progress:
+            sampler = Sampler(selected, self.settings, (x, y), progress)
+            sampler.run()
+        steal_percent = machine.steal_percent(before, machine.cpu_ticks())
+        duration, busy_after = time.monotonic() - start, machine.busy_seconds()
+        others = None
+        if busy is not None and busy_after is not None:
+            others = max(0.0, busy_after - busy - (machine.own_seconds() - own)) / duration
+        rows = {name: [candidate.row for candidate in of] for name, of in selected.items()}
+        workloads = [
+            summarise(of[0].workload, rows[name], sampler.limit(name), len(x)) for name, of in selected.items()
+        ]
+        notes = notes_on_run(sampler.interrupted, steal_percent, others)
+        self.results = Results(
+            schema=SCHEMA,
+            date=date.isoformat(timespec="seconds"),
+            duration_seconds=duration,
+            data=self.dataset.name,
+            interrupted=sampler.interrupted,
+            settings=self.settings,
+            machine=machine.facts(),
+            load_average_before=load_average,
+            steal_percent=steal_percent,
+            other_cpus=others,
+            workloads=workloads,
+            rows=[row for of in rows.values() for row in of],
+            notes=notes + [note for of in rows.values() for note in notes_on_rows(of)],
+        )
+        return self.results
+
+    def row(self, workload: str, label: str) -> Row:
+        """Return what was found about a row."""
+        return self._candidate(workload, label).row
+
+    def write(self, content: dict[str, Any]) -> list[str]:
+        """Write the results file, then the table and the plots; return a line about each.
+
+        `content` is the whole of the JSON. A run without a folder of its own leaves copies of the latest beside the
+        runs. Raises UserError if that is not possible.
+        """
+        from bench.report.plots import draw  # matplotlib takes half a second
+        from bench.report.table import markdown
+
+        assert self.results is not None
+        folder = self._folder or _new_folder(datetime.fromisoformat(self.results.date))
+        path = folder / RESULTS
+        write_whole(path, json.dumps(content, default=str) + "\n")
+        if self._folder is None:
+            write_whole(LATEST, path.read_bytes())
+        table = folder / "speedups.md"
+        write_whole(table, markdown(self.results))
+        plots = draw(self.results, folder)
+        if self._folder is None:
+            for made in [table, *plots]:
+                write_whole(LATEST.parent / made.name, made.read_bytes())
+        return [f"results: {path}", f"table: {table}", *(f"plot: {plot}" for plot in plots)]
+
+    def _candidate(self, workload: str, label: str) -> Candidate:
+        return next(candidate for candidate in self.candidates[workload] if candidate.label == label)
+
+
+def _without_duplicates(chosen: list[Entry]) -> list[Entry]:
+    """Return the entries, one that is given twice only once. Raises UserError if two of them have the same name."""
+    by_name: dict[str, Entry] = {}
+    for entry in chosen:
+        other = by_name.setdefault(entry.name, entry)
+        if other.target != entry.target or entry.name in (CONTROL, LIMIT):
+            taken = f"{other.summary} and {entry.summary}" if other is not entry else "a row of the benchmark's own"
+            raise UserError(f"--impl: two rows would be called {entry.name!r}: {taken}; rename a class")
+    return list(by_name.values())
+
+
+def _new_folder(date: datetime) -> Path:
+    """Return a folder for a run of that date which no other run has."""
+    stamp = f"{date:%Y-%m-%d-%H%M%S}"
+    for attempt in range(100):
+        folder = RUNS / (f"{stamp}-{attempt + 1}" if attempt else stamp)
+        with suppress(FileExistsError):
+            folder.mkdir(parents=True)
+            return folder
+    return RUNS / stamp

@@ -1,0 +1,251 @@
+"""The registry of implementations: one table of names.
+
+The module of an implementation is imported only when it is loaded, so that listing them imports nothing heavy. Third
+parties add implementations by an entry point in the group `backprop_bench.implementations` or by path,
+`path/to/file.py:Class`; all of them go through `Entry.load`.
+"""
+
+import difflib
+import importlib
+import importlib.metadata
+import importlib.util
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Callable
+from ctypes import CDLL, byref, c_int
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from impls.errors import RowError, Unavailable
+
+if TYPE_CHECKING:
+    from impls.interface import Implementation
+
+ENTRY_POINTS = "backprop_bench.implementations"
+ROOT = Path(__file__).resolve().parent.parent  # of the checkout
+
+
+def in_checkout() -> bool:
+    """Return whether this is a checkout of the project, as it is meant to be, and not an installed copy."""
+    return (ROOT / "Makefile").is_file() and (ROOT / "impls" / "rust" / "Cargo.toml").is_file()
+
+
+@cache
+def no_gpu() -> str | None:
+    """Return what is missing for a row on an NVIDIA GPU, or None. Asks the driver, which no package installs."""
+    count = c_int(0)
+    try:
+        driver = CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return "an NVIDIA GPU: no driver found"
+    found = driver.cuInit(0) == 0 and driver.cuDeviceGetCount(byref(count)) == 0 and count.value > 0
+    return None if found else "an NVIDIA GPU: the driver shows none (CUDA_VISIBLE_DEVICES hides them if it is empty)"
+
+
+def no_compiler() -> str | None:
+    """Return what is missing for a row that compiles C++ as it runs, or None."""
+    compilers = (os.environ.get("CXX", ""), "g++", "clang++", "cl")
+    return None if any(map(shutil.which, filter(None, compilers))) else "a C++ compiler, such as g++, on PATH"
+
+
+def pip_command(requirement: str) -> str:
+    """Return the command that installs a requirement where the user stands: for this very Python."""
+    python = Path(sys.executable)
+    shown = python.relative_to(Path.cwd()) if python.is_relative_to(Path.cwd()) else python
+    return f"{shlex.quote(str(shown))} -m pip install {requirement}"
+
+
+def _extra(name: str) -> str:
+    """Return the command that installs one of the project's extras."""
+    place = "." if Path.cwd() == ROOT else str(ROOT)
+    return pip_command(f"-e {shlex.quote(f'{place}[{name}]')}")
+
+
+def _make(target: str) -> str:
+    """Return the command that makes a target of the project's Makefile."""
+    return f"make {target}" if Path.cwd() == ROOT else f"make -C {shlex.quote(str(ROOT))} {target}"
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What an implementation needs beyond the project's own dependencies."""
+
+    modules: tuple[str, ...]
+    command: Callable[[], str]  # returns the command that installs them where the user stands
+    machine: Callable[[], str | None] = lambda: None  # returns what the machine itself lacks, or None
+
+    def missing(self) -> str | None:
+        """Return what is missing here, with what to do, or None. Imports nothing."""
+        missing = [module for module in self.modules if importlib.util.find_spec(module) is None]
+        if missing:
+            return f"needs {' and '.join(missing)}: {self.command()}"
+        lack = self.machine()
+        return f"needs {lack}" if lack else None
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One implementation as the registry knows it."""
+
+    name: str
+    target: str  # "module:Class" or "path/to/file.py:Class"
+    summary: str
+    needs: Needs | None = None
+    framework: bool = False  # a library that a user would pick instead: timed on request
+
+    @property
+    def source(self) -> str:
+        """Return the name of the file that the implementation is written in."""
+        module = self.target.rpartition(":")[0]
+        return Path(module).name if module.endswith(".py") else f"{module.rpartition('.')[2]}.py"
+
+    def unavailable(self) -> str | None:
+        """Return why this implementation cannot run here, with what to do, or None. Imports nothing."""
+        return self.needs.missing() if self.needs else None
+
+    def load(self) -> "type[Implementation]":
+        """Import and return the class.
+
+        Raises Unavailable if an optional dependency is missing, RowError if it is not an Implementation; any other
+        error of the module propagates.
+        """
+        reason = self.unavailable()
+        if reason:
+            raise Unavailable(f"{self.name} is unavailable: it {reason}")
+        return load_target(self.target)
+
+
+NUMBA = Needs(("numba",), lambda: _extra("numba"))
+RUST = Needs(("backprop_bench_rust",), lambda: _make("rust"))
+TORCH = Needs(("torch",), lambda: _extra("torch"))
+TORCH_COMPILED = Needs(("torch",), TORCH.command, no_compiler)
+TORCH_CUDA = Needs(("torch",), TORCH.command, no_gpu)
+JAX = Needs(("jax",), lambda: _extra("jax"))
+JAX_CUDA = Needs(("jax", "jax_plugins"), lambda: pip_command("'jax[cuda13]'"), no_gpu)
+TENSORFLOW = Needs(("tensorflow",), lambda: _extra("tensorflow"))
+SCIKIT_LEARN = Needs(("sklearn",), lambda: pip_command("scikit-learn"))
+
+ENTRIES = {
+    entry.name: entry
+    for entry in (
+        Entry("pure_python", "impls.pure_python:PurePython", "lists and loops, no NumPy"),
+        Entry("per_example", "impls.per_example:PerExample", "the book's loop, one example at a time; the baseline"),
+        Entry("batched_3d", "impls.batched_3d:Batched3D", "stacks of column vectors through 3-D matmul"),
+        Entry("batched_2d", "impls.batched_2d:Batched2D", "the mini-batch as a matrix, one GEMM per product"),
+        Entry("in_place", "impls.in_place:InPlace", "2-D without temporaries, BLAS does the update"),
+        Entry("multithreaded", "impls.multithreaded:Multithreaded", "mini-batch split over Python threads"),
+        Entry("numba", "impls.numba_jit:NumbaJit", "one compiled step, products by SciPy's BLAS", NUMBA),
+        Entry("rust_per_example", "impls.rust_rows:RustPerExample", "the post's Rust, one example at a time", RUST),
+        Entry("rust_per_example_blas", "impls.rust_rows:RustPerExampleBlas", "the same, SciPy's BLAS", RUST),
+        Entry("rust_batched", "impls.rust_rows:RustBatched", "the post's Rust, batched", RUST),
+        Entry("rust_batched_blas", "impls.rust_rows:RustBatchedBlas", "the same, SciPy's BLAS", RUST),
+        Entry("rust_rayon", "impls.rust_rows:RustRayon", "mini-batch split over rayon", RUST),
+        Entry("rust_fused", "impls.rust_rows:RustFused", "blocked AVX-512/AVX2/NEON kernels, update fused in", RUST),
+        Entry("torch", "impls.torch_autograd:Torch", "PyTorch: nn.Linear, autograd, optim.SGD", TORCH, framework=True),
+        Entry(
+            "torch_compiled",
+            "impls.torch_compile:TorchCompiled",
+            "PyTorch: torch.func.grad and the update through torch.compile",
+            TORCH_COMPILED,
+            framework=True,
+        ),
+        Entry("torch_cuda", "impls.torch_autograd:TorchCuda", "torch on an NVIDIA GPU", TORCH_CUDA, framework=True),
+        Entry("jax", "impls.jax_grad:Jax", "JAX: jit of grad and update, donated buffers", JAX, framework=True),
+        Entry("jax_cuda", "impls.jax_grad:JaxCuda", "jax on an NVIDIA GPU", JAX_CUDA, framework=True),
+        Entry(
+            "tensorflow",
+            "impls.tensorflow_tape:TensorFlow",
+            "TensorFlow: GradientTape and update in a tf.function",
+            TENSORFLOW,
+            framework=True,
+        ),
+        Entry(
+            "scikit_learn",
+            "impls.scikit_learn:ScikitLearn",
+            "MLPClassifier.partial_fit; its cost is the cross-entropy",
+            SCIKIT_LEARN,
+            framework=True,
+        ),
+    )
+}
+
+
+def entries() -> dict[str, Entry]:
+    """Return all known implementations by name, third parties' entry points included. Imports none of them.
+
+    An entry point whose name is taken is listed as unavailable, with its target in the name.
+    """
+    found = dict(ENTRIES)
+    for point in importlib.metadata.entry_points(group=ENTRY_POINTS):
+        summary = f"entry point of {point.dist.name if point.dist else '?'}"
+        module = point.value.partition(":")[0]
+        package = module.partition(".")[0]
+        needs = Needs((package,), lambda: "the package that declares the entry point is not whole")
+        name = point.name
+        if name in found:
+            needs = _another_name(name, point.value)
+            name = f"{name} ({point.value})"
+        found[name] = Entry(name, point.value, summary, needs)
+    return found
+
+
+def _another_name(name: str, target: str) -> Needs:
+    """Return what an entry point needs whose name is taken."""
+    words = f"another name: an implementation is already called {name!r}; rename the entry point {target}"
+    return Needs((), lambda: "", lambda: words)
+
+
+def find(spec: str) -> Entry:
+    """Return the entry for a name or for `path/to/file.py:Class`. Imports nothing."""
+    path, colon, class_name = spec.rpartition(":")
+    if colon and path.endswith(".py"):
+        if not Path(path).is_file():
+            raise RowError(f"{spec}: there is no file {path}")
+        if class_name in entries():
+            raise RowError(f"{spec}: an implementation is already called {class_name!r}; rename the class")
+        return Entry(class_name, f"{Path(path).resolve()}:{class_name}", f"from {path}")
+    known = entries()
+    if spec not in known:
+        near = difflib.get_close_matches(spec, known, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
+        raise RowError(f"unknown implementation {spec!r}; {hint} (or give path/to/file.py:Class)")
+    return known[spec]
+
+
+def load_target(target: str) -> "type[Implementation]":
+    """Import and return the class that an entry's target names. Raises RowError if it is not an Implementation."""
+    from impls.interface import Implementation
+
+    module_name, _, class_name = target.rpartition(":")
+    by_path = module_name.endswith(".py")
+    module = _import_path(Path(module_name)) if by_path else importlib.import_module(module_name)
+    shown = Path(module_name).name if by_path else module_name
+    found = getattr(module, class_name, None)
+    if found is None:
+        raise RowError(f"there is no class {class_name} in {shown}")
+    if not (isinstance(found, type) and issubclass(found, Implementation)):
+        raise RowError(f"{class_name} in {shown}: expected a subclass of impls.interface.Implementation, got {found!r}")
+    if found.__abstractmethods__:
+        raise RowError(f"{class_name} in {shown} does not define {', '.join(sorted(found.__abstractmethods__))}")
+    return found
+
+
+def _import_path(path: Path) -> object:
+    name = str(path)  # no other module's name, so that an implementation in json.py does not replace json
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise RowError(f"{path}: not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # its dataclasses look it up
+    if str(path.parent) not in sys.path:
+        sys.path.append(str(path.parent))  # for what stands beside it; last, so that it replaces no other module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module

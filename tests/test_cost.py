@@ -1,0 +1,121 @@
+"""Whether a call is affordable is told without making one that is not."""
+
+import time
+from collections.abc import Sequence
+from typing import ClassVar
+
+import numpy as np
+import pytest
+from numpy.typing import DTypeLike, NDArray
+
+from bench.measurement.cost import GROWTH, TRIALS, over_budget
+from bench.measurement.examples import shared_examples
+from bench.problem.problem import Problem
+from bench.records import Workload
+from impls.batched_2d import Batched2D
+from impls.interface import Batch
+
+BUDGET = 0.02  # seconds
+EXAMPLES = 512
+STEP = Workload("step", (6, 1000, 1000, 4), EXAMPLES)  # 1,010,000 weights: the first trial is of one example
+EPOCH = Workload("epoch", (6, 1000, 1000, 4), 10, timed="epoch")
+
+
+class Sleeps(Batched2D):
+    """Takes the time that it is told to, and computes nothing."""
+
+    seconds: ClassVar[dict[str, float]] = {}  # per call, per example, of the first calls
+    slow_calls: ClassVar[int] = 0  # first calls
+    calls: ClassVar[list[float]]  # seconds that each slept, at least
+    examples: ClassVar[list[int]]  # of each
+
+    def __init__(self, sizes: Sequence[int], batch_size: int, dtype: DTypeLike = "float64", threads: int = 1) -> None:
+        super().__init__(sizes, batch_size, dtype, threads)
+        assert threads == 3
+
+    def step(self, batch: Batch, learning_rate: float) -> None:
+        self._sleep(len(batch.x))
+
+    def epoch(self, data: Batch, order: NDArray[np.intp], learning_rate: float) -> None:
+        assert len(data.x) == EXAMPLES
+        self._sleep(len(order))
+
+    def _sleep(self, examples: int) -> None:
+        seconds = self.seconds.get("call", 0.0) + examples * self.seconds.get("example", 0.0)
+        if len(self.calls) < self.slow_calls:
+            seconds += self.seconds["first"]
+        time.sleep(seconds)
+        self.calls.append(seconds)
+        self.examples.append(examples)
+
+
+@pytest.fixture
+def problem_of() -> dict[str, Problem]:
+    rng = np.random.default_rng(0)
+    with shared_examples(rng.random((EXAMPLES, 6)), rng.random((EXAMPLES, 4))) as data:
+        return {workload.name: Problem.make(workload, data, 0) for workload in (STEP, EPOCH)}
+
+
+@pytest.fixture
+def sleeps(monkeypatch: pytest.MonkeyPatch) -> type[Sleeps]:
+    for name, value in (("calls", []), ("examples", []), ("seconds", {}), ("slow_calls", 0)):
+        monkeypatch.setattr(Sleeps, name, value, raising=False)
+    return Sleeps
+
+
+@pytest.mark.parametrize("budgets", [0.125, 0.5, 1.5, 6, 12, 50, 300])
+@pytest.mark.parametrize("timed", ["step", "epoch"])
+def test_no_call_is_much_over_the_budget(
+    problem_of: dict[str, Problem], sleeps: type[Sleeps], timed: str, budgets: float
+) -> None:
+    """A call with all examples takes so many budgets; what is tried takes eight at most."""
+    sleeps.seconds["example"] = budgets * BUDGET / EXAMPLES
+    found = over_budget(sleeps, problem_of[timed], 3, BUDGET)
+    assert max(sleeps.calls) <= GROWTH * BUDGET
+    assert sum(sleeps.calls) < (TRIALS + 1) * GROWTH * BUDGET
+    assert max(sleeps.examples) <= EXAMPLES / GROWTH
+    if found is None:
+        assert budgets <= GROWTH + 1  # so that the call with all examples is not much over the budget either
+    else:
+        assert BUDGET < sleeps.calls[-1] <= found < budgets * BUDGET  # a lower bound of what a call takes
+        assert len(set(sleeps.calls[-TRIALS:])) == 1  # of several trials
+    if budgets <= 1:
+        assert found is None
+    if budgets > GROWTH + 1:
+        assert found is not None
+
+
+@pytest.mark.parametrize("slow_calls", [1, TRIALS - 1])
+def test_a_slow_first_call_leaves_no_row_out(
+    problem_of: dict[str, Problem], sleeps: type[Sleeps], slow_calls: int
+) -> None:
+    """A compiler, say: many budgets, but none of the calls after it."""
+    sleeps.slow_calls = slow_calls
+    sleeps.seconds["first"] = 10 * BUDGET
+    assert over_budget(sleeps, problem_of["step"], 3, BUDGET) is None
+    assert len(sleeps.calls) > slow_calls
+
+
+def test_what_is_slow_whatever_the_number_of_examples_is_left_out(
+    problem_of: dict[str, Problem], sleeps: type[Sleeps]
+) -> None:
+    sleeps.seconds["call"] = 1.5 * BUDGET
+    found = over_budget(sleeps, problem_of["step"], 3, BUDGET)
+    assert found is not None
+    assert 1.5 * BUDGET <= found < 10 * BUDGET
+    assert sleeps.examples == [1] * TRIALS
+
+
+def test_an_overhead_of_each_call_is_not_taken_for_that_of_each_example(
+    problem_of: dict[str, Problem], sleeps: type[Sleeps]
+) -> None:
+    sleeps.seconds["call"] = BUDGET / 8
+    assert over_budget(sleeps, problem_of["step"], 3, BUDGET) is None
+    assert sleeps.examples == [1, 8, 64]
+
+
+def test_a_small_problem_is_not_tried(sleeps: type[Sleeps]) -> None:
+    with shared_examples(np.zeros((20, 6)), np.zeros((20, 4))) as data:
+        problem = Problem.make(Workload("small", (6, 5, 4), 3), data, 0)
+    assert over_budget(sleeps, problem, 3, BUDGET) is None
+    assert sleeps.calls == []

@@ -1,0 +1,367 @@
+"""Results files: what is written is read again, the first edition's too, and a damaged one is told in one line."""
+
+import copy
+import itertools
+import json
+import math
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from made_up_results import ROUNDS, made_up_results
+
+from bench import records
+from bench.records import CONTROL, OK, SCHEMA, Estimate, Process, Results, Row, Sample, Workload
+from bench.report.plots import draw
+from bench.report.table import markdown, summary_lines
+from bench.results import files, schema1
+from bench.results.compare import compare_rows
+from bench.results.estimates import outliers, seconds
+from impls.errors import UserError
+
+SCHEMA_1 = Path(__file__).parent / "fixtures" / "schema1"
+SPEEDUPS = ["limit.png", "limit.svg", "overview.png", "overview.svg", "speedups.png", "speedups.svg"]
+OPTIONAL = {"schema", "other_cpus"}  # in the form of today; a file without a schema is not ours
+OF_ALL_WORKLOADS = ["seven-ways.png", "seven-ways.svg"]
+DRAWN = {
+    "default": sorted([*SPEEDUPS, *OF_ALL_WORKLOADS]),
+    "all": sorted([*SPEEDUPS, *OF_ALL_WORKLOADS]),
+    "batch-grid": ["sweep-batch-grid.png", "sweep-batch-grid.svg"],
+}
+Backprop = Callable[..., tuple[int, str, str]]
+
+
+def content_of(results: Results) -> dict[str, Any]:
+    """Return what a results file holds, beside pytest-benchmark's part."""
+    found: dict[str, Any] = json.loads(json.dumps({Results.KEY: files.to_builtins(results)}))
+    return found
+
+
+def schema_1(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((SCHEMA_1 / f"{name}.json").read_text())
+    return found
+
+
+# --- Round trips -------------------------------------------------------------------------------------------------
+
+
+def test_results_survive_their_file(tmp_path: Path) -> None:
+    results = made_up_results()
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps(content_of(results)))
+    assert files.read(path) == results
+    assert results.schema == SCHEMA == 2
+
+
+def test_a_sample_is_an_array_in_json() -> None:
+    of_row = content_of(made_up_results())[Results.KEY]["rows"][0]
+    assert of_row["processes"][0]["samples"] == [[number, 4e-4, 4e-4] for number in range(ROUNDS)]
+    assert msgspec.json.encode(Sample(3, 0.5)) == b"[3,0.5,null]"
+    assert msgspec.json.decode(b"[3,0.5]", type=Sample) == Sample(3, 0.5, None)
+
+
+@pytest.mark.parametrize(
+    ("request_", "expected"),
+    [
+        (records.Start("impls.in_place:InPlace"), {"do": "start", "target": "impls.in_place:InPlace"}),
+        (records.Take(), {"do": "take"}),
+        (records.Pause(), {"do": "pause"}),
+        (records.Verify(), {"do": "verify"}),
+        (records.Loop(1.5), {"do": "loop", "seconds": 1.5}),
+        (
+            records.PrepareLimit("float32", 2, None, 0.005),
+            {"do": "preparelimit", "dtype": "float32", "threads": 2, "size": None, "sample_seconds": 0.005},
+        ),
+    ],
+)
+def test_requests_are_json_with_their_name(request_: records.AnyRequest, expected: dict[str, Any]) -> None:
+    line = msgspec.json.encode(request_)
+    assert json.loads(line) == expected
+    assert msgspec.json.decode(line, type=records.AnyRequest) == request_
+
+
+def test_a_request_to_prepare_brings_the_workload() -> None:
+    workload = Workload("two", (6, 5, 4), 3, "float32", 2, baseline="batched_2d")
+    request = records.Prepare(workload, 2, ("x.npy", "y.npy"), 7, 0.005, None)
+    found = msgspec.json.decode(msgspec.json.encode(request), type=records.AnyRequest)
+    assert found == request
+    assert found.workload.sizes == (6, 5, 4)
+
+
+@pytest.mark.parametrize(
+    "line", [b"", b"{", b"[]", b'{"do": "dance"}', b'{"do": "loop"}', b'{"do": "loop", "seconds": "1"}']
+)
+def test_what_is_no_request_is_refused(line: bytes) -> None:
+    with pytest.raises(msgspec.DecodeError):
+        msgspec.json.decode(line, type=records.AnyRequest)
+
+
+def test_samples_are_sorted_by_generation() -> None:
+    of_row = Row("w", "r", "r", 1, processes=[Process(2, 1, samples=[Sample(0, 1.0), Sample(4, 2.0)]), Process(0, 1)])
+    assert of_row.samples == [{}, {}, {0: 1.0, 4: 2.0}]
+    assert Row("w", "r", "r", 1).samples == []
+
+
+def test_the_baselines_label_tells_fewer_threads() -> None:
+    assert Workload("w", (3, 2), 1, threads=1).baseline_label == "per_example"
+    assert Workload("w", (3, 2), 1, threads=2, baseline="batched_2d").baseline_label == "batched_2d@1"
+
+
+def test_a_row_stays_open_until_it_fails() -> None:
+    of_row = Row("w", "r", "r", 1)
+    assert of_row.open
+    assert not of_row.timed
+    of_row.fail("crashed", "it did")
+    assert (of_row.open, of_row.outcome, of_row.reason) == (False, "crashed", "it did")
+
+
+# --- The first edition's files -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def upgraded() -> dict[str, Results]:
+    return {name: files.read(SCHEMA_1 / f"{name}.json") for name in DRAWN}
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_schema_1_is_read_with_all_that_was_in_it(upgraded: dict[str, Results], name: str) -> None:
+    results, content = upgraded[name], schema_1(name)
+    old = content["backprop_bench"]
+    assert (results.schema, old["schema"]) == (records.SCHEMA, 1)
+    assert results.date == content["datetime"]
+    assert results.notes == old["notes"]
+    assert results.interrupted is old["interrupted"]
+    assert results.steal_percent == old["steal_percent"]
+    assert results.load_average_before == old["load_average_before"]
+    assert results.settings.generations == old["settings"]["generations"]
+    assert results.settings.min_rounds == old["settings"]["fewest_rounds"]
+    assert results.settings.max_rounds == old["settings"]["most_rounds"]
+    machine = content["machine_info"]["backprop_bench"]
+    assert (results.machine.cpu_model, results.machine.versions) == (machine["cpu_model"], machine["versions"])
+    for of, of_old in zip(results.workloads, old["workloads"], strict=True):
+        assert of.workload.describe() == of_old["description"]
+        assert of.workload.baseline_label == of_old["baseline_label"]
+        assert (of.examples, of.flops) == (of_old["examples"], of_old["flops"])
+        assert of.limit_seconds == pytest.approx(of_old["limit_seconds"])
+    assert len(results.rows) == len(old["rows"])
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_schema_1_keeps_its_estimates_and_the_samples_agree_with_them(upgraded: dict[str, Results], name: str) -> None:
+    results = upgraded[name]
+    timed = 0
+    for of_row, old in zip(results.rows, schema_1(name)["backprop_bench"]["rows"], strict=True):
+        assert [getattr(of_row, key) for key in ("workload", "label", "outcome", "reason")] == [
+            old[key] for key in ("workload", "label", "outcome", "reason")
+        ]
+        assert of_row.timed == ("seconds" in old) == (of_row.outcome == OK)
+        for key in ("speed_up", "percent_of_limit"):
+            assert getattr(of_row, key) == (Estimate(**old[key]) if key in old else None)
+        if not of_row.timed:
+            continue
+        timed += 1
+        assert (of_row.seconds, of_row.spread, of_row.cores_used) == (old["seconds"], old["spread"], old["cores_used"])
+        assert of_row.compilations == old["compilations_in_samples"]
+        assert [list(rounds) for rounds in of_row.samples] == old["rounds_by_generation"]
+        assert seconds(of_row.samples) == pytest.approx(old["seconds"])
+        assert outliers(of_row.samples) == old["outliers"]
+        assert of_row.processes[0].peak_rss_bytes == old["peak_rss_bytes"]
+        assert of_row.processes[0].import_seconds == old["import_seconds"]
+    assert timed > 20
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_schema_1_gives_the_stored_ratios_again(upgraded: dict[str, Results], name: str) -> None:
+    results = upgraded[name]
+    compared = 0
+    for of in results.workloads:
+        for of_row in results.rows_of(of.workload.name):
+            if of_row.speed_up is not None and of_row.speed_up.low is not None:
+                found = compare_rows(results, of.workload.baseline_label, of_row.label)[of.workload.name]
+                assert msgspec.structs.astuple(found) == pytest.approx(msgspec.structs.astuple(of_row.speed_up))
+                compared += 1
+    assert compared > 20
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_schema_1_is_drawn(upgraded: dict[str, Results], name: str, tmp_path: Path) -> None:
+    assert sorted(path.name for path in draw(upgraded[name], tmp_path)) == DRAWN[name]
+    assert markdown(upgraded[name]).count("\n") > 10
+    assert any(line.lstrip().startswith("in_place") for line in summary_lines(upgraded[name]))
+
+
+def test_a_run_on_a_small_machine_has_no_limit_and_no_speed_up(upgraded: dict[str, Results]) -> None:
+    """Whatever a file of schema 1 may lack is optional here, too."""
+    content = schema_1("default")
+    content["machine_info"] = {}
+    for workload in content["backprop_bench"]["workloads"]:
+        del workload["gemm_size"], workload["gemm_flops_per_second"], workload["limit_seconds"]
+    found = schema1.upgraded(content)
+    assert found.machine == records.Machine()
+    assert all(of.limit is None and of.limit_seconds is None for of in found.workloads)
+    assert len(found.rows) == len(upgraded["default"].rows)
+
+
+# --- Files that cannot be read -----------------------------------------------------------------------------------
+
+
+def changed(content: dict[str, Any], value: object, *place: str | int) -> str:
+    """Return the JSON of a results file with another value at a place in our section."""
+    content = copy.deepcopy(content)
+    within: Any = content[Results.KEY]
+    for key in place[:-1]:
+        within = within[key]
+    within[place[-1]] = value
+    return json.dumps(content)
+
+
+def lacking(content: dict[str, Any], *place: str | int) -> str:
+    """Return the JSON of a results file without what is at a place in our section."""
+    content = copy.deepcopy(content)
+    within: Any = content[Results.KEY]
+    for key in place[:-1]:
+        within = within[key]
+    del within[place[-1]]
+    return json.dumps(content)
+
+
+GOOD = content_of(made_up_results())
+OLD = schema_1("default")
+SECTION = "expected the key 'backprop_bench' with a schema number"
+DAMAGED = "damaged or edited by hand"
+BAD_FILES: dict[str, tuple[str, str]] = {
+    "empty": ("", "not JSON, or truncated"),
+    "truncated": (json.dumps(GOOD)[:-100], "not JSON, or truncated"),
+    "truncated at the start": (json.dumps(GOOD)[1:], "not JSON, or truncated"),
+    "brackets": ("[" * 100_000, "not JSON, or truncated"),
+    "NUL": ("\0", "not JSON, or truncated"),
+    "list": ("[]", SECTION),
+    "list of numbers": ("[1, 2]", SECTION),
+    "number": ("3", SECTION),
+    "null": ("null", SECTION),
+    "object": ("{}", SECTION),
+    "pytest-benchmark's alone": ('{"benchmarks": []}', SECTION),
+    "section is a list": ('{"backprop_bench": []}', SECTION),
+    **{f"schema {bad!r}": (changed(GOOD, bad, "schema"), SECTION) for bad in (True, False, 0, -1, None, "2", 2.0)},
+    "schema 99": (changed(GOOD, 99, "schema"), "schema 99, this version reads up to 2; install a newer backprop-bench"),
+    "schema 3": (changed(GOOD, 3, "schema"), "schema 3, this version reads up to 2"),
+    "schema 1 in the form of 2": (changed(GOOD, 1, "schema"), DAMAGED),
+    "schema 2 in the form of 1": (changed(OLD, 2, "schema"), DAMAGED),
+    **{f"lacks {key}": (lacking(GOOD, key), f"field `{key}`") for key in sorted(GOOD[Results.KEY].keys() - OPTIONAL)},
+    **{f"{key} is text": (changed(GOOD, "text", key), f"$.{key}") for key in ("settings", "machine", "rows", "notes")},
+    "row is a number": (changed(GOOD, 3, "rows", 0), "$.rows[0]"),
+    "row lacks its label": (lacking(GOOD, "rows", 1, "label"), "missing required field `label` - at `$.rows[1]`"),
+    "seconds are text": (changed(GOOD, "4e-4", "rows", 0, "seconds"), "$.rows[0].seconds"),
+    "threads are a fraction": (changed(GOOD, 1.5, "rows", 0, "threads"), "$.rows[0].threads"),
+    "estimate is a number": (changed(GOOD, 8.0, "rows", 2, "speed_up"), "$.rows[2].speed_up"),
+    "sizes are text": (changed(GOOD, "784-30-10", "workloads", 0, "workload", "sizes"), "workloads[0].workload.sizes"),
+    "samples are numbers": (changed(GOOD, [1e-4], "rows", 0, "processes", 0, "samples"), ".samples[0]"),
+    "a sample is too short": (changed(GOOD, [[1]], "rows", 0, "processes", 0, "samples"), ".samples[0]"),
+    "a sample is text": (changed(GOOD, [[0, "1"]], "rows", 0, "processes", 0, "samples"), ".samples[0]"),
+    "a round is a fraction": (changed(GOOD, [[0.5, 1.0]], "rows", 0, "processes", 0, "samples"), ".samples[0]"),
+    "old: lacks all": ('{"backprop_bench": {"schema": 1, "rows": []}}', DAMAGED),
+    "old: lacks its rows": (lacking(OLD, "rows"), "missing required field `rows`"),
+    "old: a row is text": (changed(OLD, "in_place", "rows", 0), "$.backprop_bench.rows[0]"),
+    "old: fewer rounds than samples": (
+        changed(OLD, [[0, 1, 2]], "rows", 0, "rounds_by_generation"),
+        f"{OLD[Results.KEY]['rows'][0]['workload']}, {OLD[Results.KEY]['rows'][0]['label']}: expected 3 samples, found",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("content", "words"), BAD_FILES.values(), ids=BAD_FILES)
+def test_a_damaged_file_is_told_in_one_line(backprop: Backprop, tmp_path: Path, content: str, words: str) -> None:
+    path = tmp_path / "results.json"
+    path.write_text(content)
+    status, out, err = backprop("plot", path)
+    assert (status, out) == (2, "")
+    assert err.startswith(f"backprop: error: {path}: ")
+    assert words in err
+    assert err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_old_samples_without_their_rounds_are_told(backprop: Backprop, tmp_path: Path) -> None:
+    content = schema_1("default")
+    content["benchmarks"][0]["stats"]["data"].pop()
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps(content))
+    status, _, err = backprop("plot", path)
+    assert status == 2
+    assert "samples, found" in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("arguments", [("plot", "{}"), ("compare", "{}", "per_example", "in_place")])
+def test_a_file_that_is_not_there(backprop: Backprop, tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    path = tmp_path / "none.json"
+    status, _, err = backprop(*(argument.format(path) for argument in arguments))
+    assert (status, err) == (2, f"backprop: error: {path}: cannot be read: No such file or directory\n")
+
+
+def test_without_a_run_there_is_a_hint(backprop: Backprop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    status, _, err = backprop("plot")
+    assert status == 2
+    assert "results/latest.json: cannot be read: No such file or directory; make some with: backprop bench" in err
+
+
+def places(value: object, place: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
+    """Return the places of everything within a value of JSON; of a list, its first two elements."""
+    inner: list[tuple[str | int, Any]] = []
+    if isinstance(value, dict):
+        inner = list(value.items())
+    elif isinstance(value, list):
+        inner = list(enumerate(value[:2]))
+    return [(*place, key) for key, _ in inner] + [of for key, each in inner for of in places(each, (*place, key))]
+
+
+@pytest.mark.parametrize(
+    "value", [None, True, -1, 0, 1, "x", [], {}, math.inf, math.nan, 10**400], ids=lambda value: str(value)[:9]
+)
+def test_whatever_stands_in_a_file_is_read_or_refused(tmp_path: Path, value: object) -> None:
+    """No value anywhere ends a command with anything but a line for the user."""
+    path = tmp_path / "results.json"
+    refused, failed = 0, []
+    for place in places(GOOD[Results.KEY]):
+        if place[-1] == "generation" and value == 10**400:
+            continue  # see the next test
+        path.write_text(changed(GOOD, value, *place))
+        try:
+            results = files.read(path)
+            summary_lines(results)
+            markdown(results)
+            compare_rows(results, "per_example", "in_place")
+        except UserError as error:
+            refused += "\n" not in str(error)
+        except Exception as error:
+            failed.append(f"{'.'.join(map(str, place))}: {type(error).__name__}: {error}")
+    assert refused > 10
+    assert failed == []
+
+
+def test_a_generation_of_a_thousand_million_does_not_take_all_memory(tmp_path: Path) -> None:
+    path = tmp_path / "results.json"
+    path.write_text(changed(GOOD, 10**9, "rows", 3, "processes", 0, "generation"))
+    program = (
+        "import resource, sys; from bench.cli import main; "
+        "resource.setrlimit(resource.RLIMIT_AS, (3 << 30, 3 << 30)); "
+        f"sys.argv = ['backprop', 'compare', {str(path)!r}, 'per_example', 'in_place']; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode in (0, 2), done.stderr
+    assert done.stderr.count("\n") <= 1
+
+
+def test_labels_of_control_and_baseline_are_found() -> None:
+    results = made_up_results()
+    found = results.row("book", CONTROL)
+    assert found is not None
+    assert found.is_control
+    assert results.row("book", "nothing") is None
+    assert results.rows_of("nothing") == []
+    assert [of_row.label for of_row in itertools.islice(results.rows_of("book"), 2)] == ["per_example", CONTROL]

@@ -1,0 +1,183 @@
+"""Estimates of a workload's rows from their samples, and the notes on how far to trust them."""
+
+import pytest
+from made_up_results import BOOK, GENERATIONS, LIMIT_SECONDS, estimate, made_up_results, processes, workload_result
+
+from bench.records import CONTROL, OK, Estimate, Limit, Process, Row, Sample
+from bench.results.notes import notes_on_rows, notes_on_run
+from bench.results.summary import summarise
+
+
+def sampled(label: str, seconds: float, outcome: str = OK) -> Row:
+    """Return a row with samples, as the sampler leaves it."""
+    return Row("book", label, label, 1, outcome, processes=processes(seconds))
+
+
+@pytest.fixture
+def rows() -> list[Row]:
+    return made_up_results().rows
+
+
+@pytest.fixture
+def limit() -> Limit:
+    found = workload_result(BOOK).limit
+    assert found is not None
+    return Limit(found.size, found.processes)
+
+
+# --- Estimates ---------------------------------------------------------------------------------------------------
+
+
+def test_figures_come_from_the_samples(limit: Limit) -> None:
+    baseline, fast = sampled("per_example", 4e-4), sampled("in_place", 4e-5)
+    found = summarise(BOOK, [baseline, fast], limit, 1500)
+    assert (found.examples, found.flops) == (10, BOOK.flops(10))
+    assert found.limit is limit
+    assert found.limit_seconds == pytest.approx(LIMIT_SECONDS)
+    assert (baseline.seconds, fast.seconds) == pytest.approx((4e-4, 4e-5))
+    assert baseline.speed_up is None
+    assert fast.speed_up is not None
+    assert fast.speed_up.value == pytest.approx(10)
+    assert fast.percent_of_limit is not None
+    assert fast.percent_of_limit.value == pytest.approx(50)
+    assert fast.percent_of_limit.low == pytest.approx(50)
+    assert fast.cores_used == pytest.approx(1)
+
+
+def test_a_row_that_failed_has_no_figures(limit: Limit) -> None:
+    """Even if it failed after some samples."""
+    late = sampled("in_place", 4e-5, "crashed")
+    summarise(BOOK, [sampled("per_example", 4e-4), late], limit, 1500)
+    assert (late.seconds, late.speed_up, late.percent_of_limit, late.spread, late.cores_used) == (None,) * 5
+    assert not late.timed
+
+
+def test_without_a_baseline_there_is_no_speed_up(limit: Limit) -> None:
+    fast = sampled("in_place", 4e-5)
+    summarise(BOOK, [sampled("per_example", 4e-4, "crashed"), fast], limit, 1500)
+    assert fast.seconds == pytest.approx(4e-5)
+    assert fast.speed_up is None
+    assert fast.percent_of_limit is not None
+
+
+def test_without_a_limit_there_is_no_share_of_it() -> None:
+    fast = sampled("in_place", 4e-5)
+    found = summarise(BOOK, [sampled("per_example", 4e-4), fast], None, 1500)
+    assert (found.limit, found.limit_seconds) == (None, None)
+    assert fast.percent_of_limit is None
+    assert fast.speed_up is not None
+
+
+def test_processes_that_an_interrupt_left_without_samples_are_dropped() -> None:
+    baseline, fast = sampled("per_example", 4e-4), sampled("in_place", 4e-5)
+    fast.processes[3].samples = []
+    summarise(BOOK, [baseline, fast], None, 1500)
+    assert [process.generation for process in fast.processes] == [0, 1, 2, 4]
+    assert fast.speed_up is not None
+    assert fast.speed_up.value == pytest.approx(10)
+
+
+def test_samples_are_paired_by_generation_and_round() -> None:
+    """The baseline is twice as slow in the second generation, and so is the row; it lacks a round in each."""
+    baseline, fast = sampled("per_example", 1.0), sampled("in_place", 1.0)
+    for generation, seconds in enumerate((1.0, 2.0)):
+        baseline.processes[generation].samples = [Sample(0, 100.0), Sample(1, seconds), Sample(2, seconds)]
+        fast.processes[generation].samples = [Sample(1, seconds / 4), Sample(2, seconds / 4)]
+    del baseline.processes[2:], fast.processes[2:]
+    summarise(BOOK, [baseline, fast], None, 1500)
+    assert fast.speed_up is not None
+    assert (fast.speed_up.value, fast.speed_up.low, fast.speed_up.high) == pytest.approx((4.0, 4.0, 4.0))
+
+
+def test_cores_are_unknown_where_the_cpu_time_is() -> None:
+    alone = Row("book", "x", "x", 1, OK, processes=[Process(0, 1, samples=[Sample(0, 1.0, 1.5), Sample(1, 1.0, 0.5)])])
+    summarise(BOOK, [alone], None, 1500)
+    assert alone.cores_used == pytest.approx(1.0)
+    alone.processes[0].samples.append(Sample(2, 1.0))
+    summarise(BOOK, [alone], None, 1500)
+    assert alone.cores_used is None
+
+
+# --- Notes -------------------------------------------------------------------------------------------------------
+
+
+def test_a_good_run_needs_no_words(rows: list[Row]) -> None:
+    assert notes_on_run(interrupted=False, steal_percent=0.9, other_cpus=0.05) == []
+    assert notes_on_run(interrupted=False, steal_percent=None, other_cpus=None) == []
+    assert notes_on_rows(rows) == []
+
+
+def test_what_disturbed_a_run_is_said() -> None:
+    first, second, third = notes_on_run(interrupted=True, steal_percent=2.34, other_cpus=1.26)
+    assert first == "the run was interrupted: the figures come from what was finished"
+    assert second == "the hypervisor gave 2.3 % of the CPU time to others during the run"
+    assert third == "other processes kept 1.3 CPUs busy during the run: repeat it on an idle machine"
+
+
+@pytest.mark.parametrize(
+    ("outcome", "noted"),
+    [("wrong", True), ("crashed", True), ("timed out", True)]
+    + [(outcome, False) for outcome in ("unavailable", "left out", "interrupted")],
+)
+def test_a_row_that_must_not_fail_is_noted(rows: list[Row], outcome: str, noted: bool) -> None:
+    rows[3] = Row("book", "in_place", "in_place", 1, outcome, "for a reason")
+    assert notes_on_rows(rows) == ([f"book, in_place: {outcome}: for a reason"] if noted else [])
+
+
+def test_a_control_that_is_off_is_the_noise_floor(rows: list[Row]) -> None:
+    rows[1].speed_up = Estimate(1.05, 1.01, 1.09)
+    assert notes_on_rows(rows) == [
+        "book, control: identical code differed by 1.010 to 1.090: do not trust differences of this size here"
+    ]
+    rows[1].speed_up = Estimate(1.05)  # one process tells nothing
+    assert notes_on_rows(rows) == []
+
+
+def test_wide_intervals_are_named_together(rows: list[Row]) -> None:
+    rows[2].speed_up, rows[3].speed_up = estimate(8.0, 0.04), estimate(10.0, 0.2)
+    assert notes_on_rows(rows) == [
+        "book: intervals wider than ± 3 % for batched_2d, in_place: run longer, or on an idle machine"
+    ]
+
+
+def test_few_processes_are_no_claim(rows: list[Row]) -> None:
+    for of_row in rows:
+        del of_row.processes[2:]
+    assert notes_on_rows(rows) == ["book: only 2 processes per row; at least 3 are needed for a claim"]
+    for of_row in rows:
+        del of_row.processes[1:]
+    assert notes_on_rows(rows) == ["book: only 1 process per row; at least 3 are needed for a claim"]
+
+
+def test_a_noisy_machine_is_said(rows: list[Row]) -> None:
+    rows[0].spread = 0.15
+    (note,) = notes_on_rows(rows)
+    assert note == "book: noisy machine: the middle half of the baseline's samples spans 15 % of their median"
+    rows[0].spread = None
+    assert notes_on_rows(rows) == []
+
+
+def test_more_cores_than_were_given_are_said(rows: list[Row]) -> None:
+    rows[3].cores_used = 1.04
+    assert notes_on_rows(rows) == []
+    rows[3].cores_used = 1.9
+    assert notes_on_rows(rows) == ["book, in_place: used 1.90 cores, but was given 1"]
+
+
+def test_compilations_and_outliers_are_said(rows: list[Row]) -> None:
+    rows[2].compilations = 3
+    samples = [Sample(number, 4e-5) for number in range(9)]
+    rows[3].processes[1].samples = [*samples, Sample(9, 5e-4)]
+    first, second = notes_on_rows(rows)
+    assert first.startswith("book, batched_2d: 3 compilations within the samples: ")
+    assert second.startswith("book, in_place: 1 outlier within the samples: ")
+
+
+def test_the_harness_own_share_is_said(rows: list[Row]) -> None:
+    rows[3].processes[GENERATIONS - 1].overhead_percent = 2.5
+    assert notes_on_rows(rows) == ["book, in_place: the harness's own share of a sample is 2.5 %"]
+
+
+def test_a_workload_without_any_time_has_notes_on_its_failures_alone() -> None:
+    failed = [Row("book", label, "per_example", 1, "crashed", "it did") for label in ("per_example", CONTROL)]
+    assert notes_on_rows(failed) == ["book, per_example: crashed: it did", "book, control: crashed: it did"]

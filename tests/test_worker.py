@@ -1,0 +1,198 @@
+"""Workers and the processes around them: what a row may do to the protocol, and what they import."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Generator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench.cpus import usable_cpus
+from bench.measurement.candidates import plan
+from bench.measurement.examples import shared_examples
+from bench.measurement.process import ENVIRONMENT, THREAD_VARIABLES, WorkerFailed, WorkerProcess
+from bench.measurement.sampler import Sampler
+from bench.records import (
+    Loop,
+    Looped,
+    Pause,
+    Paused,
+    Prepare,
+    Prepared,
+    PreparedLimit,
+    PrepareLimit,
+    Settings,
+    Start,
+    Started,
+    Take,
+    Taken,
+    Verified,
+    Verify,
+    Workload,
+)
+from impls.registry import find
+
+FAULTY = Path(__file__).parent / "faulty_rows.py"
+BACKPROP = Path(sys.executable).with_name("backprop")
+QUICK = ("--workload=20-8-4:4", "--generations=1", "--seconds=0.2", "--data=digits", "--results=out")
+SMALL = Workload("small", (6, 5, 4), 3)
+ROW = """
+from impls.batched_2d import Batched2D
+
+class Mine(Batched2D):
+    pass
+"""
+
+
+@pytest.fixture
+def data() -> Generator[tuple[str, str]]:
+    """Return the paths of 20 examples for `SMALL`."""
+    rng = np.random.default_rng(0)
+    with shared_examples(rng.random((20, 6)), rng.random((20, 4))) as paths:
+        yield paths
+
+
+@pytest.fixture
+def worker() -> Generator[WorkerProcess]:
+    process = WorkerProcess(1, usable_cpus()[:1], 60.0)
+    yield process
+    process.close()
+
+
+def prepare(data: tuple[str, str], workload: Workload = SMALL) -> Prepare:
+    return Prepare(workload, 1, data, 0, 0.001, 1.0)
+
+
+def outcomes(*specs: str) -> dict[str, tuple[str, str]]:
+    """Sample rows beside each other in one generation; return outcome and reason of each."""
+    candidates = {"small": plan(SMALL, map(find, specs))}
+    settings = Settings(generations=1, workload_seconds=0.1, time_out=60.0)
+    rng = np.random.default_rng(0)
+    Sampler(candidates, settings, (rng.random((20, 6)), rng.random((20, 4))), lambda *_: None).run()
+    return {candidate.label: (candidate.row.outcome, candidate.row.reason) for candidate in candidates["small"]}
+
+
+# --- The protocol ------------------------------------------------------------------------------------------------
+
+
+def test_each_request_has_its_reply(worker: WorkerProcess, data: tuple[str, str]) -> None:
+    started = worker.ask(Start(find("in_place").target), Started)
+    assert started.pid == worker.pid
+    assert started.import_seconds > 0
+    prepared = worker.ask(prepare(data), Prepared)
+    assert prepared.calls * prepared.call_seconds >= 0.0009
+    assert prepared.busiest_threads == []  # with a single thread there is nothing to tell apart
+    assert worker.ask(Take(), Taken).seconds == pytest.approx(prepared.call_seconds, rel=2)
+    looped = worker.ask(Loop(0.05), Looped)
+    assert looped.seconds >= 0.05
+    assert looped.calls > prepared.calls
+    limit = worker.ask(PrepareLimit("float32", 1, 64, 0.001), PreparedLimit)
+    assert limit.size == 64
+    taken = worker.ask(Take(), Taken)
+    assert taken.seconds == pytest.approx(limit.call_seconds, rel=2)
+    assert worker.ask(Verify(), Verified).violations == []
+    assert worker.alive
+
+
+def test_a_request_ends_a_loop(worker: WorkerProcess, data: tuple[str, str]) -> None:
+    worker.ask(Start(find("in_place").target), Started)
+    worker.ask(prepare(data), Prepared)
+    worker.send(Loop(3600.0))
+    time.sleep(0.5)  # until it loops
+    worker.send(Pause())
+    assert worker.receive(Looped).seconds < 60
+    worker.receive(Paused)
+
+
+def test_a_request_that_fails_leaves_the_worker_ready(worker: WorkerProcess, data: tuple[str, str]) -> None:
+    with pytest.raises(WorkerFailed, match="FileNotFoundError"):
+        worker.ask(Start(str(FAULTY.with_name("none.py")) + ":None"), Started)
+    with pytest.raises(WorkerFailed, match="AttributeError"):
+        worker.ask(Take(), Taken)
+    worker.ask(Start(find("in_place").target), Started)
+    worker.ask(prepare(data), Prepared)
+
+
+@pytest.mark.parametrize("row", ["Garbles", "Answers"])
+def test_a_reply_that_cannot_be_read_is_an_outcome_of_the_row(row: str) -> None:
+    found = outcomes(f"{FAULTY}:{row}", "in_place")
+    outcome, reason = found.pop(row)
+    assert outcome == "crashed"
+    assert reason.startswith("the worker's reply cannot be read: ")
+    assert "\n" not in reason
+    assert found == dict.fromkeys(("per_example", "control", "in_place"), ("ok", ""))
+
+
+def test_a_row_that_forks_as_it_is_imported_costs_only_itself(tmp_path: Path) -> None:
+    """The child answers, too: every request has two replies."""
+    path = tmp_path / "forks.py"
+    path.write_text(f"import os\nos.fork()\n{ROW}")
+    found = outcomes(f"{path}:Mine", "in_place")
+    assert found.pop("Mine")[0] == "crashed"
+    assert found == dict.fromkeys(("per_example", "control", "in_place"), ("ok", ""))
+
+
+def test_a_worker_that_failed_is_gone(worker: WorkerProcess, data: tuple[str, str]) -> None:
+    worker.ask(Start(find(f"{FAULTY}:Garbles").target), Started)
+    with pytest.raises(WorkerFailed) as failed:
+        worker.ask(prepare(data), Prepared)
+    assert failed.value.outcome == "crashed"
+    assert not worker.alive
+    assert not Path(f"/proc/{worker.pid}").exists()
+
+
+# --- What a worker is started with -------------------------------------------------------------------------------
+
+
+def environment_of(worker: WorkerProcess) -> dict[str, str]:
+    text = Path(f"/proc/{worker.pid}/environ").read_text()
+    return dict(variable.split("=", 1) for variable in text.split("\0") if variable)
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="no /proc")
+def test_thread_settings_are_there_before_the_first_import(worker: WorkerProcess) -> None:
+    worker.ask(Start(""), Started)
+    environment = environment_of(worker)
+    assert {environment[name] for name in THREAD_VARIABLES} == {"1"}
+    assert ENVIRONMENT.items() <= environment.items()
+    if hasattr(os, "sched_getaffinity"):
+        assert os.sched_getaffinity(worker.pid) == set(usable_cpus()[:1])
+
+
+def test_a_worker_imports_nothing_of_the_current_folder(tmp_path: Path) -> None:
+    for name in ("numpy", "bench", "threadpoolctl", "msgspec"):
+        (tmp_path / f"{name}.py").write_text("raise ImportError('of the current folder')")
+    done = subprocess.run(
+        [BACKPROP, "bench", *QUICK, "--impl=in_place"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "3 passed" in done.stdout
+    assert (tmp_path / "out" / "results.json").exists()
+
+
+def test_a_row_by_path_may_import_what_stands_beside_it(tmp_path: Path) -> None:
+    folder = tmp_path / "rows"
+    folder.mkdir()
+    (folder / "beside_mine.py").write_text(ROW)
+    (folder / "numpy.py").write_text("raise ImportError('of the folder of the row')")
+    (folder / "mine.py").write_text(
+        "import numpy\nfrom beside_mine import Mine as Base\n\nclass Mine(Base):\n    pass\n"
+    )
+    done = subprocess.run(
+        [BACKPROP, "bench", *QUICK, "--impl=rows/mine.py:Mine"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    done = subprocess.run(
+        [BACKPROP, "verify", "rows/mine.py:Mine"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "Mine: conforms\n")
