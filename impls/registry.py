@@ -20,13 +20,13 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from impls import ROOT
 from impls.errors import RowError, Unavailable
 
 if TYPE_CHECKING:
     from impls.interface import Implementation
 
 ENTRY_POINTS = "backprop_bench.implementations"
-ROOT = Path(__file__).resolve().parent.parent  # of the checkout
 
 
 def in_checkout() -> bool:

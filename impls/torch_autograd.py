@@ -48,7 +48,9 @@ class Torch(Implementation):
 
     def parameters(self) -> Parameters:
         linears = self._model[::2]
-        return Parameters([numpy(linear.weight) for linear in linears], [numpy(linear.bias) for linear in linears])
+        return Parameters(
+            [to_numpy(linear.weight) for linear in linears], [to_numpy(linear.bias) for linear in linears]
+        )
 
     def prepare_data(self, x: Array, y: Array) -> Batch:
         x, y = super().prepare_data(x, y)
@@ -60,8 +62,8 @@ class Torch(Implementation):
     def gradients(self, batch: Batch) -> Parameters:
         self._backward(batch)
         linears = self._model[::2]
-        dW = [numpy(linear.weight.grad) for linear in linears]  # (n_out, n_in)
-        return Parameters(dW, [numpy(linear.bias.grad) for linear in linears])
+        dW = [to_numpy(linear.weight.grad) for linear in linears]  # (n_out, n_in)
+        return Parameters(dW, [to_numpy(linear.bias.grad) for linear in linears])
 
     def step(self, batch: Batch, learning_rate: float) -> None:
         self._update(batch, learning_rate)
@@ -94,6 +96,6 @@ class TorchCuda(Torch):
     device = "cuda"
 
 
-def numpy(tensor: Any) -> Array:
+def to_numpy(tensor: Any) -> Array:
     """Return a copy of a tensor as a NumPy array."""
     return np.asarray(tensor.detach().cpu().numpy()).copy()

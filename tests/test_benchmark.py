@@ -186,7 +186,9 @@ def assert_per_example_is_the_baseline(folder: Path, labels: set[str]) -> None:
     speed_ups = {label: rows[label].speed_up for label in labels - {"per_example"}}
     for label, speed_up in speed_ups.items():
         assert speed_up is not None, label
-    assert 0.5 < speed_ups["control"].value < 2  # type: ignore[union-attr]
+    control = speed_ups["control"]
+    assert control is not None
+    assert 0.5 < control.value < 2
 
 
 SHUFFLES = {

@@ -18,16 +18,20 @@ from bench.measurement.process import WorkerFailed, WorkerProcess
 from bench.records import Prepare, Prepared, Start, Started, Workload
 from impls.conformance import Violation, check, check_workload, diagnose, diagnose_steps
 from impls.conformance.comparison import gradient_errors
-from impls.conformance.mistakes import (
+from impls.conformance.gradient_mistakes import (
     GRADIENT_MISTAKES,
     PRECISION_MISTAKES,
+)
+from impls.conformance.oracle import oracle_gradients
+from impls.conformance.step_mistakes import (
     STEP_MISTAKES,
     STORAGE_MISTAKES,
+)
+from impls.conformance.variants import (
     Case,
     Descent,
     backpropagate,
 )
-from impls.conformance.oracle import oracle_gradients
 from impls.conformance.violation import rank, simplest, summary
 from impls.interface import Array, Batch, Implementation, Parameters
 
@@ -162,11 +166,13 @@ def backward(slope: Callable[[Array, int], Array]) -> type[Implementation]:
 
 
 def right_slope(a: Array) -> Array:
-    return a * (1 - a)  # type: ignore[no-any-return]
+    slope: Array = a * (1 - a)
+    return slope
 
 
 def logit(a: Array) -> Array:
-    return np.log(a / (1 - a))  # type: ignore[no-any-return]
+    z: Array = np.log(a / (1 - a))
+    return z
 
 
 def sigmoid(z: Array) -> Array:

@@ -17,8 +17,9 @@ from bench.report import figures
 from bench.report.pages import pages, written
 from bench.report.table import markdown
 from bench.results.files import to_builtins
+from impls import ROOT
 from impls.errors import UserError
-from impls.registry import ROOT, entries
+from impls.registry import entries
 
 Backprop = Callable[..., tuple[int, str, str]]
 

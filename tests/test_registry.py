@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from bench.problem.workloads import default_workloads
-from impls import registry
+from impls import ROOT, registry
 from impls.errors import RowError, Unavailable, UserError
 from impls.interface import Implementation
-from impls.registry import ENTRIES, ROOT, Entry, Needs, entries, find
+from impls.registry import ENTRIES, Entry, Needs, entries, find
 
 HEAVY = {
     "jax",

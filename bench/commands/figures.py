@@ -4,7 +4,7 @@ import click
 
 from bench.atomic import write_whole
 from bench.report.pages import pages, written
-from impls.registry import ROOT
+from impls import ROOT
 
 
 @click.command()

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from bench import records
-from impls.registry import ROOT
+from impls import ROOT
 
 AnyReply = TypeVar("AnyReply", bound=records.Reply)
 THREAD_VARIABLES = (

@@ -1,9 +1,9 @@
 """Takes the samples: generations of fresh workers, interleaved rounds, a control, a limit.
 
-In each generation every row of a workload has a worker of its own, all alive together; a round takes one sample of
-each, in random order, so that samples of one round are pairs. The baseline runs twice, the second time as the
-control. One worker computes at a time; the others sleep. Workers serve all workloads of the same number of threads,
-because starting them is what costs.
+In each generation every row of a workload has a worker of its own. The workers stay alive together; only one computes
+at a time. A round takes one sample of each, in random order, so that samples of one round are pairs. The baseline runs
+twice, the second time as the control. Workers serve all workloads of the same number of threads, because starting them
+is expensive.
 """
 
 import random

@@ -4,10 +4,10 @@ import statistics
 
 from bench.records import CONTROL, Estimate
 from bench.report.figures import control_runs, estimate, reference, speed_up
+from bench.report.palette import look
 from bench.report.table import markdown
 from bench.report.text import interval_text, number_text, seconds_text
 from impls.errors import UserError
-from impls.registry import entries
 
 LADDER = (
     ("pure_python", "per_example", "NumPy instead of lists"),
@@ -84,10 +84,9 @@ def frameworks(run: str) -> str:
         "| workload | fastest framework | `rust_fused` over it | `in_place` over it |",
         "| --- | --- | ---: | ---: |",
     ]
-    known = entries()
     for of in reference(run).workloads:
         name = of.workload.name
-        timed = [r for r in reference(run).rows_of(name) if r.seconds and r.label in known and known[r.label].framework]
+        timed = [r for r in reference(run).rows_of(name) if r.seconds and look(r.label).family == "framework"]
         if timed:
             fastest = min(timed, key=lambda row: row.seconds or 0.0).label
             cells = [speed_up(run, name, row, fastest) for row in ("rust_fused", "in_place")]
@@ -113,13 +112,6 @@ def growth(run: str, dtype: str, threads: str, *rows: str) -> str:
         timed = [(of, reference(run).row(of.workload.name, label)) for of in found]
         cells = [seconds_text(row.seconds / of.examples) if row and row.seconds else "–" for of, row in timed]
         lines.append(f"| `{label}` | {' | '.join(cells)} |")
-    return as_block(lines)
-
-
-def rows() -> str:
-    """Return the table of the implementations."""
-    lines = ["| row | what it is |", "| --- | --- |"]
-    lines += [f"| `{entry.name}` | {entry.summary} |" for entry in entries().values()]
     return as_block(lines)
 
 

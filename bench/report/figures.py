@@ -7,8 +7,8 @@ from bench.records import CONTROL, Estimate, Results, Row, WorkloadResult
 from bench.report.text import estimate_text, number_text, seconds_text
 from bench.results.compare import compare_rows
 from bench.results.files import read
+from impls import ROOT
 from impls.errors import UserError
-from impls.registry import ROOT
 
 REFERENCE = ROOT / "results" / "reference"
 

@@ -13,8 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bench.report import figure_tables, figures
+from impls import ROOT
 from impls.errors import UserError
-from impls.registry import ROOT
+from impls.registry import entries
 
 MARKED = re.compile(r"<!--= (?P<figure>[^>]*?) -->(?P<text>.*?)<!--/-->", re.DOTALL)
 
@@ -51,6 +52,13 @@ def _figure(words: str) -> str:
         raise UserError(f"figures: {words}: {error}") from error
 
 
+def rows() -> str:
+    """Return the table of the implementations."""
+    lines = ["| row | what it is |", "| --- | --- |"]
+    lines += [f"| `{entry.name}` | {entry.summary} |" for entry in entries().values()]
+    return figure_tables.as_block(lines)
+
+
 def _recordings(name: str) -> Callable[..., str]:
     """Return a figure that is made of recordings; what reads them lies above, and is imported when it is used."""
 
@@ -82,7 +90,7 @@ FIGURES: dict[str, Callable[..., str]] = {
             figure_tables.growth,
             figure_tables.ladder,
             figure_tables.post,
-            figure_tables.rows,
+            rows,
             figure_tables.runs_of_the_control,
             figure_tables.table,
         )

@@ -143,7 +143,8 @@ def _spread_names(axes: Axes, apart: float = 8.5) -> None:
         return
     ends = [axes.transData.transform(name.xy) * 72 / axes.figure.dpi for name in names]  # points (x, y)
     steps = apart * np.arange(len(names))
-    places = isotonic_regression([y for _, y in ends] - steps).x + steps
+    lowest = axes.bbox.y0 * 72 / axes.figure.dpi + apart  # above the axis
+    places = np.maximum(isotonic_regression([y for _, y in ends] - steps).x, lowest) + steps
     right = max(x for x, _ in ends)
     for name, (x, y), place in zip(names, ends, places, strict=True):
         name.set_position((right - x + 14, place - y))

@@ -14,19 +14,23 @@ from typing import Any
 import numpy as np
 
 from impls.conformance.comparison import named_tensors, tolerance
-from impls.conformance.mistakes import (
-    FACTORS,
+from impls.conformance.gradient_mistakes import (
     GRADIENT_MISTAKES,
     PRECISION_MISTAKES,
+)
+from impls.conformance.step_mistakes import (
     SCALED_STEPS,
     STEP_MISTAKES,
     STORAGE_MISTAKES,
+    descend,
+)
+from impls.conformance.variants import (
+    FACTORS,
     Case,
     Descent,
     Rows,
     Scale,
     backpropagate,
-    descend,
     right,
 )
 from impls.interface import Array, Parameters
