@@ -74,7 +74,7 @@ def _print_overview(console: Console, results: Results) -> None:
     labels = list(dict.fromkeys(row.label for row in results.rows))
     room = WIDTH - max(map(len, labels)) - 1
     widths = [max(5, *map(len, _heading(results, of).split("\n"))) + 1 for of in results.workloads]
-    console.print("Speed-ups; of the baseline its time, of a row without a time why", style="bold")
+    console.print("Speed-ups (of the baseline: its time; of a row that was not timed: why)", style="bold")
     start = 0
     while start < len(widths):
         end, used = start + 1, widths[start]
