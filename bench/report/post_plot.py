@@ -2,10 +2,9 @@
 
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from bench.records import Results
-from bench.report.drawing import DARK, caption
+from bench.report.drawing import DARK, caption, mark_speed_ups
 from bench.report.palette import look
 from bench.report.text import estimate_text, number_text, seconds_text
 
@@ -53,11 +52,7 @@ def seven_ways(results: Results) -> Figure:
     axes.set_ylim(len(WAYS) - 0.5, -0.5)
     axes.set_xlim(0.9, 120)
     axes.tick_params(axis="y", length=0)
-    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}×"))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.grid(axis="x", color="#e6e6e6", linewidth=0.6)
-    axes.set_axisbelow(True)
+    mark_speed_ups(axes)
     title = "The book's step, seven ways: speed-up over Python's loop"
     figure.suptitle(title, x=0.01, ha="left", fontsize=12, weight="bold")
     handles = [

@@ -7,10 +7,9 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from bench.records import CONTROL, Results, Row, WorkloadResult
-from bench.report.drawing import DARK, GREY, LIMIT, caption, labels_to_show, short
+from bench.report.drawing import DARK, GREY, LIMIT, caption, labels_to_show, mark_speed_ups, short
 from bench.report.palette import MARKERS, look
 from bench.report.text import number_text, seconds_text
 
@@ -71,11 +70,7 @@ def _panel(axes: Axes, results: Results, of: WorkloadResult, labels: list[str], 
             _row(axes, position, row, workload.baseline_label)
     axes.set_yticks(range(len(labels)), [short(label) for label in labels])
     axes.tick_params(axis="y", length=0)
-    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}×"))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.grid(axis="x", color="#e6e6e6", linewidth=0.6)
-    axes.set_axisbelow(True)
+    mark_speed_ups(axes)
     axes.tick_params(axis="x", labelbottom=True)
     axes.set_title(f"{workload.name}\n", fontsize=10)
     axes.text(0, 1.015, workload.describe(), transform=axes.transAxes, fontsize=7, color=DARK, in_layout=False)
