@@ -32,6 +32,11 @@ def printable(text: str, length: int) -> str:
     return line if len(line) <= length else f"{line[: length - 1]}…"
 
 
+def product_flops(size: int) -> int:
+    """Return the operations of a product of two (size, size) matrices: 2 size^3."""
+    return 2 * size**3
+
+
 class Workload(msgspec.Struct, frozen=True):
     """What every implementation is asked to compute."""
 
@@ -250,6 +255,10 @@ class Estimate(msgspec.Struct, frozen=True):
     def half_width(self) -> float | None:
         """Return half of the interval's width relative to the value."""
         return None if self.low is None or self.high is None else (self.high - self.low) / (2 * self.value)
+
+    def holds(self, value: float) -> bool:
+        """Return whether there is an interval and the value lies in it."""
+        return self.low is not None and self.high is not None and self.low <= value <= self.high
 
     def scaled(self, factor: float) -> "Estimate":
         """Return the estimate of a multiple."""

@@ -3,14 +3,10 @@
 import numpy as np
 
 from bench.measurement.timing import Call, TimedCall
+from bench.records import product_flops
 
 SIZES = (256, 384, 512, 768)  # of the square matrices that are tried; the fastest one is kept
 TRIALS = 3  # of each size
-
-
-def product_flops(size: int) -> int:
-    """Return the operations of a product of two (size, size) matrices: 2 size^3."""
-    return 2 * size**3
 
 
 def product(size: int, dtype: str) -> Call:

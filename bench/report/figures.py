@@ -121,7 +121,7 @@ def overhead(run: str) -> str:
 def held(label: str = CONTROL) -> str:
     """Return in how many of the A/A runs the control's interval held 1: 10 of 10."""
     found = [estimate(run, "book", label) for run in control_runs()]
-    return f"{sum((e.low or 0.0) <= 1.0 <= (e.high or 0.0) for e in found)} of {len(found)}"
+    return f"{sum(each.holds(1.0) for each in found)} of {len(found)}"
 
 
 def control_range(what: str) -> str:

@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from bench.records import OK, Estimate, Results, Row, WorkloadResult
+from bench.records import OK, Results, Row, WorkloadResult
 from bench.report.text import estimate_text, number_text
 from bench.results.estimates import paired_ratio
 
@@ -23,8 +23,7 @@ def fastest(results: Results, of: WorkloadResult) -> list[Row]:
 
 def _same(one: Row, other: Row) -> bool:
     """Return whether the interval of the ratio of two rows holds 1."""
-    estimate = paired_ratio(one.samples, other.samples)
-    return _holds_one(estimate)
+    return paired_ratio(one.samples, other.samples).holds(1.0)
 
 
 def _fastest(results: Results) -> str:
@@ -56,14 +55,9 @@ def _controls(results: Results) -> str:
     if not controls:
         return ""
     floor = max(abs(edge - 1.0) for e in controls.values() for edge in (e.low or 1.0, e.high or 1.0))
-    off = [workload for workload, estimate in controls.items() if not _holds_one(estimate)]
+    off = [workload for workload, estimate in controls.items() if not estimate.holds(1.0)]
     noise = f"differences below {number_text(100 * floor, 2)} % are noise"
     if off:
         return f"The control does not hold on {', '.join(off)}, where identical code seemed to differ: {noise}."
     what = "The control holds" if len(controls) == 1 else f"All {len(controls)} controls hold"
     return f"{what}: identical code is as fast as itself; {noise}."
-
-
-def _holds_one(estimate: Estimate) -> bool:
-    """Return whether there is an interval that holds 1."""
-    return estimate.low is not None and estimate.high is not None and estimate.low <= 1.0 <= estimate.high

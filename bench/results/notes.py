@@ -74,10 +74,8 @@ def _count(number: int, what: str) -> str:
 
 def _is_off(row: Row) -> bool:
     """Return whether the row is the control and its interval excludes 1."""
-    estimate = row.speed_up
-    if not row.is_control or estimate is None or estimate.low is None or estimate.high is None:
-        return False
-    return not estimate.low <= 1.0 <= estimate.high
+    estimate = row.speed_up if row.is_control else None
+    return estimate is not None and estimate.half_width is not None and not estimate.holds(1.0)
 
 
 def _is_wide(row: Row) -> bool:

@@ -1,6 +1,6 @@
 """Estimates made from the samples of a workload's rows."""
 
-from bench.records import OK, Limit, Process, Row, Workload, WorkloadResult
+from bench.records import OK, Limit, Process, Row, Workload, WorkloadResult, product_flops
 from bench.results import estimates
 
 
@@ -13,7 +13,7 @@ def summarise(workload: Workload, rows: list[Row], limit: Limit | None, data_exa
     examples = workload.examples(data_examples)
     flops = workload.flops(examples)
     if limit is not None:
-        limit.flops_per_second = 2 * limit.size**3 / estimates.seconds(limit.samples)
+        limit.flops_per_second = product_flops(limit.size) / estimates.seconds(limit.samples)
     baseline = rows[0]
     for row in rows:
         row.processes = [process for process in row.processes if process.samples]  # others were interrupted
@@ -25,7 +25,7 @@ def summarise(workload: Workload, rows: list[Row], limit: Limit | None, data_exa
         if baseline.outcome == OK and row is not baseline:
             row.speed_up = estimates.paired_ratio(baseline.samples, row.samples)
         if limit is not None:
-            percent = 100 * flops / (2 * limit.size**3)
+            percent = 100 * flops / product_flops(limit.size)
             row.percent_of_limit = estimates.paired_ratio(limit.samples, row.samples).scaled(percent)
     return WorkloadResult(workload, examples, flops, limit)
 
