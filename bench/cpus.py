@@ -1,6 +1,12 @@
-"""The CPUs that this process may run on."""
+"""The CPUs that this process may run on, and which of them are threads of the same core."""
 
 import os
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+
+TOPOLOGY = Path("/sys/devices/system/cpu")
 
 
 def usable_cpus() -> list[int]:
@@ -13,3 +19,40 @@ def usable_cpus() -> list[int]:
 def cores() -> int:
     """Return how many CPUs this process may run on."""
     return len(usable_cpus())
+
+
+@cache
+def core_of(cpu: int) -> str:
+    """Return the name of the core that a CPU is a hardware thread of: the list of them all, as Linux writes it."""
+    with suppress(OSError):
+        return (TOPOLOGY / f"cpu{cpu}/topology/thread_siblings_list").read_text().strip()
+    return str(cpu)  # not known: a core of its own
+
+
+def siblings() -> list[list[int]]:
+    """Return the usable CPUs by core: those in one list share a core."""
+    by_core: dict[str, list[int]] = {}
+    for cpu in usable_cpus():
+        by_core.setdefault(core_of(cpu), []).append(cpu)
+    return list(by_core.values())
+
+
+def places(threads: int, number: int) -> list[int]:
+    """Return CPUs for so many threads, the set of that number: over all numbers, each CPU comes first equally often.
+
+    No two threads share a core while a free one is left.
+    """
+    cpus = [cpu for of_rank in _ranks(siblings()) for cpu in of_rank]
+    start = number % len(cpus)
+    free: list[int] = []
+    shared: list[int] = []
+    for cpu in cpus[start:] + cpus[:start]:
+        taken = core_of(cpu) in {core_of(other) for other in free}
+        (shared if taken else free).append(cpu)
+    return (free + shared)[:threads]
+
+
+def _ranks(cores_of_cpus: Sequence[Sequence[int]]) -> list[list[int]]:
+    """Return the first CPUs of all cores, then the second ones, and so on."""
+    most = max(map(len, cores_of_cpus))
+    return [[of_core[rank] for of_core in cores_of_cpus if rank < len(of_core)] for rank in range(most)]

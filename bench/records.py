@@ -95,7 +95,7 @@ class Settings(msgspec.Struct, frozen=True):
     sample_seconds: float = 0.005  # at least, per sample
     budget_seconds: float = 0.1  # a call that takes longer leaves its row out
     time_out: float = 120.0  # for any answer of a worker
-    min_rounds: int = 3
+    min_rounds: int = 5
     max_rounds: int = 40
     seed: int = 0
 
@@ -133,8 +133,29 @@ class PrepareLimit(Request, frozen=True):
     sample_seconds: float
 
 
+class PrepareFirst(Request, frozen=True):
+    """Construct the implementation and call it once, as the first thing that this process does with it."""
+
+    workload: Workload
+    threads: int
+    data: tuple[str, str]
+    seed: int
+
+
+class Arrange(Request, frozen=True):
+    """Load the parameters and prepare the examples of a turn, untimed: the next sample starts from there."""
+
+    turn: int  # the number that the turn's problem is drawn from
+
+
 class Take(Request, frozen=True):
     """Time one sample."""
+
+
+class HandOver(Request, frozen=True):
+    """Write the parameters that the calls of the last sample left behind to a file."""
+
+    path: str
 
 
 class Loop(Request, frozen=True):
@@ -151,7 +172,7 @@ class Verify(Request, frozen=True):
     """Run the whole conformance kit."""
 
 
-AnyRequest = Start | Prepare | PrepareLimit | Take | Loop | Pause | Verify
+AnyRequest = Start | Prepare | PrepareFirst | PrepareLimit | Arrange | Take | HandOver | Loop | Pause | Verify
 
 
 class Reply(msgspec.Struct, tag_field="reply", tag=str.lower):
@@ -182,16 +203,29 @@ class ThreadPool(msgspec.Struct, frozen=True):
     num_threads: int = 0
 
 
-class Prepared(Reply):
-    setup_seconds: float
+class FirstCall(msgspec.Struct, frozen=True):
+    """What it takes to start with an implementation, in a process that has done nothing else before."""
+
+    import_seconds: float
+    setup_seconds: float  # of the constructor and of loading the parameters
     first_call_seconds: float
+    peak_rss_bytes: int  # up to the end of the first call, over those of the bare interpreter
+
+
+class FirstCalled(Reply):
+    first_call: FirstCall
+
+
+class Prepared(Reply):
     call_seconds: float
     calls: int  # of a sample
     busiest_threads: list[int]  # ids of those that compute, empty with one thread
-    peak_rss_bytes: int
     overhead_percent: float  # the harness's own share of a sample
     thread_pools: list[ThreadPool]
     build: dict[str, str]  # libraries behind the implementation: name to version and flags
+    cost: str  # that it computes the gradient of
+    children: bool  # whether it has started processes
+    first_call: FirstCall | None  # where nothing was done in this process before
 
 
 class PreparedLimit(Reply):
@@ -201,10 +235,40 @@ class PreparedLimit(Reply):
     busiest_threads: list[int]
 
 
+class Arranged(Reply):
+    pass
+
+
 class Taken(Reply):
-    seconds: float  # per call
-    cpu_seconds: float  # per call
+    """A sample as its worker's clock saw it."""
+
+    started: float  # reading of the clock, which is the same one in all processes, when the request came …
+    ended: float  # … and when it was answered
+    seconds: float  # of the timed calls together
+    cpu_seconds: float  # of this process and of all that it started
+    calls: int
+    untimed_calls: int  # before the timed ones, from the same parameters
+    idle_cpus: float  # that this process, and all that it started, used since its last sample: others were timed then
+    read_at_rest_seconds: float  # that reading the parameters took when nothing could be pending …
+    read_after_one_seconds: float | None  # … after one call; None where none went before the timed ones …
+    read_after_all_seconds: float  # … and after the timed calls
+    own_bytes: int  # resident memory of this process and of all that it started, without what they share in files
     compilations: int
+
+
+class Tensor(msgspec.Struct, frozen=True):
+    """Dtype and shape of an array."""
+
+    dtype: str
+    shape: tuple[int, ...]
+
+
+class HandedOver(Reply):
+    """What stands in the file, as float64 numbers in C order, the weights first."""
+
+    weights: list[Tensor]
+    biases: list[Tensor]
+    children: bool  # whether processes that the implementation started are alive
 
 
 class Looped(Reply):
@@ -236,11 +300,8 @@ class Process(msgspec.Struct):
 
     generation: Generation
     calls: Count  # of a sample
-    setup_seconds: float = 0.0
-    import_seconds: float = 0.0
-    first_call_seconds: float = 0.0
-    peak_rss_bytes: Count = 0
     overhead_percent: float = 0.0
+    growth_bytes: float = 0.0  # of the resident memory, per call
     samples: list[Sample] = []
 
 
@@ -272,12 +333,17 @@ class Row(msgspec.Struct):
     label: str  # the implementation's name, "control", or "name@1" where it has not the workload's threads
     implementation: str
     threads: Annotated[int, msgspec.Meta(ge=1, le=1 << 20)]
-    outcome: str = PENDING  # then: ok, wrong, crashed, timed out, unavailable, left out, interrupted
+    # The outcome becomes: ok, wrong, wrong after N calls, unfinished, implausible, crashed, timed out, unavailable,
+    # left out or interrupted.
+    outcome: str = PENDING
     reason: str = ""
     processes: list[Process] = []
     thread_pools: list[ThreadPool] = []
     build: dict[str, str] = {}
     compilations: int = 0  # during samples: those hold the compiler's time, too
+    first_calls: list[FirstCall] = []  # of fresh processes
+    strayed: str = ""  # threads and processes that left the CPUs they were given, in words
+    worst_error: float | None = None  # of the parameters that timed calls left behind, as a share of what is allowed
     # Made from the samples, for rows that were timed:
     seconds: Positive | None = None
     spread: float | None = None  # interquartile range / median within a process

@@ -157,7 +157,10 @@ def backprop(
 
 @njit(cache=True, error_model="numpy")
 def update(gemm: int, sizes: NDArray[np.intp], work: Array, x: Array, target: Array, thread: int, threads: int) -> None:
-    """Add delta^T a to the weights in `target`, and delta^T 1 to its biases: this thread's units of each layer."""
+    """Add delta^T a to the weights in `target`, and delta^T 1 to its biases: this thread's units of each layer.
+
+    The deltas are used up.
+    """
     one = x.dtype.type(1)
     a = x  # (B, n_0)
     for layer in range(len(sizes) - 1):
@@ -166,9 +169,11 @@ def update(gemm: int, sizes: NDArray[np.intp], work: Array, x: Array, target: Ar
         above, delta = work_of(work, sizes, layer, len(x))  # (B, n_out)
         if start < stop:
             multiply(gemm, one, delta[:, start:stop], YES, a, NO, one, W[start:stop])
-            for i in range(len(x)):
+            for i in range(1, len(x)):
                 for j in range(start, stop):
-                    b[j] += delta[i, j]
+                    delta[0, j] += delta[i, j]  # not b[j]: in its last place a single example's share may be lost
+            for j in range(start, stop):
+                b[j] += delta[0, j]
         a = above
 
 

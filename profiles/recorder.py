@@ -184,8 +184,8 @@ def record(
     dataset = load("digits")
     worker = WorkerProcess(workload.threads, usable_cpus()[: workload.threads], time_out)
     try:
-        with shared_examples(dataset.x_train, one_hot(dataset.labels_train)) as data:
-            prepare(worker, entry, workload, data)
+        with shared_examples(dataset.x_train, one_hot(dataset.labels_train)) as shared:
+            prepare(worker, entry, workload, shared.examples)
             alone = worker.ask(records.Loop(0.5), records.Looped)
             text, behind, attached = _attach(worker, program, seconds, rate, native, workload.threads)
     finally:
@@ -298,8 +298,8 @@ def loop(entry: Entry, workload: Workload, ready: Path | None = None, hours: flo
     dataset = load("digits")
     worker = WorkerProcess(workload.threads, usable_cpus()[: workload.threads], hours * 3600)
     try:
-        with shared_examples(dataset.x_train, one_hot(dataset.labels_train)) as data:
-            prepare(worker, entry, workload, data)
+        with shared_examples(dataset.x_train, one_hot(dataset.labels_train)) as shared:
+            prepare(worker, entry, workload, shared.examples)
             if ready is None:
                 print(f"READY {worker.pid}", flush=True)
             else:

@@ -9,6 +9,7 @@ from bench.records import (
     OK,
     SCHEMA,
     Estimate,
+    FirstCall,
     Limit,
     Machine,
     Process,
@@ -34,10 +35,7 @@ def estimate(value: float, margin: float = 0.02) -> Estimate:
 def processes(seconds: float) -> list[Process]:
     """Return processes whose samples all took the same time."""
     samples = [Sample(number, seconds, seconds) for number in range(ROUNDS)]
-    return [
-        Process(generation, 100, 1e-3, 0.1, 1e-4, 30_000_000, 0.2, samples=list(samples))
-        for generation in range(GENERATIONS)
-    ]
+    return [Process(generation, 100, 0.2, samples=list(samples)) for generation in range(GENERATIONS)]
 
 
 def row(label: str, seconds: float, speed_up: float | None = None, workload: str = "book", **others: Any) -> Row:
@@ -52,6 +50,7 @@ def row(label: str, seconds: float, speed_up: float | None = None, workload: str
             processes=processes(seconds),
             thread_pools=[ThreadPool("libscipy_openblas64_.so", "blas", "openblas", "0.3.31", num_threads=1)],
             build={"numpy": "2.4.6"},
+            first_calls=[FirstCall(0.1, 1e-3, 1e-4, 30_000_000)],
             seconds=seconds,
             spread=0.01,
             cores_used=1.0,

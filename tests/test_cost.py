@@ -52,8 +52,8 @@ class Sleeps(Batched2D):
 @pytest.fixture
 def problem_of() -> dict[str, Problem]:
     rng = np.random.default_rng(0)
-    with shared_examples(rng.random((EXAMPLES, 6)), rng.random((EXAMPLES, 4))) as data:
-        return {workload.name: Problem.make(workload, data, 0) for workload in (STEP, EPOCH)}
+    with shared_examples(rng.random((EXAMPLES, 6)), rng.random((EXAMPLES, 4))) as shared:
+        return {workload.name: Problem.make(workload, shared.examples, 0) for workload in (STEP, EPOCH)}
 
 
 @pytest.fixture
@@ -115,7 +115,7 @@ def test_an_overhead_of_each_call_is_not_taken_for_that_of_each_example(
 
 
 def test_a_small_problem_is_not_tried(sleeps: type[Sleeps]) -> None:
-    with shared_examples(np.zeros((20, 6)), np.zeros((20, 4))) as data:
-        problem = Problem.make(Workload("small", (6, 5, 4), 3), data, 0)
+    with shared_examples(np.zeros((20, 6)), np.zeros((20, 4))) as shared:
+        problem = Problem.make(Workload("small", (6, 5, 4), 3), shared.examples, 0)
     assert over_budget(sleeps, problem, 3, BUDGET) is None
     assert sleeps.calls == []

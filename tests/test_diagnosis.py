@@ -752,8 +752,8 @@ def test_worker_tells_the_mistake_or_the_line(tmp_path: Path, row: str, outcome:
         worker.ask(Start(f"{tmp_path / 'rows.py'}:{row}"), Started)
         workload = Workload("book", (784, 30, 10), 10)
         x, y = rng.random((20, 784)), np.eye(10)[rng.integers(0, 10, 20)]
-        with shared_examples(x, y) as data, pytest.raises(WorkerFailed) as failed:
-            worker.ask(Prepare(workload, 1, data, 0, 0.001, None), Prepared)
+        with shared_examples(x, y) as shared, pytest.raises(WorkerFailed) as failed:
+            worker.ask(Prepare(workload, 1, shared.examples, 0, 0.001, None), Prepared)
     finally:
         worker.close()
     assert failed.value.outcome == outcome

@@ -169,8 +169,8 @@ def test_schema_1_keeps_its_estimates_and_the_samples_agree_with_them(upgraded: 
         assert [list(rounds) for rounds in of_row.samples] == old["rounds_by_generation"]
         assert seconds(of_row.samples) == pytest.approx(old["seconds"])
         assert outliers(of_row.samples) == old["outliers"]
-        assert of_row.processes[0].peak_rss_bytes == old["peak_rss_bytes"]
-        assert of_row.processes[0].import_seconds == old["import_seconds"]
+        assert of_row.first_calls[0].peak_rss_bytes == old["peak_rss_bytes"]
+        assert of_row.first_calls[0].import_seconds == old["import_seconds"]
     assert timed > 20
 
 

@@ -12,8 +12,9 @@ from bench.cpus import cores
 from bench.measurement import timing
 from bench.measurement.candidates import Candidate, plan
 from bench.measurement.process import WorkerProcess
+from bench.measurement.rounds import Rounds
 from bench.measurement.sampler import Sampler
-from bench.measurement.timing import TimedCall
+from bench.measurement.timing import Arrangement, TimedCall
 from bench.records import CONTROL, Reply, Row, Settings, Take, Workload, WorkloadResult
 from bench.results.notes import notes_on_rows
 from bench.results.summary import summarise
@@ -173,17 +174,21 @@ def test_facts_about_a_good_row() -> None:
     found, _ = summary(sampler)
     rows = by_label(sampler)
     plain, hoard = rows["batched_2d"], rows["Hoards"]
-    for one, other in zip(plain.processes, hoard.processes, strict=True):
+    for one, other in zip(plain.first_calls, hoard.first_calls, strict=True):
         assert 60e6 < other.peak_rss_bytes - one.peak_rss_bytes < 80e6
         assert 5e6 < one.peak_rss_bytes < 200e6
     for row in (plain, hoard):
-        assert len(row.processes) == 2
+        assert len(row.processes) == len(row.first_calls) == 2
+        for first in row.first_calls:
+            assert first.import_seconds > 0
+            assert first.setup_seconds > 0
+            assert first.first_call_seconds > 0
         for process in row.processes:
             assert 0 < process.overhead_percent < 50
-            assert process.import_seconds > 0
-            assert process.setup_seconds > 0
-            assert process.first_call_seconds > 0
             assert process.calls >= 1
+        assert row.worst_error is not None
+        assert 0 < row.worst_error < 0.3
+        assert row.strayed == ""
         assert row.cores_used is not None
         assert 0 < row.cores_used < 1.05
         assert row.percent_of_limit is not None
@@ -196,12 +201,6 @@ def test_facts_about_a_good_row() -> None:
     assert found.limit.size in (256, 384, 512, 768)
     assert found.limit_seconds is not None
     assert 0 < found.limit_seconds < (plain.seconds or 0)
-
-
-def test_an_asynchronous_row_is_not_timed() -> None:
-    rows = by_label(sample([f"{FAULTY.with_name('asynchronous_row.py')}:Asynchronous"], generations=1))
-    assert rows["Asynchronous"].outcome == "wrong"
-    assert "of the work is done after the call has returned" in rows["Asynchronous"].reason
 
 
 def test_a_compilation_within_the_samples_is_said() -> None:
@@ -224,20 +223,36 @@ def test_a_sample_lasts_long_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     assert timed.calls * call_seconds >= 0.005
     call_seconds = 2e-5  # the machine was disturbed while it was calibrated
     taken = timed.sample()
-    assert (taken.seconds, taken.cpu_seconds) == pytest.approx((2e-5, 2e-5))
+    assert (taken.seconds / taken.calls, taken.cpu_seconds / taken.calls) == pytest.approx((2e-5, 2e-5))
     assert timed.calls * call_seconds >= 0.005
 
 
-def test_every_sample_starts_from_the_same_parameters_after_one_call() -> None:
+def test_every_sample_goes_from_the_start_of_its_turn_to_what_is_left() -> None:
     done: list[str] = []
-    timed = TimedCall((lambda: done.append("call"), ()), 1, lambda: done.append("reset"))
+
+    def arrange(turn: int) -> Arrangement:
+        done.append(f"arrange {turn}")
+        return (done.append, ("untimed",)), (done.append, ("timed",))
+
+    def read() -> int:
+        done.append("read")
+        return len(done)
+
+    timed = TimedCall((lambda: None, ()), 1, arrange, read)
     timed.calls = 3
-    timed.sample()
-    assert done == ["reset", "call", "call", "call", "call"]
+    timed.arrange(7)
+    assert done == ["arrange 7", "read", "read"]
+    done.clear()
+    taken = timed.sample()
+    assert done == ["untimed", "read", "timed", "timed", "timed", "read"]
+    assert (timed.left, taken.calls, taken.untimed_calls) == (6, 3, 1)
+    assert taken.read_after_one_seconds is not None
     done.clear()
     timed.calls = 1  # long enough by itself
-    timed.sample()
-    assert done == ["reset", "call"]
+    timed.arrange(8)
+    taken = timed.sample()
+    assert done == ["arrange 8", "read", "read", "timed", "read"]
+    assert (taken.calls, taken.untimed_calls, taken.read_after_one_seconds) == (1, 0, None)
 
 
 @pytest.mark.skipif(cores() < 2, reason="one core only")
@@ -246,16 +261,16 @@ def test_workers_get_their_threads_and_each_thread_a_cpu(monkeypatch: pytest.Mon
     places: dict[int, list[set[int]]] = {}  # by worker: where its busiest threads and the process were put
     pids: dict[str, int] = {}
 
-    def note(self: WorkerProcess, cpus: Sequence[int], busiest: Sequence[int] = ()) -> None:
-        confine(self, cpus, busiest)
+    def note(self: WorkerProcess, cpus: Sequence[int], busiest: Sequence[int] = (), *, children: bool = False) -> None:
+        confine(self, cpus, busiest, children=children)
         places[self.pid] = [os.sched_getaffinity(thread) for thread in (*busiest, self.pid)]
 
-    def note_pids(self: Sampler, number: int, candidates: list[Candidate], cpus: list[int]) -> None:
+    def note_pids(self: Rounds, number: int, candidates: list[Candidate], *, compared: bool) -> None:
         pids.update((candidate.label, self._workers[candidate.worker_key].pid) for candidate in candidates)
-        round_(self, number, candidates, cpus)
+        round_(self, number, candidates, compared=compared)
 
-    round_ = Sampler._round
-    monkeypatch.setattr(Sampler, "_round", note_pids)
+    round_ = Rounds._round
+    monkeypatch.setattr(Rounds, "_round", note_pids)
     monkeypatch.setattr(WorkerProcess, "confine", note)
     workload = Workload("two", (6, 5, 4), 3, threads=2, baseline="batched_2d")
     rows = by_label(sample(["batched_2d", "in_place", "multithreaded"], workload, generations=1))

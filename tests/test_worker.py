@@ -51,8 +51,8 @@ class Mine(Batched2D):
 def data() -> Generator[tuple[str, str]]:
     """Return the paths of 20 examples for `SMALL`."""
     rng = np.random.default_rng(0)
-    with shared_examples(rng.random((20, 6)), rng.random((20, 4))) as paths:
-        yield paths
+    with shared_examples(rng.random((20, 6)), rng.random((20, 4))) as shared:
+        yield shared.examples
 
 
 @pytest.fixture

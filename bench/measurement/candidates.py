@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from bench.records import CONTROL, Process, Row, Workload
+from bench.records import CONTROL, Prepared, PreparedLimit, Process, Row, Workload
 from impls.registry import Entry, find
 
 
@@ -18,6 +18,14 @@ class Candidate:
     call_seconds: float = 0.0
     busiest_threads: tuple[int, ...] = ()
     prepared: bool = False  # in an earlier generation, so that what a call takes is known
+    cost: str = "quadratic"  # that it computes the gradient of
+    children: bool = False  # whether its worker has started processes
+
+    def calibrated(self, prepared: Prepared | PreparedLimit) -> None:
+        """Keep what a worker told of this generation's calls."""
+        self.prepared = True
+        self.calls, self.call_seconds = prepared.calls, prepared.call_seconds
+        self.busiest_threads = tuple(prepared.busiest_threads)
 
     @property
     def label(self) -> str:

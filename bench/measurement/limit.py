@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from bench.measurement.timing import Call, TimedCall
+from bench.measurement.timing import TimedCall
+from bench.problem import Call
 from bench.records import product_flops
 
 SIZES = (256, 384, 512, 768)  # of the square matrices that are tried; the fastest one is kept

@@ -8,13 +8,21 @@ from pathlib import Path
 
 
 def resident_bytes(field: str) -> int:
-    """Return VmRSS (resident memory now) or VmHWM (its highest) in bytes; where there is no /proc, the highest."""
+    """Return VmRSS (resident memory now), RssAnon (without files) or VmHWM (the highest VmRSS) in bytes.
+
+    Where there is no /proc, the highest.
+    """
     with contextlib.suppress(OSError):
         for line in Path("/proc/self/status").read_text().splitlines():
             if line.startswith(field):
                 return int(line.split()[1]) * 1024
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def own_bytes() -> int:
+    """Return the resident memory that is this process's own: pages of files that it only reads do not count."""
+    return resident_bytes("RssAnon")
 
 
 def forget_highest() -> None:

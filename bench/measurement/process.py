@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from bench import records
+from bench.measurement.children import confine as confine_children
 from impls import ROOT
 
 AnyReply = TypeVar("AnyReply", bound=records.Reply)
@@ -29,9 +30,10 @@ THREAD_VARIABLES = (
     "VECLIB_MAXIMUM_THREADS",
 )
 ENVIRONMENT = {
-    "OMP_WAIT_POLICY": "passive",  # idle pools sleep, whoever owns them …
-    "KMP_BLOCKTIME": "0",  # … Intel's OpenMP too …
-    "OPENBLAS_THREAD_TIMEOUT": "22",  # … and OpenBLAS after 2^22 clock cycles, some 2 ms, instead of 2^26
+    # Idle threads spin before they sleep, in every library, as its users have it. Only how long they go on after a
+    # sample is shortened to some 2 ms, much longer than any pause within one: the next row has to wait for it.
+    "KMP_BLOCKTIME": "2",  # ms, Intel's OpenMP, instead of 200
+    "OPENBLAS_THREAD_TIMEOUT": "22",  # 2^22 clock cycles, OpenBLAS, instead of 2^26
     # glibc gives freed memory back to the system or keeps it, by rules that depend on the heap's layout: the same
     # loop had no page faults in one process and 44 a step in the next, 20 % apart. In workers it always keeps it.
     "MALLOC_TRIM_THRESHOLD_": str(1 << 30),
@@ -53,7 +55,6 @@ class WorkerProcess:
     def __init__(self, threads: int, cpus: Iterable[int], time_out: float) -> None:
         """Start the process, confined to `cpus`, with every known thread setting at `threads`."""
         self.time_out = time_out
-        self.import_seconds = 0.0  # that it told when it was started
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 (closed in `close`)
         self._pending = b""
         path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
@@ -106,12 +107,14 @@ class WorkerProcess:
         assert isinstance(reply, expected)
         return reply
 
-    def confine(self, cpus: Sequence[int], busiest: Sequence[int] = ()) -> None:
-        """Move all threads of the process to `cpus`, and each of the `busiest` to one of its own.
+    def confine(self, cpus: Sequence[int], busiest: Sequence[int] = (), *, children: bool = False) -> None:
+        """Move all threads of the process to `cpus`, each of the `busiest` to one of its own, and its children if any.
 
         Does nothing where the system has no such thing. Without a CPU of its own, a thread that wakes up often has to
         wait for another one of the same process, while a CPU stands idle.
         """
+        if children:
+            confine_children(self.pid, cpus)
         with contextlib.suppress(OSError):
             for thread in Path(f"/proc/{self.pid}/task").iterdir():
                 os.sched_setaffinity(int(thread.name), cpus)

@@ -1,43 +1,42 @@
 """Takes the samples: generations of fresh workers, interleaved rounds, a control, a limit.
 
 In each generation every row of a workload has a worker of its own. The workers stay alive together; only one computes
-at a time. A round takes one sample of each, in random order, so that samples of one round are pairs. The baseline runs
-twice, the second time as the control. Workers serve all workloads of the same number of threads, because starting them
-is expensive.
+at a time. `rounds` has how they take turns. The baseline runs twice, the second time as the control. Workers serve all
+workloads of the same number of threads, because starting them is expensive; each generation begins with another
+workload, so that what a first call takes is known from processes that had done nothing before.
 """
 
-import random
-import statistics
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
+from pathlib import Path
 
-from bench.cpus import usable_cpus
+from bench.cpus import siblings, usable_cpus
 from bench.measurement.candidates import Candidate
-from bench.measurement.examples import shared_examples
+from bench.measurement.examples import Shared, shared_examples
 from bench.measurement.process import WorkerFailed, WorkerProcess
+from bench.measurement.rounds import Rounds
+from bench.problem.problem import Problem
 from bench.records import (
     OK,
     PENDING,
+    FirstCalled,
     Limit,
     Prepare,
     Prepared,
     PreparedLimit,
+    PrepareFirst,
     PrepareLimit,
     Process,
     Row,
-    Sample,
     Settings,
     Start,
     Started,
-    Take,
-    Taken,
     Workload,
 )
 from impls.interface import Array
 from impls.registry import Entry
 
-SLOW = 3  # times a typical row's sample, from which a row is sampled less often …
-MAX_STRIDE = 5  # … but at least in every fifth round
 LIMIT = "limit"
 BASELINE_BUDGETS = 4.0  # that a call of the baseline may take: without it there is no speed-up
 
@@ -56,43 +55,32 @@ class Sampler:
         self.candidates = candidates
         self.settings = settings
         self.interrupted = False
+        self.failure = ""  # of the benchmark itself: what ended the run early
         self.data_examples = len(data[0])
         self._limits = {name: _limit_of(of[0].workload) for name, of in candidates.items()}
         self._data = data
         self._progress = progress
-        self._random = random.Random(settings.seed)
         self._workers: dict[tuple[str, bool, int], WorkerProcess] = {}
         self._limit_sizes: dict[tuple[str, int], int] = {}
         self._hung: dict[str, str] = {}
 
     def run(self) -> None:
-        """Take all samples. Ctrl-C ends it early and keeps the rounds that are finished."""
+        """Take all samples. Ctrl-C, or a failure of the benchmark itself, ends it early and keeps what is finished."""
         for candidate in self._all():
             reason = candidate.entry.unavailable()
             if reason:
                 candidate.row.fail("unavailable", reason)
-        workloads = sorted((of[0].workload for of in self.candidates.values()), key=lambda w: w.threads)
-        groups = [list(group) for _, group in groupby(workloads, key=lambda w: w.threads)]
-        total, done = self.settings.generations * len(workloads), 0
-        with shared_examples(*self._data) as data:
-            try:
-                for group in groups:
-                    for generation in range(self.settings.generations):
-                        try:
-                            for workload in group:
-                                self._progress(
-                                    f"generation {generation + 1} of {self.settings.generations}: {workload.name}",
-                                    done / total,
-                                )
-                                self._sample_workload(workload, generation, data)
-                                done += 1
-                        finally:
-                            self._stop_workers()
-            except KeyboardInterrupt:
-                self.interrupted = True
+        try:
+            with shared_examples(*self._data) as shared:
+                self._run_groups(shared)
+        except KeyboardInterrupt:
+            self.interrupted = True
+        except Exception as error:  # not a row's: those are WorkerFailed; hours of samples must not be lost for it
+            traceback.print_exc()
+            self.failure = f"{type(error).__name__}: {error}"
         for candidate in self._all():
             if candidate.row.outcome == PENDING:
-                if self.interrupted and not any(candidate.row.samples):
+                if (self.interrupted or self.failure) and not any(candidate.row.samples):
                     candidate.row.fail("interrupted", "the run was interrupted before this row was timed")
                 else:
                     candidate.row.outcome = OK
@@ -106,58 +94,45 @@ class Sampler:
             return None
         return Limit(size, candidate.row.processes)
 
-    def _sample_workload(self, workload: Workload, generation: int, data: tuple[str, str]) -> None:
+    def _run_groups(self, shared: Shared) -> None:
+        """Sample all workloads, those of the same number of threads together."""
+        workloads = sorted((of[0].workload for of in self.candidates.values()), key=lambda w: w.threads)
+        total, done = self.settings.generations * len(workloads), 0
+        for _, of_threads in groupby(workloads, key=lambda w: w.threads):
+            group = list(of_threads)
+            for generation in range(self.settings.generations):
+                first = generation % len(group)
+                try:
+                    for workload in group[first:] + group[:first]:
+                        message = f"generation {generation + 1} of {self.settings.generations}: {workload.name}"
+                        self._progress(message, done / total)
+                        self._sample_workload(workload, generation, shared)
+                        done += 1
+                finally:
+                    self._stop_workers()
+            if self.settings.workload_seconds > 0:
+                for workload in group:
+                    self._first_calls(workload, shared)
+
+    def _sample_workload(self, workload: Workload, generation: int, shared: Shared) -> None:
         """Prepare every candidate of a workload, then take its rounds."""
         for candidate in self.candidates[workload.name]:
-            if candidate.row.open and candidate.entry.target in self._hung:
-                candidate.row.fail("timed out", f"not tried again: {self._hung[candidate.entry.target]}")
+            hung = self._hung.get(candidate.entry.target)
+            if candidate.row.open and hung and not candidate.is_baseline:
+                candidate.row.fail("timed out", f"not tried again: {hung}")
         candidates = [candidate for candidate in self.candidates[workload.name] if candidate.row.open]
         limit = self._limits[workload.name]
         self._start_workers([*candidates, limit])
-        ready = self._prepare([candidate for candidate in candidates if candidate.row.open], generation, data)
+        ready = self._prepare([candidate for candidate in candidates if candidate.row.open], generation, shared)
         if ready and self.settings.workload_seconds > 0 and self._prepare_limit(limit, generation):
             ready.append(limit)
-        strides = self._strides(ready)
-        for number in range(self._rounds(ready, strides)):
-            cpus = _cpus_of_round(workload.threads, generation + number)
-            self._round(number, [c for c in ready if c.row.open and number % strides[c.label] == 0], cpus)
+        problem = Problem.make(workload, shared.examples, self.settings.seed)
+        Rounds(problem, ready, self._workers, self.settings, generation, Path(shared.exchange)).run()
+        for candidate in ready:
+            if candidate.row.outcome == "timed out":
+                self._note_hung(candidate, candidate.row.reason)
 
-    def _round(self, number: int, candidates: list[Candidate], cpus: list[int]) -> None:
-        """Take one sample of each on the same CPUs, in random order; an interrupted round counts for nothing."""
-        taken: list[tuple[Candidate, Taken]] = []
-        for candidate in self._random.sample(candidates, len(candidates)):
-            worker = self._workers[candidate.worker_key]
-            worker.confine(cpus[: candidate.threads], candidate.busiest_threads)
-            try:
-                taken.append((candidate, worker.ask(Take(), Taken)))
-            except WorkerFailed as failure:
-                self._record(candidate, failure)
-        for candidate, sample in taken:
-            candidate.process.samples.append(Sample(number, sample.seconds, sample.cpu_seconds))
-            candidate.row.compilations += sample.compilations
-
-    def _strides(self, candidates: list[Candidate]) -> dict[str, int]:
-        """Return for each row that it is sampled in every n-th round: slow rows less often, they stretch the rounds.
-
-        The baseline, its control and the limit are in every round, so that every sample has its pair.
-        """
-        typical = statistics.median(candidate.sample_seconds for candidate in candidates) if candidates else 1.0
-        return {
-            candidate.label: 1
-            if candidate.label == LIMIT or candidate.is_baseline
-            else min(MAX_STRIDE, max(1, round(candidate.sample_seconds / (SLOW * typical))))
-            for candidate in candidates
-        }
-
-    def _rounds(self, candidates: list[Candidate], strides: Mapping[str, int]) -> int:
-        """Return how many rounds of these candidates fit into the time of a generation."""
-        if not candidates or self.settings.workload_seconds <= 0:
-            return 0
-        round_seconds = sum(candidate.sample_seconds / strides[candidate.label] for candidate in candidates)
-        fitting = int(self.settings.workload_seconds / self.settings.generations / round_seconds)
-        return min(self.settings.max_rounds, max(self.settings.min_rounds, fitting))
-
-    def _prepare(self, waiting: list[Candidate], generation: int, data: tuple[str, str]) -> list[Candidate]:
+    def _prepare(self, waiting: list[Candidate], generation: int, shared: Shared) -> list[Candidate]:
         """Have workers construct, check and calibrate the candidates, as many side by side as there are cores for.
 
         Returns those that can be sampled; records why the others cannot.
@@ -172,33 +147,26 @@ class Sampler:
                     Prepare(
                         workload=candidate.workload,
                         threads=candidate.threads,
-                        data=data,
+                        data=shared.examples,
                         seed=self.settings.seed,
                         sample_seconds=self.settings.sample_seconds,
                         budget_seconds=None if candidate.prepared else self._budget(candidate),
                     )
                 )
             for candidate, _ in together:
-                worker = self._workers[candidate.worker_key]
                 try:
-                    prepared = worker.receive(Prepared)
+                    prepared = self._workers[candidate.worker_key].receive(Prepared)
                 except WorkerFailed as failure:
                     self._record(candidate, failure)
                     continue
-                _calibrated(candidate, prepared)
-                candidate.row.processes.append(
-                    Process(
-                        generation=generation,
-                        calls=prepared.calls,
-                        setup_seconds=prepared.setup_seconds,
-                        import_seconds=worker.import_seconds,
-                        first_call_seconds=prepared.first_call_seconds,
-                        peak_rss_bytes=prepared.peak_rss_bytes,
-                        overhead_percent=prepared.overhead_percent,
-                    )
-                )
+                candidate.calibrated(prepared)
+                candidate.cost, candidate.children = prepared.cost, prepared.children
+                row = candidate.row
+                row.processes.append(Process(generation, prepared.calls, prepared.overhead_percent))
+                if prepared.first_call is not None:
+                    row.first_calls.append(prepared.first_call)
                 if generation == 0:
-                    candidate.row.thread_pools, candidate.row.build = prepared.thread_pools, prepared.build
+                    row.thread_pools, row.build = prepared.thread_pools, prepared.build
                 ready.append(candidate)
         return ready
 
@@ -221,9 +189,28 @@ class Sampler:
             self._record(limit, failure)
             return False
         self._limit_sizes[key] = prepared.size
-        _calibrated(limit, prepared)
+        limit.calibrated(prepared)
         limit.row.processes.append(Process(generation, prepared.calls))
         return True
+
+    def _first_calls(self, workload: Workload, shared: Shared) -> None:
+        """Have fresh processes make the first calls that are not known yet, each nothing else."""
+        missing = [c for c in self.candidates[workload.name] if any(c.row.samples) and not c.row.first_calls]
+        while missing:
+            together, missing = _side_by_side([candidate for candidate in missing if candidate.row.open])
+            try:
+                self._start_workers([candidate for candidate, _ in together])
+                for candidate, _ in together:
+                    request = PrepareFirst(workload, candidate.threads, shared.examples, self.settings.seed)
+                    self._workers[candidate.worker_key].send(request)
+                for candidate, _ in together:
+                    try:
+                        reply = self._workers[candidate.worker_key].receive(FirstCalled)
+                        candidate.row.first_calls.append(reply.first_call)
+                    except WorkerFailed as failure:
+                        self._record(candidate, failure)
+            finally:
+                self._stop_workers()
 
     def _start_workers(self, candidates: list[Candidate]) -> None:
         """Start the workers that are missing, as many side by side as there are cores."""
@@ -239,7 +226,7 @@ class Sampler:
             for candidate in together:
                 worker = self._workers[candidate.worker_key]
                 try:
-                    worker.import_seconds = worker.receive(Started).import_seconds
+                    worker.receive(Started)
                 except WorkerFailed as failure:
                     worker.close()
                     self._record(candidate, failure)
@@ -247,7 +234,10 @@ class Sampler:
     def _record(self, candidate: Candidate, failure: WorkerFailed) -> None:
         candidate.row.fail(failure.outcome, str(failure))
         if failure.outcome == "timed out":
-            self._hung[candidate.entry.target] = f"it gave {failure} on {candidate.workload.name}"
+            self._note_hung(candidate, str(failure))
+
+    def _note_hung(self, candidate: Candidate, reason: str) -> None:
+        self._hung.setdefault(candidate.entry.target, f"it gave {reason} on {candidate.workload.name}")
 
     def _stop_workers(self) -> None:
         for worker in self._workers.values():
@@ -263,26 +253,18 @@ def _limit_of(workload: Workload) -> Candidate:
     return Candidate(workload, Entry(LIMIT, "", ""), Row(workload.name, LIMIT, LIMIT, workload.threads))
 
 
-def _calibrated(candidate: Candidate, prepared: Prepared | PreparedLimit) -> None:
-    """Keep what a worker told of this generation's calls."""
-    candidate.prepared = True
-    candidate.calls, candidate.call_seconds = prepared.calls, prepared.call_seconds
-    candidate.busiest_threads = tuple(prepared.busiest_threads)
-
-
-def _cpus_of_round(threads: int, number: int) -> list[int]:
-    """Return the CPUs of a round: neighbours, another set each time, so that no single CPU biases the result."""
-    cpus = usable_cpus()
-    start = number * threads % len(cpus)
-    return (cpus + cpus)[start : start + threads]
-
-
 def _side_by_side(candidates: list[Candidate]) -> tuple[list[tuple[Candidate, list[int]]], list[Candidate]]:
-    """Return the first candidates that have room on the usable CPUs, each with its own, and the rest."""
-    cpus, together = usable_cpus(), []
+    """Return the first candidates that have room on the usable CPUs, each with its own, and the rest.
+
+    One alone is always among them, even where CPUs were taken away since the run began. While it is on its own, a
+    row on one thread has its core to itself.
+    """
+    free, together = siblings(), []
     for candidate in candidates:
-        if len(cpus) < candidate.threads:
+        if len(free) < candidate.threads:
             break
-        together.append((candidate, cpus[: candidate.threads]))
-        cpus = cpus[candidate.threads :]
+        place, free = [of_core[0] for of_core in free[: candidate.threads]], free[candidate.threads :]
+        together.append((candidate, place))
+    if candidates and not together:
+        together = [(candidates[0], usable_cpus()[: candidates[0].threads])]
     return together, candidates[len(together) :]

@@ -7,28 +7,34 @@ from itertools import repeat
 from pathlib import Path
 from typing import Any
 
+from bench.measurement import children, memory
+from bench.problem import Call
 from bench.records import Taken
 
-Call = tuple[Callable[..., object], tuple[Any, ...]]  # a function and its arguments
+# Taken before a row is imported, so that one that patches the module `time` (or a library that does) changes nothing.
+perf_counter, process_time, monotonic, sleep = time.perf_counter, time.process_time, time.monotonic, time.sleep
+
+MAX_CALLS = 500  # of a sample: the oracle has to follow, and one wrong step among them has to show in float32
+Arrangement = tuple[Call, Call]  # the call that goes before the timed ones, and the timed one
 
 
 def time_calls(function: Callable[..., object], arguments: tuple[Any, ...], calls: int) -> tuple[float, float]:
     """Return the wall and CPU seconds of so many calls in a row."""
-    cpu = time.process_time()
-    start = time.perf_counter()
+    cpu = process_time()
+    start = perf_counter()
     for _ in repeat(None, calls):
         function(*arguments)
-    seconds = time.perf_counter() - start
-    return seconds, time.process_time() - cpu
+    seconds = perf_counter() - start
+    return seconds, process_time() - cpu
 
 
 def settle(limit: float = 0.5) -> None:
     """Wait until the thread pools of this process have stopped spinning, `limit` seconds at most."""
-    deadline = time.monotonic() + limit
-    while time.monotonic() < deadline:
-        cpu = time.process_time()
-        time.sleep(0.004)
-        if time.process_time() - cpu < 0.001:
+    deadline = monotonic() + limit
+    while monotonic() < deadline:
+        cpu = process_time()
+        sleep(0.004)
+        if process_time() - cpu < 0.001:
             return
 
 
@@ -42,28 +48,56 @@ def thread_seconds() -> dict[int, float]:
     return found
 
 
+def _cpu_seconds() -> float:
+    """Return the CPU time of this process and of all that it started."""
+    return process_time() + children.cpu_seconds()
+
+
 class TimedCall:
     """A call that is ready to be timed: of an implementation on its workload, or of the product behind the limit."""
 
-    def __init__(self, call: Call, threads: int, reset: Callable[[], object] = lambda: None) -> None:
+    def __init__(
+        self,
+        call: Call,
+        threads: int,
+        arrange: Callable[[int], Arrangement] | None = None,
+        read: Callable[[], object] = lambda: None,
+    ) -> None:
+        """Take a call; how to `arrange` the calls of a turn, if they differ; how to `read` what the calls computed."""
         self.function, self.arguments = call
         self.threads = threads
-        self.reset = reset  # untimed, before each sample
         self.calls = 1  # of a sample
         self.sample_seconds = 0.0  # at least, per sample
+        self.left: Any = None  # what was read after the calls of the last sample
+        self._untimed = call
+        self._arrange = arrange
+        self._read = read
+        self._read_at_rest_seconds = 0.0
+        self._ended: tuple[float, float] | None = None  # wall and CPU seconds at the end of the last sample
+        self._idle_cpus = 0.0  # since then
+
+    def arrange(self, turn: int) -> None:
+        """Make the calls of a turn ready, untimed."""
+        if self._ended is not None:
+            wall, cpu = self._ended
+            self._idle_cpus = (_cpu_seconds() - cpu) / (perf_counter() - wall)
+        self.left = None
+        if self._arrange is not None:
+            self._untimed, (self.function, self.arguments) = self._arrange(turn)
+        self._seconds_to_read()  # a first reading may be slow for reasons of its own
+        self._read_at_rest_seconds = self._seconds_to_read()
 
     def calibrate(self, seconds: float) -> float:
         """Choose the calls of a sample so that it lasts at least `seconds`; return the seconds of a call."""
         self.sample_seconds = seconds
-        self.reset()
         calls, elapsed = 1, time_calls(self.function, self.arguments, 1)[0]
-        while elapsed < seconds / 2:
-            calls = max(2 * calls, int(calls * seconds / max(elapsed, 1e-9) / 1.5))
+        while elapsed < seconds / 2 and calls < MAX_CALLS:
+            calls = min(MAX_CALLS, max(2 * calls, int(calls * seconds / max(elapsed, 1e-9) / 1.5)))
             elapsed = time_calls(self.function, self.arguments, calls)[0]
         for _ in range(2 if calls > 1 else 0):  # the least disturbed counts: a sample is then never too short
             elapsed = min(elapsed, time_calls(self.function, self.arguments, calls)[0])
         per_call = elapsed / calls
-        self.calls = max(1, round(seconds / per_call + 0.5))
+        self.calls = min(MAX_CALLS, max(1, round(seconds / per_call + 0.5)))
         return per_call
 
     def busiest_threads(self) -> list[int]:
@@ -78,14 +112,44 @@ class TimedCall:
         return sorted(spent, key=lambda thread: -spent[thread])[: self.threads]
 
     def sample(self) -> Taken:
-        """Time the calls of one sample from the same initial parameters, after one untimed call."""
-        self.reset()
-        if self.calls > 1:
-            self.function(*self.arguments)  # fills the caches and wakes the core
+        """Time the calls of one sample, after one untimed call unless a single one is long enough.
+
+        What the calls computed is read as soon as the clock has stopped: if that takes longer than at rest, the work
+        was not done.
+        """
+        start = perf_counter()
+        of_children = children.cpu_seconds()
+        read_after_one_seconds = None
+        untimed_calls = int(self.calls > 1)
+        if untimed_calls:
+            function, arguments = self._untimed
+            function(*arguments)  # fills the caches and wakes the core
+            read_after_one_seconds = self._seconds_to_read()
         seconds, cpu_seconds = time_calls(self.function, self.arguments, self.calls)
+        read_after_all_seconds = self._seconds_to_read()
         if self.threads > 1:
             settle()
-        taken = Taken(seconds / self.calls, cpu_seconds / self.calls, 0)
+        taken = Taken(
+            started=start,
+            ended=perf_counter(),
+            seconds=seconds,
+            cpu_seconds=cpu_seconds + children.cpu_seconds() - of_children,
+            calls=self.calls,
+            untimed_calls=untimed_calls,
+            idle_cpus=self._idle_cpus,
+            read_at_rest_seconds=self._read_at_rest_seconds,
+            read_after_one_seconds=read_after_one_seconds,
+            read_after_all_seconds=read_after_all_seconds,
+            own_bytes=memory.own_bytes() + children.own_bytes(),
+            compilations=0,
+        )
         if seconds < self.sample_seconds:  # calibrated while the machine was slower
-            self.calls = round(self.calls * self.sample_seconds / seconds + 0.5)
+            self.calls = min(MAX_CALLS, round(self.calls * self.sample_seconds / seconds + 0.5))
+        self._ended = perf_counter(), _cpu_seconds()
         return taken
+
+    def _seconds_to_read(self) -> float:
+        """Read what the calls computed, keep it, and return the seconds that it took."""
+        start = perf_counter()
+        self.left = self._read()
+        return perf_counter() - start

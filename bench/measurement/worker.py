@@ -12,18 +12,19 @@ import importlib.util
 import os
 import select
 import signal
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from bench import records
-from bench.measurement import memory
-from bench.measurement.timing import TimedCall, time_calls
+from bench.measurement import children, memory
+from bench.measurement.timing import TimedCall, perf_counter, time_calls
+from bench.problem import Call
 
 if TYPE_CHECKING:
+    from bench.problem.problem import Problem
     from impls.interface import Implementation
 
 LOOP_SAMPLES = 10  # calls between two looks at the requests while looping, in samples: a profiler hardly sees the loop
@@ -45,8 +46,11 @@ class Worker:
     def __init__(self, waiting: Callable[[], bool]) -> None:
         self._waiting = waiting  # whether the next request is there
         self._target = ""
+        self._import_seconds = 0.0
         self._class: type[Implementation]
+        self._used = False  # whether this process has computed anything with the implementation
         self._implementation: Implementation | None = None
+        self._native_data: Any = None
         self._timed: TimedCall
 
     def answer(self, request: records.AnyRequest) -> records.Reply:
@@ -56,10 +60,16 @@ class Worker:
                 return self._start(request.target)
             case records.Prepare():
                 return self._prepare(request)
+            case records.PrepareFirst():
+                return self._prepare_first(request)
             case records.PrepareLimit():
                 return self._prepare_limit(request)
+            case records.Arrange():
+                return self._arrange(request.turn)
             case records.Take():
                 return self._take()
+            case records.HandOver():
+                return self._hand_over(request.path)
             case records.Loop():
                 return self._loop(request.seconds)
             case records.Pause():
@@ -70,79 +80,102 @@ class Worker:
     def _start(self, target: str) -> records.Started:
         """Import the implementation."""
         self._target = target
-        start = time.perf_counter()
+        start = perf_counter()
         if target:
             from impls.registry import load_target
 
             self._class = load_target(target)
-        seconds = time.perf_counter() - start
+        self._import_seconds = perf_counter() - start
         gc.collect()
         gc.freeze()  # what the imports made is not looked at again
-        return records.Started(seconds, os.getpid())
+        return records.Started(self._import_seconds, os.getpid())
 
     def _prepare(self, request: records.Prepare) -> records.Prepared:
         """Construct, call once, check and calibrate."""
-        from bench.measurement.asynchrony import asynchronous
-        from bench.measurement.cost import over_budget, shortest_seconds
+        from bench.measurement.cost import over_budget, shortest_seconds, surely_affordable
         from bench.problem.problem import Problem
-        from impls.conformance import check_workload
-        from impls.conformance.violation import summary
 
         self.release()
         workload, threads, budget = request.workload, request.threads, request.budget_seconds
         if workload.dtype not in self._class.dtypes:
             raise Refused("left out", f"computes in {' and '.join(self._class.dtypes)}, not in {workload.dtype}")
         problem = Problem.make(workload, request.data, request.seed)
-        if budget is not None:
+        if budget is not None and not surely_affordable(problem):
+            self._used = True
             seconds = over_budget(self._class, problem, threads, budget)
             if seconds is not None:
                 raise _too_slow(seconds, budget)
 
-        memory.forget_highest()
-        start = time.perf_counter()
-        self._implementation = implementation = problem.construct(self._class, threads)
-        setup_seconds = time.perf_counter() - start
-        function, arguments = problem.call(implementation)
-        first_call_seconds = time_calls(function, arguments, 1)[0]
-        peak_rss_bytes = max(0, memory.resident_bytes("VmHWM") - BARE_RSS_BYTES)
-
-        if budget is not None and first_call_seconds > budget:
-            seconds = shortest_seconds((function, arguments), budget)
+        fresh, self._used = not self._used, True
+        first_call, call = self._first_call(problem, threads)
+        if budget is not None and first_call.first_call_seconds > budget:
+            seconds = shortest_seconds(call, budget)
             if seconds > budget:
                 raise _too_slow(seconds, budget)
 
-        violations = check_workload(
-            implementation,
-            problem.parameters,
-            problem.x,
-            problem.y,
-            problem.learning_rate,
-            epoch=workload.timed == "epoch",
-        )
-        if violations:
-            raise Refused("wrong", summary(violations))
-
-        unfinished = budget and asynchronous(lambda: function(*arguments), implementation.parameters)
-        if unfinished:
-            raise Refused("wrong", f"asynchronous: {unfinished}")
-
-        self._timed = TimedCall((function, arguments), threads, lambda: implementation.load(problem.parameters))
+        self._check(problem)
+        self._timed = self._timed_call(problem, threads, call)
         gc.collect()
         call_seconds = self._timed.calibrate(request.sample_seconds)
         if budget is not None and call_seconds > budget:
             raise _too_slow(call_seconds, budget)
-        empty_seconds = time_calls(_empty, arguments, EMPTY_CALLS)[0] / EMPTY_CALLS
+        empty_seconds = time_calls(_empty, self._timed.arguments, EMPTY_CALLS)[0] / EMPTY_CALLS
         return records.Prepared(
-            setup_seconds=setup_seconds,
-            first_call_seconds=first_call_seconds,
             call_seconds=call_seconds,
             calls=self._timed.calls,
             busiest_threads=self._timed.busiest_threads(),
-            peak_rss_bytes=peak_rss_bytes,
             overhead_percent=100 * empty_seconds / call_seconds,
             thread_pools=_thread_pools(),
             build={str(name): str(words) for name, words in self._class.build().items()},
+            cost=str(self._class.cost),
+            children=children.look(),
+            first_call=first_call if fresh else None,
         )
+
+    def _prepare_first(self, request: records.PrepareFirst) -> records.FirstCalled:
+        """Construct and call once, as the first thing that this process does with the implementation."""
+        from bench.problem.problem import Problem
+
+        problem = Problem.make(request.workload, request.data, request.seed)
+        return records.FirstCalled(self._first_call(problem, request.threads)[0])
+
+    def _first_call(self, problem: "Problem", threads: int) -> tuple[records.FirstCall, Call]:
+        """Construct the implementation and call it once; return what that took, and the call."""
+        memory.forget_highest()
+        turn = problem.turn(0)
+        start = perf_counter()
+        self._implementation = problem.construct(self._class, threads)
+        setup_seconds = perf_counter() - start
+        self._native_data = problem.native_data(self._implementation)
+        call = problem.call(self._implementation, self._native_data, turn)
+        seconds = time_calls(*call, 1)[0]
+        peak_rss_bytes = max(0, memory.resident_bytes("VmHWM") - BARE_RSS_BYTES)
+        return records.FirstCall(self._import_seconds, setup_seconds, seconds, peak_rss_bytes), call
+
+    def _check(self, problem: "Problem") -> None:
+        """Run the gate. Raises Refused if the row is wrong."""
+        from impls.conformance import check_workload
+        from impls.conformance.violation import summary
+
+        assert self._implementation is not None
+        turn, epoch = problem.turn(0), problem.workload.timed == "epoch"
+        x, y = (problem.x, problem.y) if epoch else next(problem.mini_batches(turn))
+        violations = check_workload(self._implementation, turn.parameters, x, y, turn.learning_rate, epoch=epoch)
+        if violations:
+            raise Refused("wrong", summary(violations))
+
+    def _timed_call(self, problem: "Problem", threads: int, call: Call) -> TimedCall:
+        """Return the call with what makes it ready for each turn."""
+        implementation, native_data = self._implementation, self._native_data
+        assert implementation is not None
+
+        def arrange(number: int) -> tuple[Call, Call]:
+            turn = problem.turn(number)
+            implementation.load(turn.parameters)
+            function, arguments = problem.call(implementation, native_data, turn)
+            return (function, (*arguments[:-1], turn.untimed_learning_rate)), (function, arguments)
+
+        return TimedCall(call, threads, arrange, implementation.parameters)
 
     def _prepare_limit(self, request: records.PrepareLimit) -> records.PreparedLimit:
         """Prepare the matrix product whose rate is the limit; choose its size if none is given."""
@@ -151,6 +184,26 @@ class Worker:
         self.release()
         size, seconds, self._timed = limit.prepare(request.dtype, request.threads, request.size, request.sample_seconds)
         return records.PreparedLimit(size, self._timed.calls, seconds, self._timed.busiest_threads())
+
+    def _arrange(self, turn: int) -> records.Arranged:
+        """Make the calls of a turn ready."""
+        self._timed.arrange(turn)
+        return records.Arranged()
+
+    def _hand_over(self, path: str) -> records.HandedOver:
+        """Write the parameters that the calls of the last sample left behind to a file."""
+        import numpy as np
+
+        left = self._timed.left
+        with Path(path).open("r+b") as file:
+
+            def write(tensors: Iterable[Any]) -> list[records.Tensor]:
+                arrays = [np.asarray(tensor) for tensor in tensors]
+                for array in arrays:
+                    file.write(np.ascontiguousarray(array, np.float64).data)
+                return [records.Tensor(array.dtype.name, array.shape) for array in arrays]
+
+            return records.HandedOver(write(left.weights), write(left.biases), children=children.look())
 
     def _take(self) -> records.Taken:
         """Time one sample; tell how often code was compiled meanwhile."""
@@ -162,7 +215,7 @@ class Worker:
     def _loop(self, seconds: float) -> records.Looped:
         """Call until `seconds` have passed or the next request waits; let a profiler attach meanwhile."""
         _allow_tracing()
-        self._timed.reset()
+        self._timed.arrange(0)
         at_once = LOOP_SAMPLES * self._timed.calls
         calls, elapsed = 0, 0.0
         while elapsed < seconds and not self._waiting():
@@ -197,7 +250,7 @@ class Worker:
         """Free the prepared call and what it holds."""
         if self._implementation is not None:
             self._implementation.close()
-            self._implementation = None
+            self._implementation = self._native_data = None
         vars(self).pop("_timed", None)
         memory.give_back()
 

@@ -1,10 +1,13 @@
 """The tables of speed-ups: on the terminal after a run, and in Markdown."""
 
+from collections.abc import Sequence
+from statistics import median
+
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from bench.records import NOT_TIMED_HERE, Results, Row, WorkloadResult
+from bench.records import NOT_TIMED_HERE, FirstCall, Results, Row, WorkloadResult
 from bench.report.findings import fastest, findings
 from bench.report.text import interval_text, margin_text, number_text, seconds_text, short_seconds_text
 from bench.results.notes import OVER_SHARE
@@ -124,7 +127,6 @@ def _overview_cell(row: Row | None, baseline_label: str) -> str:
 
 def _cells(row: Row, baseline_label: str) -> list[str]:
     over = row.cores_used is not None and row.cores_used > OVER_SHARE * row.threads
-    first = row.processes[0]
     return [
         row.label,
         seconds_text(row.seconds or 0.0),
@@ -132,10 +134,19 @@ def _cells(row: Row, baseline_label: str) -> list[str]:
         interval_text(row.speed_up) if row.speed_up else "",
         f"{row.percent_of_limit.value:.1f}" if row.percent_of_limit else "",
         ("" if row.cores_used is None else f"{row.cores_used:.2f}") + ("!" if over else ""),
-        f"{max(process.peak_rss_bytes for process in row.processes) / 1e6:.0f}",
-        seconds_text(first.import_seconds),
-        seconds_text(first.setup_seconds),
-        seconds_text(first.first_call_seconds),
+        *_first_calls(row.first_calls),
+    ]
+
+
+def _first_calls(found: Sequence[FirstCall]) -> list[str]:
+    """Return what the first calls of fresh processes took, the median of each figure: memory, import, set-up, call."""
+    if not found:
+        return [""] * 4
+    return [
+        f"{max(first.peak_rss_bytes for first in found) / 1e6:.0f}",
+        seconds_text(median(first.import_seconds for first in found)),
+        seconds_text(median(first.setup_seconds for first in found)),
+        seconds_text(median(first.first_call_seconds for first in found)),
     ]
 
 

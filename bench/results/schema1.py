@@ -11,6 +11,7 @@ import msgspec
 from bench.records import (
     SCHEMA,
     Estimate,
+    FirstCall,
     Limit,
     Machine,
     Process,
@@ -158,12 +159,8 @@ def _row(old: OldRow, seconds: list[float]) -> Row:
         Process(
             generation,
             calls,
-            old.setup_seconds,
-            old.import_seconds,
-            old.first_call_seconds,
-            old.peak_rss_bytes,
             old.overhead_percent,
-            [Sample(number, next(remaining)) for number in rounds],
+            samples=[Sample(number, next(remaining)) for number in rounds],
         )
         for generation, (rounds, calls) in enumerate(
             zip(old.rounds_by_generation, old.calls_by_generation, strict=False)
@@ -180,6 +177,7 @@ def _row(old: OldRow, seconds: list[float]) -> Row:
         thread_pools=old.thread_pools,
         build=old.build,
         compilations=old.compilations_in_samples,
+        first_calls=[FirstCall(old.import_seconds, old.setup_seconds, old.first_call_seconds, old.peak_rss_bytes)],
         seconds=old.seconds,
         spread=old.spread,
         cores_used=old.cores_used,

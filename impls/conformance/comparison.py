@@ -6,6 +6,7 @@ returned is of type Any here: it may be anything at all, and then the text says 
 
 import math
 import zlib
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -60,14 +61,12 @@ def parameter_errors(found: Any, before: Parameters, expected: Parameters, examp
     """Compare parameters after gradient steps with the oracle's, relative to how far the oracle moved them.
 
     `before` and `expected` are the oracle's before and after the steps; `examples` counts the examples of all steps.
-    Parameters are no more accurate than their last place, and each addition to them rounds again. Roundings are
-    independent and grow with the square root of their number; one per example is allowed. Raises ValueError if
-    `dtype` has no tolerance.
+    Raises ValueError if `dtype` has no tolerance.
     """
     relative = tolerance(dtype)
     errors, pairs = _matched(found, expected)
     start = dict(named_tensors(before))
-    rounding = np.finfo(dtype).eps * math.sqrt(examples)
+    rounding = step_rounding(examples, dtype)
     with np.errstate(all="ignore"):
         for name, mine, theirs in pairs:
             moved = np.linalg.norm(theirs - np.asarray(start[name], np.float64))
@@ -76,6 +75,33 @@ def parameter_errors(found: Any, before: Parameters, expected: Parameters, examp
             if not (difference <= allowed):  # NaN fails, too
                 errors.append(f"{name}: error {difference:.1e} after a move of {moved:.1e}, allowed {allowed:.1e}")
     return "; ".join(errors)
+
+
+def step_rounding(examples: int, dtype: str) -> float:
+    """Return what steps with so many examples may round off parameters, relative to the parameters.
+
+    Parameters are no more accurate than their last place, and each addition to them rounds again. Roundings are
+    independent and grow with the square root of their number; one per example is allowed.
+    """
+    return float(np.finfo(dtype).eps) * math.sqrt(examples)
+
+
+def worst_of(found: Any, expected: Parameters, allowed: Callable[[str, Array], float]) -> tuple[str, float]:
+    """Compare tensors with `expected` ones, given the norm of the difference that each is `allowed` by name.
+
+    Return the errors as text, the worst one first, and the worst share of what is allowed: infinite for a tensor that
+    cannot be compared.
+    """
+    errors, pairs = _matched(found, expected)
+    shares = [(math.inf, error) for error in errors]
+    with np.errstate(all="ignore"):
+        for name, mine, theirs in pairs:
+            most, difference = allowed(name, theirs), float(np.linalg.norm(mine - theirs))
+            share = difference / most if most > 0.0 else math.inf if difference else 0.0
+            share = math.inf if math.isnan(share) else share
+            shares.append((share, f"{name}: error {difference:.1e}, allowed {most:.1e}"))
+    shares.sort(key=lambda pair: -pair[0])
+    return "; ".join(error for share, error in shares if share > 1.0), max((share for share, _ in shares), default=0.0)
 
 
 def differences(found: Any, expected: Parameters) -> str:

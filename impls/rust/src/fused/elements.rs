@@ -126,7 +126,7 @@ impl<T: Real, S: Simd<T>> Kernel<S> for Slope<T> {
             let column = vector * S::LANES;
             // SAFETY: inside the arrays, as the caller vouches.
             unsafe {
-                let mut sum = simd.load(self.sums.add(column));
+                let mut sum = simd.splat(T::zero()); // in the biases' last place a single example's share may be lost
                 for row in 0..self.rows {
                     let at = row * self.row + column;
                     let a = simd.load(self.a.add(at));
@@ -138,7 +138,8 @@ impl<T: Real, S: Simd<T>> Kernel<S> for Slope<T> {
                     simd.store(self.delta.add(at), delta);
                     sum = simd.add(sum, delta);
                 }
-                simd.store(self.sums.add(column), sum);
+                let sums = self.sums.add(column);
+                simd.store(sums, simd.add(simd.load(sums), sum));
             }
         }
     }

@@ -1,0 +1,175 @@
+"""The rounds of one workload in one generation: which row is sampled when and where, and what the judge says.
+
+A round takes one sample of each row, all of the same turn of the problem, on the same CPUs, in random order.
+"""
+
+import math
+import random
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench.cpus import cores, places
+from bench.measurement import children, judge
+from bench.measurement.candidates import Candidate
+from bench.measurement.process import WorkerFailed, WorkerProcess
+from bench.measurement.timing import perf_counter
+from bench.problem.problem import Problem
+from bench.records import Arrange, Arranged, HandedOver, HandOver, Sample, Settings, Take, Taken
+
+SLOW = 3  # times a typical row's sample, from which a row is sampled less often …
+MAX_STRIDE = 5  # … but at least in every fifth round
+MAX_ROUNDS = 10_000  # of a generation, so that every turn of a run has a number of its own
+
+
+@dataclass
+class Evidence:
+    """What one process of a row showed while it was sampled."""
+
+    answered: list[judge.Answered] = field(default_factory=list)
+    last: tuple[int, Taken] | None = None  # turn and reply, whether or not the round came to its end
+    left: judge.Left | None = None  # in the round that is compared
+
+
+class Rounds:
+    """Takes the rounds of candidates whose workers are prepared, and judges what was timed."""
+
+    def __init__(
+        self,
+        problem: Problem,
+        candidates: Sequence[Candidate],
+        workers: Mapping[tuple[str, bool, int], WorkerProcess],
+        settings: Settings,
+        generation: int,
+        exchange: Path,
+    ) -> None:
+        """Take the candidates with their workers; `exchange` is a file for parameters that workers hand over."""
+        self._problem = problem
+        self._candidates = candidates
+        self._workers = workers
+        self._generation = generation
+        self._exchange = exchange
+        self._random = random.Random(f"{settings.seed} {problem.workload.name} {generation}")
+        self._evidence = {candidate.label: Evidence() for candidate in candidates}
+        self.strides, self.count = plan_rounds(candidates, settings)
+
+    def run(self) -> None:
+        """Take all rounds. However they end, what was timed is judged; what cannot be judged is dropped."""
+        compared = self._random.randrange(self.count // 2, self.count) if self.count else 0
+        try:
+            for number in range(self.count):
+                due = [c for c in self._candidates if number % self.strides[c.label] == 0 or number == compared]
+                self._round(number, [candidate for candidate in due if candidate.row.open], compared=number == compared)
+        finally:
+            self._judge()
+
+    def _round(self, number: int, candidates: list[Candidate], *, compared: bool) -> None:
+        """Take one sample of each; an interrupted round counts for nothing."""
+        cpus = places(self._problem.workload.threads, self._generation + number)
+        turn = 1 + self._generation * MAX_ROUNDS + number
+        answered: list[tuple[Candidate, judge.Answered]] = []
+        for candidate in self._random.sample(candidates, len(candidates)):
+            worker, place = self._workers[candidate.worker_key], cpus[: candidate.threads]
+            worker.confine(place, candidate.busiest_threads, children=candidate.children)
+            try:
+                worker.ask(Arrange(turn), Arranged)
+                asked = perf_counter()
+                reply = worker.ask(Take(), Taken)
+                answered.append((candidate, judge.Answered(asked, reply, perf_counter())))
+                self._evidence[candidate.label].last = turn, reply
+                if compared:
+                    candidate.row.strayed = children.strayed(worker.pid, set(place)) or candidate.row.strayed
+                    self._hand_over(candidate)
+            except WorkerFailed as failure:
+                candidate.row.fail(failure.outcome, str(failure))
+        for candidate, one in answered:
+            self._evidence[candidate.label].answered.append(one)
+            reply = one.taken
+            per_call = reply.seconds / reply.calls, reply.cpu_seconds / reply.calls
+            candidate.process.samples.append(Sample(number, *per_call))
+            candidate.row.compilations += reply.compilations
+
+    def _hand_over(self, candidate: Candidate) -> None:
+        """Fetch what the calls of a row's last sample left behind. Raises WorkerFailed."""
+        evidence = self._evidence[candidate.label]
+        if not candidate.entry.target or evidence.last is None:
+            return  # the worker of a bare product
+        turn, reply = evidence.last
+        handed_over = self._workers[candidate.worker_key].ask(HandOver(str(self._exchange)), HandedOver)
+        candidate.children = handed_over.children
+        dtypes = judge.wrong_dtypes(handed_over, self._problem.workload)
+        if dtypes:
+            raise WorkerFailed(_wrong_after(reply.untimed_calls + reply.calls), dtypes)
+        try:
+            parameters = judge.read_left(self._exchange, handed_over)
+        except ValueError as error:
+            raise WorkerFailed("crashed", f"handed over parameters that cannot be read: {error}") from error
+        evidence.left = judge.Left(parameters, turn, reply.calls, reply.untimed_calls, candidate.cost)
+
+    def _judge(self) -> None:
+        """Judge what every row left behind and what times its worker told; drop what could not be compared."""
+        sampled = [candidate for candidate in self._candidates if self._evidence[candidate.label].answered]
+        for candidate in sampled:
+            if candidate.row.open and self._evidence[candidate.label].left is None:  # interrupted before that round
+                try:
+                    self._hand_over(candidate)
+                except WorkerFailed as failure:
+                    candidate.row.fail(failure.outcome, str(failure))
+        left = {c.label: one for c in sampled if (one := self._evidence[c.label].left) is not None}
+        verdicts = judge.verdicts(self._problem, left)
+        missed = [judge.missed_seconds(self._evidence[candidate.label].answered) for candidate in sampled]
+        typical = statistics.median(missed) if missed else 0.0
+        for candidate in sampled:
+            evidence, row = self._evidence[candidate.label], candidate.row
+            taken = [one.taken for one in evidence.answered]
+            candidate.process.growth_bytes = _growth_bytes(taken)
+            if candidate.label in verdicts:
+                errors, share = verdicts[candidate.label]
+                row.worst_error = max(share, row.worst_error or 0.0)
+                if errors and row.open:
+                    calls = left[candidate.label].untimed_calls + left[candidate.label].calls
+                    row.fail(_wrong_after(calls), errors)
+            for outcome, reason in (
+                ("unfinished", judge.unfinished(taken)),
+                ("implausible", judge.implausible(evidence.answered, typical)),
+            ):
+                if reason and row.open:
+                    row.fail(outcome, reason)
+
+
+def _wrong_after(calls: int) -> str:
+    return f"wrong after {calls} calls" if calls != 1 else "wrong after 1 call"
+
+
+def _growth_bytes(taken: Sequence[Taken]) -> float:
+    """Return by how much a process's resident memory grew per call, from its second sample to its last."""
+    calls = sum(reply.untimed_calls + reply.calls for reply in taken[2:])
+    return max(0, taken[-1].own_bytes - taken[1].own_bytes) / calls if calls else 0.0
+
+
+def plan_rounds(candidates: Sequence[Candidate], settings: Settings) -> tuple[dict[str, int], int]:
+    """Return for each row that it is sampled in every n-th round, and how many rounds there are.
+
+    Slow rows are sampled less often: they stretch the rounds. The baseline, its control and the limit are in every
+    round, so that every sample has its pair. Every row gets `min_rounds` samples, even if that takes more time.
+    """
+    if not candidates or settings.workload_seconds <= 0:
+        return {}, 0
+    typical = statistics.median(candidate.sample_seconds for candidate in candidates)
+    strides = {
+        candidate.label: 1
+        if candidate.is_baseline or not candidate.entry.target
+        else _stride(candidate.sample_seconds / (SLOW * typical))
+        for candidate in candidates
+    }
+    round_seconds = sum(candidate.sample_seconds / strides[candidate.label] for candidate in candidates)
+    fitting = int(settings.workload_seconds / settings.generations / round_seconds)
+    count = min(settings.max_rounds, max(settings.min_rounds, fitting))
+    return {label: _stride(min(stride, count / settings.min_rounds)) for label, stride in strides.items()}, count
+
+
+def _stride(wanted: float) -> int:
+    """Return the largest stride that is wanted, up to MAX_STRIDE, with which a row gets around to every CPU."""
+    most = min(MAX_STRIDE, max(1, int(wanted)))
+    return next(stride for stride in range(most, 0, -1) if math.gcd(stride, cores()) == 1)
