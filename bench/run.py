@@ -24,8 +24,7 @@ from bench.records import CONTROL, SCHEMA, Results, Row, Settings
 from bench.results.files import LATEST
 from bench.results.notes import notes_on_rows, notes_on_run
 from bench.results.summary import summarise
-from impls.errors import UserError
-from impls.registry import Entry, entries, find
+from impls.registry import entries, find_all
 
 RUNS = Path("results/runs")  # of the current folder: a run that is not given a folder gets one of its own here
 RESULTS = "results.json"
@@ -36,7 +35,7 @@ EPOCH_EXAMPLES = 1_500  # that workers get, an epoch of any data set: as many as
 class Asked:
     """What the user asked for."""
 
-    implementations: tuple[str, ...] = ()  # names and path/to/file.py:Class; none: all that are usual here
+    implementations: tuple[str, ...] = ()  # names and path/to/file.py:Class, LABEL= before them or not; none: all that are usual here
     all_rows: bool = False  # the frameworks' rows, too, and those that cannot run here
     workloads: tuple[str, ...] = ()
     sweeps: tuple[str, ...] = ()
@@ -52,7 +51,7 @@ class Run:
     def __init__(self, asked: Asked) -> None:
         """Resolve what was asked for. Raises UserError for a mistake, before anything is measured."""
         if asked.implementations:
-            chosen = _without_duplicates([find(spec) for spec in asked.implementations])
+            chosen = find_all(asked.implementations, reserved=(CONTROL, LIMIT))
         else:
             known = entries().values()
             chosen = [entry for entry in known if asked.all_rows or not (entry.framework or entry.unavailable())]
@@ -152,17 +151,6 @@ class Run:
 
     def _candidate(self, workload: str, label: str) -> Candidate:
         return next(candidate for candidate in self.candidates[workload] if candidate.label == label)
-
-
-def _without_duplicates(chosen: list[Entry]) -> list[Entry]:
-    """Return the entries, one that is given twice only once. Raises UserError if two of them have the same name."""
-    by_name: dict[str, Entry] = {}
-    for entry in chosen:
-        other = by_name.setdefault(entry.name, entry)
-        if other.target != entry.target or entry.name in (CONTROL, LIMIT):
-            taken = f"{other.summary} and {entry.summary}" if other is not entry else "a row of the benchmark's own"
-            raise UserError(f"--impl: two rows would be called {entry.name!r}: {taken}; rename a class")
-    return list(by_name.values())
 
 
 def _new_folder(date: datetime) -> Path:
