@@ -22,7 +22,7 @@ from bench.problem.workloads import select
 from bench.progress import report_progress
 from bench.records import CONTROL, SCHEMA, Results, Row, Settings
 from bench.results.files import LATEST
-from bench.results.notes import notes_on_rows, notes_on_run
+from bench.results.notes import notes_on_run, notes_on_workloads
 from bench.results.summary import summarise
 from impls.registry import entries, find_all
 
@@ -35,7 +35,9 @@ EPOCH_EXAMPLES = 1_500  # that workers get, an epoch of any data set: as many as
 class Asked:
     """What the user asked for."""
 
-    implementations: tuple[str, ...] = ()  # names and path/to/file.py:Class, LABEL= before them or not; none: all that are usual here
+    implementations: tuple[
+        str, ...
+    ] = ()  # names and path/to/file.py:Class, LABEL= before them or not; none: all that are usual here
     all_rows: bool = False  # the frameworks' rows, too, and those that cannot run here
     workloads: tuple[str, ...] = ()
     sweeps: tuple[str, ...] = ()
@@ -102,7 +104,8 @@ class Run:
             others = max(0.0, busy_after - busy - (machine.own_seconds() - own)) / duration
         rows = {name: [candidate.row for candidate in of] for name, of in selected.items()}
         workloads = [
-            summarise(of[0].workload, rows[name], sampler.limit(name), len(x)) for name, of in selected.items()
+            summarise(of[0].workload, rows[name], sampler.limit(name), len(x), self.settings.precision)
+            for name, of in selected.items()
         ]
         notes = notes_on_run(sampler.interrupted, steal_percent, others)
         self.results = Results(
@@ -118,7 +121,7 @@ class Run:
             other_cpus=others,
             workloads=workloads,
             rows=[row for of in rows.values() for row in of],
-            notes=notes + [note for of in rows.values() for note in notes_on_rows(of)],
+            notes=notes + notes_on_workloads(rows.values()),
         )
         return self.results
 
