@@ -47,7 +47,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Add our options."""
     settings = Settings()
     group = parser.getgroup("backprop-bench")
-    group.addoption("--impl", action="append", default=[], metavar="NAME|PATH:CLASS", help="time this row; repeatable")
+    group.addoption(
+        "--impl",
+        action="append",
+        default=[],
+        metavar="[LABEL=]NAME|PATH:CLASS",
+        help="time this row, under the label if one is given; repeatable",
+    )
     group.addoption(
         "--all", dest="all_rows", action="store_true", help="the frameworks' rows, too, and those that cannot run here"
     )

@@ -98,6 +98,7 @@ class Settings(msgspec.Struct, frozen=True):
     min_rounds: int = 5
     max_rounds: int = 40
     seed: int = 0
+    precision: float | None = None  # half-width over value of every interval, to be reached by more generations
 
 
 # --- Requests to a worker and its replies, one JSON object a line ------------------------------------------------

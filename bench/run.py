@@ -22,10 +22,9 @@ from bench.problem.workloads import select
 from bench.progress import report_progress
 from bench.records import CONTROL, SCHEMA, Results, Row, Settings
 from bench.results.files import LATEST
-from bench.results.notes import notes_on_rows, notes_on_run
+from bench.results.notes import notes_on_run, notes_on_workloads
 from bench.results.summary import summarise
-from impls.errors import UserError
-from impls.registry import Entry, entries, find
+from impls.registry import entries, find_all
 
 RUNS = Path("results/runs")  # of the current folder: a run that is not given a folder gets one of its own here
 RESULTS = "results.json"
@@ -36,7 +35,9 @@ EPOCH_EXAMPLES = 1_500  # that workers get, an epoch of any data set: as many as
 class Asked:
     """What the user asked for."""
 
-    implementations: tuple[str, ...] = ()  # names and path/to/file.py:Class; none: all that are usual here
+    implementations: tuple[
+        str, ...
+    ] = ()  # names and path/to/file.py:Class, LABEL= before them or not; none: all that are usual here
     all_rows: bool = False  # the frameworks' rows, too, and those that cannot run here
     workloads: tuple[str, ...] = ()
     sweeps: tuple[str, ...] = ()
@@ -52,7 +53,7 @@ class Run:
     def __init__(self, asked: Asked) -> None:
         """Resolve what was asked for. Raises UserError for a mistake, before anything is measured."""
         if asked.implementations:
-            chosen = _without_duplicates([find(spec) for spec in asked.implementations])
+            chosen = find_all(asked.implementations, reserved=(CONTROL, LIMIT))
         else:
             known = entries().values()
             chosen = [entry for entry in known if asked.all_rows or not (entry.framework or entry.unavailable())]
@@ -103,7 +104,8 @@ class Run:
             others = max(0.0, busy_after - busy - (machine.own_seconds() - own)) / duration
         rows = {name: [candidate.row for candidate in of] for name, of in selected.items()}
         workloads = [
-            summarise(of[0].workload, rows[name], sampler.limit(name), len(x)) for name, of in selected.items()
+            summarise(of[0].workload, rows[name], sampler.limit(name), len(x), self.settings.precision)
+            for name, of in selected.items()
         ]
         notes = notes_on_run(sampler.interrupted, steal_percent, others)
         self.results = Results(
@@ -119,7 +121,7 @@ class Run:
             other_cpus=others,
             workloads=workloads,
             rows=[row for of in rows.values() for row in of],
-            notes=notes + [note for of in rows.values() for note in notes_on_rows(of)],
+            notes=notes + notes_on_workloads(rows.values()),
         )
         return self.results
 
@@ -152,17 +154,6 @@ class Run:
 
     def _candidate(self, workload: str, label: str) -> Candidate:
         return next(candidate for candidate in self.candidates[workload] if candidate.label == label)
-
-
-def _without_duplicates(chosen: list[Entry]) -> list[Entry]:
-    """Return the entries, one that is given twice only once. Raises UserError if two of them have the same name."""
-    by_name: dict[str, Entry] = {}
-    for entry in chosen:
-        other = by_name.setdefault(entry.name, entry)
-        if other.target != entry.target or entry.name in (CONTROL, LIMIT):
-            taken = f"{other.summary} and {entry.summary}" if other is not entry else "a row of the benchmark's own"
-            raise UserError(f"--impl: two rows would be called {entry.name!r}: {taken}; rename a class")
-    return list(by_name.values())
 
 
 def _new_folder(date: datetime) -> Path:

@@ -10,12 +10,13 @@ import importlib
 import importlib.metadata
 import importlib.util
 import os
+import re
 import shlex
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from ctypes import CDLL, byref, c_int
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from impls.interface import Implementation
 
 ENTRY_POINTS = "backprop_bench.implementations"
+LABEL = re.compile(r"[\w.-]{1,40}")  # a name that a user gives to a row
 
 
 def in_checkout() -> bool:
@@ -91,11 +93,17 @@ class Needs:
 class Entry:
     """One implementation as the registry knows it."""
 
-    name: str
+    name: str  # and the label of its rows
     target: str  # "module:Class" or "path/to/file.py:Class"
     summary: str
     needs: Needs | None = None
     framework: bool = False  # a library that a user would pick instead: timed on request
+    own_name: str = ""  # of the implementation, where `name` is a label that the user gave it
+
+    @property
+    def implementation(self) -> str:
+        """Return the implementation's own name, whatever label it has."""
+        return self.own_name or self.name
 
     @property
     def source(self) -> str:
@@ -200,13 +208,49 @@ def _another_name(name: str, target: str) -> Needs:
 
 
 def find(spec: str) -> Entry:
-    """Return the entry for a name or for `path/to/file.py:Class`. Imports nothing."""
-    path, colon, class_name = spec.rpartition(":")
-    if colon and path.endswith(".py"):
+    """Return the entry for a name, for `path/to/file.py:Class`, or for either with a name of its own: `LABEL=…`.
+
+    What stands before the first `=` is a label unless there is a `/` or a `:` in it. Imports nothing.
+    """
+    label, named = _parts(spec)
+    entry = _find(named)
+    if label is not None and label != entry.name:
+        return replace(entry, name=_checked_label(label, spec), own_name=entry.name)
+    if _is_path(named) and entry.name in entries():
+        raise RowError(
+            f"{spec}: an implementation is already called {entry.name!r}; rename the class or name the row, "
+            f"as in mine={named}"
+        )
+    return entry
+
+
+def find_all(specs: Iterable[str], reserved: Collection[str] = ()) -> list[Entry]:
+    """Return the entries, one that is given twice only once. Imports nothing.
+
+    Raises RowError if two of them have one name, or if one has a name that is `reserved` for rows of the caller's own.
+    """
+    found: dict[str, Entry] = {}
+    for spec in specs:
+        entry = find(spec)
+        if entry.name in reserved:
+            raise RowError(
+                f"{spec}: {entry.name!r} is a row of the benchmark's own; name yours: mine={_parts(spec)[1]}"
+            )
+        other = found.setdefault(entry.name, entry)
+        if other.target != entry.target:
+            raise RowError(
+                f"two rows would be called {entry.name!r}: {other.summary} and {entry.summary}; "
+                f"name them, as in new={_parts(spec)[1]}"
+            )
+    return list(found.values())
+
+
+def _find(spec: str) -> Entry:
+    """Return the entry for a name or for `path/to/file.py:Class`."""
+    if _is_path(spec):
+        path, _, class_name = spec.rpartition(":")
         if not Path(path).is_file():
             raise RowError(f"{spec}: there is no file {path}")
-        if class_name in entries():
-            raise RowError(f"{spec}: an implementation is already called {class_name!r}; rename the class")
         return Entry(class_name, f"{Path(path).resolve()}:{class_name}", f"from {path}")
     known = entries()
     if spec not in known:
@@ -214,6 +258,26 @@ def find(spec: str) -> Entry:
         hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
         raise RowError(f"unknown implementation {spec!r}; {hint} (or give path/to/file.py:Class)")
     return known[spec]
+
+
+def _is_path(spec: str) -> bool:
+    path, colon, _ = spec.rpartition(":")
+    return bool(colon) and path.endswith(".py")
+
+
+def _parts(spec: str) -> tuple[str | None, str]:
+    """Return a specification's label, None if it has none, and what it names."""
+    label, equals, named = spec.partition("=")
+    return (label, named) if equals and not set(label) & set("/\\:") else (None, spec)
+
+
+def _checked_label(label: str, spec: str) -> str:
+    """Return a label that may name a row. Raises RowError."""
+    if not LABEL.fullmatch(label):
+        raise RowError(f"{spec}: expected a name of up to 40 letters, digits and _ . - before the =, found {label!r}")
+    if label in entries():
+        raise RowError(f"{spec}: an implementation is already called {label!r}; give the row another name")
+    return label
 
 
 def load_target(target: str) -> "type[Implementation]":

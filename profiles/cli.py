@@ -12,7 +12,7 @@ from bench.measurement.process import WorkerFailed
 from bench.problem.workloads import parse
 from bench.records import Workload
 from impls.errors import RowError, Unavailable, UserError
-from impls.registry import Entry, entries, find
+from impls.registry import Entry, entries, find, find_all
 from profiles import flamegraph
 from profiles.recorder import NoSamples, NotPermitted, Recording, file_name, read, record
 
@@ -55,7 +55,7 @@ class Options:
 
 
 @click.command()
-@click.argument("names", nargs=-1, metavar="[NAME|PATH:CLASS|FILE.raw.txt]… | diff A B")
+@click.argument("names", nargs=-1, metavar="[[LABEL=]NAME|PATH:CLASS|FILE.raw.txt]… | diff A B")
 @click.option("--workload", default="book", show_default=True)
 @click.option("--seconds", type=click.IntRange(1, 3600), default=6, show_default=True, help="Whole seconds a row.")
 @click.option("--rate", type=click.IntRange(1, 1000), default=200, show_default=True, help="Samples a second.")
@@ -77,6 +77,7 @@ def profile(
     if names[:1] == ("diff",):
         return _diff(names[1:], options, console)
     known = names or tuple(name for name, entry in entries().items() if entry.unavailable() is None)
+    find_all(name for name in known if not name.endswith(RAW))  # two of one name would overwrite each other's files
     sources = [_source(name) for name in known]  # a mistake ends the command before anything is recorded
     for folder in {options.folder(source) for source in sources}:
         check_writable(folder)

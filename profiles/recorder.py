@@ -206,7 +206,7 @@ def record(
         attached.calls / attached.seconds if attached.seconds else 0.0,
         alone.calls / alone.seconds,
         behind,
-        unseen(entry.name, workload.threads),
+        unseen(entry.implementation, workload.threads),
         stacks,
     )
 

@@ -19,7 +19,7 @@ from profiles.recorder import loop
 
 
 @click.command()
-@click.argument("name", metavar="NAME|PATH:CLASS")
+@click.argument("name", metavar="[LABEL=]NAME|PATH:CLASS")
 @click.option("--workload", default="book", show_default=True)
 @click.option(
     "--ready", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="A file for the process's number."

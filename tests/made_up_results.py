@@ -24,7 +24,7 @@ from bench.records import (
 
 BOOK = Workload("book", (784, 30, 10), 10)
 LIMIT_SECONDS = 2e-5  # of a call of any workload here
-GENERATIONS, ROUNDS = 5, 3
+GENERATIONS, ROUNDS = 5, 5
 
 
 def estimate(value: float, margin: float = 0.02) -> Estimate:

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -118,6 +119,9 @@ def test_verify_is_not_fooled_by_what_a_row_prints(backprop: Backprop) -> None:
         (("verify", "in_plaec"), "unknown implementation 'in_plaec'; did you mean in_place?"),
         (("verify", "no/such.py:Row"), "there is no file no/such.py"),
         (("train", "--impl", "nothing"), "unknown implementation 'nothing'"),
+        (("train", "--impl", "a=in_place", "--impl", "a=numba"), "two rows would be called 'a'"),
+        (("profile", "a=in_place", "a=batched_2d"), "two rows would be called 'a'"),
+        (("verify", "in_place=batched_2d"), "an implementation is already called 'in_place'"),
         (("train", "--epochs", "0"), "0 is not in the range"),
         (("train", "--batch-size", "-1"), "-1 is not in the range"),
         (("train", "--learning-rate", "nan"), "nan"),
@@ -267,3 +271,52 @@ def test_compare_and_plot_take_the_latest_run(
     status, _, err = backprop("compare", "in_place", "no_row")
     assert status == 2
     assert "no workload has both 'in_place' and 'no_row'; timed were: per_example, control, batched_2d, in_place" in err
+
+
+def compared(backprop: Backprop, results: Results, path: Path, *rows: str) -> list[str]:
+    """Return what `backprop compare` says of two rows of made-up results."""
+    path.write_text(json.dumps({Results.KEY: to_builtins(results)}))
+    status, out, err = backprop("compare", path, *rows)
+    assert (status, err) == (0, "")
+    return out.splitlines()
+
+
+def test_compare_says_when_it_rests_on_little(backprop: Backprop, tmp_path: Path) -> None:
+    """On one round of one process there is no interval; on few rounds the lower quartile is close to the minimum."""
+    results, path = made_up_results(), tmp_path / "results.json"
+    for row in results.rows:
+        row.processes = row.processes[:1]
+        for process in row.processes:
+            process.samples = process.samples[:1]
+    first, second, third = compared(backprop, results, path, "batched_2d", "in_place")
+    assert first == "book: in_place is 1.25 times as fast as batched_2d"
+    assert second == "note: book: only 1 process per row; at least 3 are needed for a claim"
+    assert third.startswith("note: book: only 1 round per process: with fewer than 5, the lower quartile is close to")
+
+
+def test_compare_agrees_with_the_table_on_a_baseline_that_was_lost_late(backprop: Backprop, tmp_path: Path) -> None:
+    results, path = made_up_results(), tmp_path / "results.json"
+    baseline = results.rows[0]
+    baseline.outcome, baseline.seconds = "crashed", None
+    del baseline.processes[3:]
+    assert compared(backprop, results, path, "per_example", "in_place") == [
+        "book: in_place is 10.0 times as fast as per_example (10.0 to 10.0)"
+    ]
+    baseline.outcome = "wrong after 300 calls"
+    path.write_text(json.dumps({Results.KEY: to_builtins(results)}))
+    status, _, err = backprop("compare", path, "per_example", "in_place")
+    assert status == 2
+    assert "no workload has both 'per_example' and 'in_place'" in err
+
+
+@pytest.mark.parametrize("label", ["mine", "new-1.2"])
+def test_verify_calls_a_row_by_its_label(backprop: Backprop, label: str) -> None:
+    assert backprop("verify", f"{label}=per_example") == (0, f"{label}: conforms\n", "")
+
+
+def test_train_draws_two_versions_under_their_labels(backprop: Backprop, tmp_path: Path) -> None:
+    rows = ("--impl", "old=in_place", "--impl", "new=batched_2d")
+    status, out, err = backprop("train", "--data", "digits", "--epochs", 1, *rows, "--plot", tmp_path / "curves")
+    assert status == 0, err
+    assert [line for line in out.splitlines() if line.endswith(":")] == ["old:", "new:"]
+    assert {"old", "new"} <= set(re.findall(r">(old|new)\b", (tmp_path / "curves.svg").read_text()))

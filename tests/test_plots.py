@@ -21,8 +21,9 @@ from matplotlib.patches import Rectangle
 from matplotlib.text import Annotation, Text
 from matplotlib.typing import ColorType
 
-from bench.records import CONTROL, Estimate, Results, Row, Workload
+from bench.records import CONTROL, Estimate, Results, Row, Sample, Workload
 from bench.report.drawing import GREY, STYLE
+from bench.report.findings import findings
 from bench.report.limit_plot import limit
 from bench.report.palette import MARKERS, look
 from bench.report.plots import draw
@@ -301,7 +302,7 @@ def test_a_curve_has_its_intervals(results: Results) -> None:
         process.samples = processes(4e-5 * (1 + generation / 100))[0].samples
     axes = sweep(results, "batch", results.workloads).axes[0]
     (interval,) = (y for x, y in segments(axes) if x == [10, 10])
-    assert 0.98 * 4e-6 < interval[0] < 4.08e-6 < interval[1] < 1.06 * 4e-6
+    assert 0.96 * 4e-6 < interval[0] < 4e-6 < interval[1] < 1.04 * 4e-6  # around the time that the table has
 
 
 def test_a_sweep_has_a_panel_for_each_dtype_and_number_of_threads(results: Results) -> None:
@@ -459,6 +460,43 @@ def test_more_cores_than_were_given_are_marked(results: Results) -> None:
     assert "1.04 " in " ".join(summary_lines(results))
     results.rows[3].cores_used = 1.9
     assert "1.90!" in " ".join(summary_lines(results))
+
+
+def test_jitter_is_marked_and_explained_in_every_table(results: Results) -> None:
+    assert "~" not in "".join([*summary_lines(results), markdown(results)])
+    for process in results.rows[3].processes:
+        process.samples = [Sample(number, 4e-5 * (1.4 if number > 2 else 1.0), 1.0) for number in range(5)]
+    assert "40.0 µs~" in " ".join(summary_lines(results))
+    assert markdown(results).splitlines()[5:] == [
+        "| `in_place` | 10.0 ± 0.2 ~ |",
+        "| limit | 20.0 |",
+        "",
+        "~ jitter: a quarter of the samples took clearly longer than the time says",
+    ]
+    for name in ("deep", "large", "other"):
+        add(results, msgspec.structs.replace(BOOK, name=name), row("per_example", 4e-4, workload=name))
+    lines = summary_lines(results)  # one table of all workloads
+    assert next(line for line in lines if line.startswith("in_place")).split() == ["in_place", "10.0~"]
+    assert "~ jitter: a quarter of the samples took clearly longer than the time says" in lines
+
+
+def controls_sentence(results: Results) -> str:
+    (sentence,) = (sentence for sentence in findings(results) if "control" in sentence)
+    return sentence
+
+
+def test_controls_are_judged_together(results: Results) -> None:
+    for number in range(8):
+        name = f"other{number}"
+        rows = [row("per_example", 4e-4, workload=name), row(CONTROL, 4e-4, 1.0, workload=name)]
+        add(results, msgspec.structs.replace(BOOK, name=name), *rows)
+    results.rows[1].speed_up = Estimate(1.02, 1.0005, 1.04)
+    assert controls_sentence(results) == (
+        "All 9 controls hold (that the interval of book excludes 1 can be chance): "
+        "identical code is as fast as itself; differences below 4.0 % are noise."
+    )
+    results.rows[1].speed_up = Estimate(1.2, 1.18, 1.22)
+    assert controls_sentence(results).startswith("The control does not hold on book, where identical code seemed")
 
 
 def test_the_markdown_table_has_a_column_a_workload(results: Results) -> None:

@@ -16,7 +16,7 @@ from bench.problem.workloads import default_workloads
 from impls import ROOT, registry
 from impls.errors import RowError, Unavailable, UserError
 from impls.interface import Implementation
-from impls.registry import ENTRIES, Entry, Needs, entries, find
+from impls.registry import ENTRIES, Entry, Needs, entries, find, find_all
 
 HEAVY = {
     "jax",
@@ -173,6 +173,60 @@ def test_unfinished_class_is_told_what_is_missing(mine: Path) -> None:
 def test_class_named_like_a_row_is_a_duplicate(mine: Path) -> None:
     with pytest.raises(RowError, match="an implementation is already called 'per_example'; rename"):
         find(f"{mine}:per_example")
+
+
+def test_a_label_names_a_row(mine: Path) -> None:
+    old, twin = find(f"old={mine}:Mine"), find("twin=in_place")
+    assert (old.name, old.implementation, old.summary) == ("old", "Mine", f"from {mine}")
+    assert old.load().__name__ == "Mine"
+    assert (twin.name, twin.implementation, twin.target) == ("twin", "in_place", ENTRIES["in_place"].target)
+    assert find("in_place=in_place") == find("in_place")
+    assert find(f"mine={mine}:Mine").implementation == "Mine"
+
+
+def test_a_label_lets_a_class_have_the_name_of_a_row(mine: Path) -> None:
+    mine.write_text(ROW.replace("class Mine", "class per_example"))
+    with pytest.raises(RowError, match=r"rename the class or name the row, as in mine=.*mine\.py:per_example"):
+        find(f"{mine}:per_example")
+    assert find(f"mine={mine}:per_example").name == "mine"
+
+
+def test_a_path_may_have_an_equals_sign(mine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = mine.parent / "a=b"
+    folder.mkdir()
+    mine.rename(folder / "mine.py")
+    monkeypatch.chdir(mine.parent)
+    assert find("./a=b/mine.py:Mine").name == "Mine"
+    assert find("c=a=b/mine.py:Mine").name == "c"
+
+
+@pytest.mark.parametrize("label", ["", "two words", "batched_2d@1", "x" * 41, "a|b", "a\nb"])
+def test_a_label_is_a_plain_word(label: str) -> None:
+    with pytest.raises(RowError, match="expected a name of up to 40 letters, digits and"):
+        find(f"{label}=in_place")
+
+
+def test_a_label_that_is_taken_is_refused(mine: Path) -> None:
+    with pytest.raises(RowError, match="an implementation is already called 'per_example'; give the row another name"):
+        find(f"per_example={mine}:Mine")
+
+
+def test_two_rows_of_one_name_are_told_how_to_be_named(mine: Path) -> None:
+    other = mine.with_name("other.py")
+    other.write_text(ROW)
+    with pytest.raises(
+        RowError, match=rf"two rows would be called 'Mine': from {mine} and from {other}; .*new={other}"
+    ):
+        find_all([f"{mine}:Mine", f"{other}:Mine"])
+    with pytest.raises(RowError, match="two rows would be called 'a'"):
+        find_all(["a=in_place", "a=batched_2d"])
+    found = find_all([f"old={mine}:Mine", f"{other}:Mine", f"old={mine}:Mine", "twin=in_place", "in_place"])
+    assert [entry.name for entry in found] == ["old", "Mine", "twin", "in_place"]
+
+
+def test_reserved_names_are_refused() -> None:
+    with pytest.raises(RowError, match="'control' is a row of the benchmark's own; name yours: mine=in_place"):
+        find_all(["control=in_place"], reserved=("control",))
 
 
 def test_missing_dependency_makes_a_row_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -169,6 +169,18 @@ def test_samples_of_a_round_are_pairs_and_the_control_is_another_process(monkeyp
     assert [set(rounds) for rounds in limit.samples] == [set(rounds) for rounds in rows[CONTROL].samples]
 
 
+def test_two_labels_of_one_implementation_are_two_rows() -> None:
+    """Each with workers of its own, or they would not be independent."""
+    sampler = sample(["one=in_place", "other=in_place"], generations=1)
+    candidates = sampler.candidates["small"][2:]
+    assert [(c.label, c.row.implementation, c.row.outcome) for c in candidates] == [
+        ("one", "in_place", "ok"),
+        ("other", "in_place", "ok"),
+    ]
+    assert len({c.worker_key for c in sampler.candidates["small"]}) == 4
+    assert candidates[0].row.samples != candidates[1].row.samples
+
+
 def test_facts_about_a_good_row() -> None:
     sampler = sample(["batched_2d", f"{FAULTY}:Hoards"])
     found, _ = summary(sampler)

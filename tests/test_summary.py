@@ -1,10 +1,15 @@
 """Estimates of a workload's rows from their samples, and the notes on how far to trust them."""
 
+import msgspec
+import numpy as np
 import pytest
 from made_up_results import BOOK, GENERATIONS, LIMIT_SECONDS, estimate, made_up_results, processes, workload_result
 
 from bench.records import CONTROL, OK, Estimate, Limit, Process, Row, Sample
-from bench.results.notes import notes_on_rows, notes_on_run
+from bench.report.figures import REFERENCE
+from bench.results import estimates
+from bench.results.files import read
+from bench.results.notes import jittery, notes_on_rows, notes_on_run, notes_on_workloads
 from bench.results.summary import summarise
 
 
@@ -52,12 +57,101 @@ def test_a_row_that_failed_has_no_figures(limit: Limit) -> None:
     assert not late.timed
 
 
-def test_without_a_baseline_there_is_no_speed_up(limit: Limit) -> None:
+@pytest.mark.parametrize("outcome", ["wrong", "wrong after 300 calls", "unfinished", "implausible", "left out"])
+def test_a_baseline_that_is_not_right_gives_no_speed_up(limit: Limit, outcome: str) -> None:
     fast = sampled("in_place", 4e-5)
-    summarise(BOOK, [sampled("per_example", 4e-4, "crashed"), fast], limit, 1500)
+    rows = [sampled("per_example", 4e-4, outcome), fast]
+    summarise(BOOK, rows, limit, 1500)
+    assert not any("speed-ups" in note for note in notes_on_rows(rows))
     assert fast.seconds == pytest.approx(4e-5)
     assert fast.speed_up is None
     assert fast.percent_of_limit is not None
+
+
+@pytest.mark.parametrize("outcome", ["crashed", "timed out"])
+def test_a_baseline_that_is_lost_late_leaves_what_was_paired(outcome: str) -> None:
+    baseline, fast = sampled("per_example", 4e-4, outcome), sampled("in_place", 4e-5)
+    baseline.reason = "it did"
+    del baseline.processes[3:]
+    fast.processes[4].samples = [Sample(0, 1.0)]  # without a pair
+    summarise(BOOK, [baseline, fast], None, 1500)
+    assert fast.speed_up is not None
+    assert (fast.speed_up.value, fast.seconds) == pytest.approx((10, 4e-5))
+    assert (baseline.seconds, baseline.speed_up) == (None, None)
+    assert notes_on_rows([baseline, fast]) == [
+        f"book, per_example: {outcome}: it did",
+        f"book: the baseline {outcome} in generation 4: speed-ups are from the 3 generations before",
+    ]
+
+
+def test_a_baseline_that_is_lost_in_the_middle_of_a_generation_leaves_its_rounds() -> None:
+    baseline, fast = sampled("per_example", 4e-4, "crashed"), sampled("in_place", 4e-5)
+    del baseline.processes[4:]
+    del baseline.processes[3].samples[2:]
+    summarise(BOOK, [baseline, fast], None, 1500)
+    assert fast.speed_up is not None
+    assert notes_on_rows([baseline, fast])[1:] == [
+        "book: the baseline crashed in generation 4: speed-ups are from the rounds before that"
+    ]
+
+
+def test_a_baseline_that_is_lost_at_once_gives_no_speed_up() -> None:
+    baseline, fast = sampled("per_example", 4e-4, "crashed"), sampled("in_place", 4e-5)
+    baseline.processes.clear()
+    summarise(BOOK, [baseline, fast], None, 1500)
+    assert fast.speed_up is None
+    assert fast.seconds == pytest.approx(4e-5)
+
+
+def disturbed(label: str, seconds: float, seed: int, stride: int = 1) -> Row:
+    """Return a row whose samples are disturbed, in every n-th round only."""
+    rng = np.random.default_rng(seed)
+    found = sampled(label, seconds)
+    for process in found.processes:
+        level = seconds * rng.uniform(1, 1.5)
+        times = level * (1 + rng.exponential(0.5, 20))
+        process.samples = [Sample(number, float(times[number]), 1.0) for number in range(0, 20, stride)]
+    return found
+
+
+def test_the_columns_of_a_row_agree(limit: Limit) -> None:
+    """Time, speed-up and share of the limit, whatever happened to the samples of the baseline and of the row."""
+    baseline, row, strided = (
+        disturbed("per_example", 4e-4, 1),
+        disturbed("in_place", 4e-5, 2),
+        disturbed("slow", 1, 3, 5),
+    )
+    limit.processes = disturbed("limit", 1e-3, 4).processes
+    found = summarise(BOOK, [baseline, row, strided], limit, 1500)
+    assert found.limit_seconds is not None
+    assert baseline.seconds is not None
+    for each in (row, strided):
+        assert each.speed_up is not None
+        assert each.seconds is not None
+        assert baseline.seconds / each.seconds == pytest.approx(each.speed_up.value)
+    for each in (baseline, row):
+        assert each.percent_of_limit is not None
+        assert each.seconds is not None
+        assert 100 * found.limit_seconds / each.seconds == pytest.approx(each.percent_of_limit.value)
+    assert row.seconds == pytest.approx(estimates.seconds(row.samples))  # sampled in all rounds of the baseline
+
+
+def test_a_run_with_a_precision_quotes_wider_intervals_after_more_than_seven_generations() -> None:
+    for generations, wider in ((7, False), (8, True)):
+        rows = [disturbed("per_example", 4e-4, 1), disturbed("in_place", 4e-5, 2)]
+        for each in rows:
+            each.processes = [
+                msgspec.structs.replace(each.processes[number % GENERATIONS], generation=number)
+                for number in range(generations)
+            ]
+        summarise(BOOK, rows, None, 1500)
+        plain = rows[1].speed_up
+        summarise(BOOK, rows, None, 1500, asked_precision=0.01)
+        quoted = rows[1].speed_up
+        assert plain is not None
+        assert quoted is not None
+        assert quoted.value == plain.value
+        assert ((quoted.half_width or 0) > (plain.half_width or 0)) is wider
 
 
 def test_without_a_limit_there_is_no_share_of_it() -> None:
@@ -133,6 +227,19 @@ def test_a_control_that_is_off_is_the_noise_floor(rows: list[Row]) -> None:
     assert notes_on_rows(rows) == []
 
 
+def test_a_control_that_is_off_by_chance_alone_is_no_alarm(rows: list[Row]) -> None:
+    """Its interval excludes 1 a little, as that of one control in twenty does, and the run has nine of them."""
+    rows[1].speed_up = Estimate(1.02, 1.0005, 1.04)
+    assert len(notes_on_rows(rows)) == 1
+    others = [[msgspec.structs.replace(row, workload=str(number)) for row in rows] for number in range(8)]
+    for other in others:
+        other[1].speed_up = Estimate(1.0, 0.98, 1.02)
+    assert notes_on_workloads([rows, *others]) == []
+    rows[1].speed_up = Estimate(1.2, 1.18, 1.22)
+    (note,) = notes_on_workloads([rows, *others])
+    assert note.startswith("book, control: identical code differed by 1.180 to 1.220: ")
+
+
 def test_wide_intervals_are_named_together(rows: list[Row]) -> None:
     rows[2].speed_up, rows[3].speed_up = estimate(8.0, 0.04), estimate(10.0, 0.2)
     assert notes_on_rows(rows) == [
@@ -147,6 +254,38 @@ def test_few_processes_are_no_claim(rows: list[Row]) -> None:
     for of_row in rows:
         del of_row.processes[1:]
     assert notes_on_rows(rows) == ["book: only 1 process per row; at least 3 are needed for a claim"]
+
+
+def test_few_rounds_are_said(rows: list[Row]) -> None:
+    rows[2].processes[0].samples = rows[2].processes[0].samples[:1]  # a typical process has more
+    assert notes_on_rows(rows) == []
+    for process in rows[2].processes:
+        process.samples = process.samples[:4]
+    close = "with fewer than 5, the lower quartile is close to the minimum; give more --seconds"
+    assert notes_on_rows(rows) == [f"book: batched_2d: only 4 rounds per process: {close}"]
+    for process in rows[3].processes:
+        process.samples = [Sample(2, 4e-5), Sample(17, 4e-5), Sample(18, 4e-5), Sample(19, 4e-5), Sample(20, 4e-5)]
+    assert notes_on_rows(rows) == [f"book: batched_2d, in_place: only 1 to 4 rounds per process: {close}"]
+    for process in rows[0].processes:
+        process.samples = process.samples[:3]
+    assert notes_on_rows(rows) == [f"book: all rows: only 1 to 3 rounds per process: {close}"]
+
+
+def test_jitter_of_a_row_s_own_is_said(rows: list[Row]) -> None:
+    for process in rows[3].processes:
+        process.samples = [Sample(number, 4e-5 * (1.3 if number > 2 else 1.0)) for number in range(5)]
+    (note,) = notes_on_rows(rows)
+    assert note.startswith("book, in_place: jitter: a quarter of its samples took at least 30 % longer than its time")
+    for process in rows[0].processes:  # as the baseline did in the same rounds
+        process.samples = [Sample(number, 4e-4 * (1.3 if number > 2 else 1.0)) for number in range(5)]
+    assert notes_on_rows(rows) == []
+
+
+@pytest.mark.parametrize("run", ["default", "all", "batch-grid"])
+def test_the_reference_runs_have_hardly_any_jitter(run: str) -> None:
+    results = read(REFERENCE / run / "results.json")
+    found = [label for of in results.workloads for label in jittery(results.rows_of(of.workload.name))]
+    assert len(found) <= len(results.rows) / 100
 
 
 def test_a_noisy_machine_is_said(rows: list[Row]) -> None:

@@ -30,7 +30,7 @@ def bench(options: tuple[str, ...]) -> int:
     """Check and time the rows, then draw the plots: pytest on the folder bench/, told briefly.
 
     \b
-    --impl=NAME|PATH:CLASS  time only these rows plus the baseline; repeatable
+    --impl=NAME|PATH:CLASS  time only these rows plus the baseline; repeatable; --impl=LABEL=… names a row
     --all                   the frameworks' rows, too, and those that cannot run here
     --workload=NAME|SPEC    a workload, such as book or 784-64-10:32:float32:2; repeatable
     --sweep=NAME            batch, batch-grid, width, depth, threads or dtype

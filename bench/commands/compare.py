@@ -5,8 +5,10 @@ from pathlib import Path
 import click
 
 from bench.report.text import interval_text, number_text
-from bench.results.compare import compare_rows
+from bench.results.compare import Comparison, compare_rows
+from bench.results.estimates import FEW_ROUNDS
 from bench.results.files import LATEST, read
+from bench.results.notes import MIN_PROCESSES, few_processes_text, few_rounds_text
 
 
 @click.command()
@@ -20,6 +22,14 @@ def compare(arguments: tuple[str, ...]) -> None:
         raise click.UsageError(f"expected two rows, and a results file before them if need be, found {len(arguments)}")
     slow, fast = arguments[-2:]
     path = Path(arguments[0]) if len(arguments) == 3 else LATEST
-    for workload, estimate in compare_rows(read(path), slow, fast).items():
-        interval = f" ({interval_text(estimate)})" if estimate.low is not None else ""
-        click.echo(f"{workload}: {fast} is {number_text(estimate.value)} times as fast as {slow}{interval}")
+    for workload, found in compare_rows(read(path), slow, fast).items():
+        interval = f" ({interval_text(found.ratio)})" if found.ratio.low is not None else ""
+        click.echo(f"{workload}: {fast} is {number_text(found.ratio.value)} times as fast as {slow}{interval}")
+        for note in _notes(found):
+            click.echo(f"note: {workload}: {note}")
+
+
+def _notes(found: Comparison) -> list[str]:
+    """Return what a comparison that rests on little has against it."""
+    notes = [few_processes_text(found.processes)] if found.processes < MIN_PROCESSES else []
+    return notes + ([few_rounds_text(found.rounds, found.rounds)] if found.rounds < FEW_ROUNDS else [])

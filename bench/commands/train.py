@@ -13,7 +13,7 @@ from bench.problem.data import load
 from bench.problem.workloads import DTYPES, MAX_SIZE, parse_sizes
 from bench.training import Epoch
 from impls.errors import UserError
-from impls.registry import find
+from impls.registry import find_all
 
 
 def _sizes(_context: click.Context, _option: click.Parameter, text: str) -> tuple[int, ...]:
@@ -27,7 +27,7 @@ def _sizes(_context: click.Context, _option: click.Parameter, text: str) -> tupl
     multiple=True,
     default=("in_place",),
     show_default=True,
-    metavar="NAME|PATH:CLASS",
+    metavar="[LABEL=]NAME|PATH:CLASS",
     help="Repeatable: one after the other.",
 )
 @click.option("--sizes", callback=_sizes, default="784-30-10", show_default=True, help="Units per layer.")
@@ -62,7 +62,7 @@ def train(
     """
     if threads > cores():
         raise UserError(f"--threads {threads}: this process may use {cores()} cores; ask for at most that many")
-    entries = [find(spec) for spec in implementations]
+    entries = find_all(implementations)
     if save and len(entries) > 1:
         raise UserError(f"--save {save}: expected one implementation, found {len(entries)}: each would overwrite it")
     for path in filter(None, (save, plot)):

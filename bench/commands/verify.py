@@ -19,7 +19,7 @@ MOST_NAMES = 8  # of other checks that fail
 
 
 @click.command()
-@click.argument("implementation", metavar="NAME|PATH:CLASS")
+@click.argument("implementation", metavar="[LABEL=]NAME|PATH:CLASS")
 @click.option("--time-out", type=click.FloatRange(min=0, min_open=True), default=300.0, help="Seconds to wait.")
 @click.option("--all", "everything", is_flag=True, help="Print every violation, not the simplest failing case only.")
 def verify(implementation: str, time_out: float, everything: bool) -> int:

@@ -44,8 +44,8 @@ class Candidate:
 
     @property
     def worker_key(self) -> tuple[str, bool, int]:
-        """Return what tells the workers of one generation apart: the control has one of its own."""
-        return self.entry.target, self.row.is_control, self.threads
+        """Return what tells the workers of one generation apart: the control and each label have one of their own."""
+        return self.entry.name, self.row.is_control, self.threads
 
     @property
     def sample_seconds(self) -> float:
@@ -71,4 +71,4 @@ def plan(workload: Workload, entries: Iterable[Entry]) -> list[Candidate]:
 
 
 def _candidate(workload: Workload, entry: Entry, label: str, threads: int) -> Candidate:
-    return Candidate(workload, entry, Row(workload.name, label, entry.name, threads))
+    return Candidate(workload, entry, Row(workload.name, label, entry.implementation, threads))

@@ -44,7 +44,7 @@ def estimate(run: str, workload: str, row: str, over: str = "") -> Estimate:
     """Return a speed-up over the baseline, or over another row."""
     found = timed_row(run, workload, row)
     over = over or workload_of(run, workload).workload.baseline_label
-    return compare_rows(reference(run), over, found.label)[workload]
+    return compare_rows(reference(run), over, found.label)[workload].ratio
 
 
 def speed_up(run: str, workload: str, row: str, over: str = "") -> str:

@@ -2,9 +2,10 @@
 
 from collections import Counter
 
-from bench.records import OK, Results, Row, WorkloadResult
+from bench.records import Results, Row, WorkloadResult
 from bench.report.text import estimate_text, number_text
-from bench.results.estimates import paired_ratio
+from bench.results.controls import controls_off, measured_controls
+from bench.results.estimates import paired_ratio, pairs
 
 
 def findings(results: Results) -> list[str]:
@@ -23,7 +24,7 @@ def fastest(results: Results, of: WorkloadResult) -> list[Row]:
 
 def _same(one: Row, other: Row) -> bool:
     """Return whether the interval of the ratio of two rows holds 1."""
-    return paired_ratio(one.samples, other.samples).holds(1.0)
+    return bool(pairs(one.samples, other.samples)) and paired_ratio(one.samples, other.samples).holds(1.0)
 
 
 def _fastest(results: Results) -> str:
@@ -50,14 +51,15 @@ def _fastest(results: Results) -> str:
 
 
 def _controls(results: Results) -> str:
-    rows = [row for row in results.rows if row.is_control and row.outcome == OK]
-    controls = {row.workload: row.speed_up for row in rows if row.speed_up and row.speed_up.half_width is not None}
+    controls = {row.workload: row.speed_up for row in measured_controls(results.rows) if row.speed_up is not None}
     if not controls:
         return ""
     floor = max(abs(edge - 1.0) for e in controls.values() for edge in (e.low or 1.0, e.high or 1.0))
-    off = [workload for workload, estimate in controls.items() if not estimate.holds(1.0)]
+    off = controls_off(results.rows)
     noise = f"differences below {number_text(100 * floor, 2)} % are noise"
     if off:
         return f"The control does not hold on {', '.join(off)}, where identical code seemed to differ: {noise}."
     what = "The control holds" if len(controls) == 1 else f"All {len(controls)} controls hold"
-    return f"{what}: identical code is as fast as itself; {noise}."
+    missed = [workload for workload, estimate in controls.items() if not estimate.holds(1.0)]
+    chance = f" (that the interval of {', '.join(missed)} excludes 1 can be chance)" if missed else ""
+    return f"{what}{chance}: identical code is as fast as itself; {noise}."

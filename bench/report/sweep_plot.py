@@ -74,8 +74,9 @@ def _panel(axes: Axes, results: Results, name: str, workloads: list[WorkloadResu
         points: list[Point] = []
         for each in workloads:
             row = results.row(each.workload.name, label)
-            if row is not None and row.timed:
-                points.append((of(each.workload), seconds_estimate(row.samples).scaled(per(each))))
+            if row is not None and row.timed and row.seconds is not None:
+                own = seconds_estimate(row.samples)  # over processes, of the time that the table has
+                points.append((of(each.workload), own.scaled(row.seconds / own.value * per(each))))
         points.sort(key=lambda point: point[0])
         if points:
             _curve(axes, label, points)

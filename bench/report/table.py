@@ -10,7 +10,7 @@ from rich.text import Text
 from bench.records import NOT_TIMED_HERE, FirstCall, Results, Row, WorkloadResult
 from bench.report.findings import fastest, findings
 from bench.report.text import interval_text, margin_text, number_text, seconds_text, short_seconds_text
-from bench.results.notes import OVER_SHARE
+from bench.results.notes import OVER_SHARE, jittery
 
 SHORT = ("row", "time", "speed-up", "95 % interval", "% of limit", "cores")
 WHOLE = (*SHORT, "peak MB", "import", "set-up", "1st call")
@@ -18,6 +18,8 @@ WIDTH, WHOLE_WIDTH = 80, 240  # characters
 SHORT_OUTCOMES = {"unavailable": "–", "left out": "slow", "interrupted": "–", "timed out": "hung", "crashed": "crash"}
 FEW = 3  # workloads that get a table each; more of them share one
 NOTES = 6  # that the short summary shows
+JITTERY = "~"  # marks a row whose own jitter the lower quartile forgives
+JITTERY_WORDS = f"{JITTERY} jitter: a quarter of the samples took clearly longer than the time says"
 
 
 def summary_lines(results: Results, whole: bool = False, styled: bool = False) -> list[str]:
@@ -61,12 +63,15 @@ def _print_workload(console: Console, results: Results, of: WorkloadResult, colu
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for column in columns:
         table.add_column(column, justify="left" if column == "row" else "right", no_wrap=True)
-    best = fastest(results, of)
+    best, marked = fastest(results, of), jittery(rows)
     for row in sorted((row for row in rows if row.timed), key=lambda row: -(row.seconds or 0.0)):
         cells = _cells(row, workload.baseline_label)[: len(columns)]
+        cells[1] += JITTERY if row.label in marked else ""
         table.add_row(*cells, style="bold" if row in best else None)
     console.print(title)
     console.print(table)
+    if marked:
+        console.print(JITTERY_WORDS)
     for row in rows:
         if row.outcome in NOT_TIMED_HERE:  # notes tell of the others
             console.print(f" {row.label}: {row.outcome}: {row.reason}", soft_wrap=columns is WHOLE)
@@ -75,8 +80,12 @@ def _print_workload(console: Console, results: Results, of: WorkloadResult, colu
 def _print_overview(console: Console, results: Results) -> None:
     """Print one table of all workloads, as many columns at a time as fit."""
     labels = list(dict.fromkeys(row.label for row in results.rows))
+    cells = {of.workload.name: _overview_cells(results, of) for of in results.workloads}
     room = WIDTH - max(map(len, labels)) - 1
-    widths = [max(5, *map(len, _heading(results, of).split("\n"))) + 1 for of in results.workloads]
+    widths = [
+        max(map(len, (*_heading(results, of).split("\n"), *cells[of.workload.name].values()))) + 1
+        for of in results.workloads
+    ]
     console.print("Speed-ups (of the baseline: its time; of a row that was not timed: why)", style="bold")
     start = 0
     while start < len(widths):
@@ -84,25 +93,34 @@ def _print_overview(console: Console, results: Results) -> None:
         while end < len(widths) and used + widths[end] <= room:
             used += widths[end]
             end += 1
-        console.print(_overview(results, results.workloads[start:end], labels))
+        console.print(_overview(results, results.workloads[start:end], cells))
         start = end
+    if any(cell.endswith(JITTERY) for of_workload in cells.values() for cell in of_workload.values()):
+        console.print(JITTERY_WORDS)
 
 
-def _overview(results: Results, workloads: list[WorkloadResult], labels: list[str]) -> Table:
+def _overview(results: Results, workloads: list[WorkloadResult], cells: dict[str, dict[str, str]]) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("", no_wrap=True)
     for of in workloads:
         table.add_column(_heading(results, of), justify="right", no_wrap=True, vertical="bottom")
-    best = {of.workload.name: fastest(results, of) for of in workloads}
-    for label in labels:
-        cells = []
-        for of in workloads:
-            row = results.row(of.workload.name, label)
-            style = "bold" if row in best[of.workload.name] else ""
-            cells.append(Text(_overview_cell(row, of.workload.baseline_label), style))
-        if any(cell.plain for cell in cells):
-            table.add_row(label, *cells)
+    best = {of.workload.name: [row.label for row in fastest(results, of)] for of in workloads}
+    names = [of.workload.name for of in workloads]
+    for label in dict.fromkeys(row.label for row in results.rows):
+        line = [Text(cells[name].get(label, ""), "bold" if label in best[name] else "") for name in names]
+        if any(cell.plain for cell in line):
+            table.add_row(label, *line)
     return table
+
+
+def _overview_cells(results: Results, of: WorkloadResult) -> dict[str, str]:
+    """Return what the table of all workloads has of each row of one of them."""
+    rows = results.rows_of(of.workload.name)
+    marked = jittery(rows)
+    return {
+        row.label: _overview_cell(row, of.workload.baseline_label) + (JITTERY if row.label in marked else "")
+        for row in rows
+    }
 
 
 def _heading(results: Results, of: WorkloadResult) -> str:
@@ -115,9 +133,7 @@ def _heading(results: Results, of: WorkloadResult) -> str:
     return "\n".join(rest if alike else [sizes, *rest]).replace("float", "f")
 
 
-def _overview_cell(row: Row | None, baseline_label: str) -> str:
-    if row is None:
-        return ""
+def _overview_cell(row: Row, baseline_label: str) -> str:
     if not row.timed:
         return SHORT_OUTCOMES.get(row.outcome, row.outcome)
     if row.label == baseline_label:
@@ -153,6 +169,7 @@ def _first_calls(found: Sequence[FirstCall]) -> list[str]:
 def markdown(results: Results) -> str:
     """Return the speed-ups of all workloads as one Markdown table: a line a row, a column a workload."""
     labels = list(dict.fromkeys(row.label for row in results.rows if row.timed))
+    marked = {of.workload.name: jittery(results.rows_of(of.workload.name)) for of in results.workloads}
     lines = [
         ["", *(_escaped(of.workload.name) for of in results.workloads)],
         ["---"] + ["---:"] * len(results.workloads),
@@ -160,12 +177,17 @@ def markdown(results: Results) -> str:
     lines += [
         [
             f"`{_escaped(label)}`",
-            *(_markdown_cell(results.row(of.workload.name, label), of) for of in results.workloads),
+            *(
+                _markdown_cell(results.row(of.workload.name, label), of)
+                + (f" {JITTERY}" if label in marked[of.workload.name] else "")
+                for of in results.workloads
+            ),
         ]
         for label in labels
     ]
     lines.append(["limit", *(_markdown_limit(results, of) for of in results.workloads)])
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    table = "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    return f"{table}\n{JITTERY_WORDS}\n" if any(marked.values()) else table
 
 
 def _escaped(name: str) -> str:

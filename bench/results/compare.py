@@ -1,22 +1,44 @@
 """Two rows of one run, compared."""
 
-from bench.records import Estimate, Results
-from bench.results.estimates import paired_ratio
+from dataclasses import dataclass
+
+from bench.records import Estimate, Results, Row
+from bench.results import precision
+from bench.results.estimates import pairs, typical_rounds
+from bench.results.summary import PAIRED_OUTCOMES
 from impls.errors import UserError
 
 
-def compare_rows(results: Results, slow: str, fast: str) -> dict[str, Estimate]:
+@dataclass(frozen=True)
+class Comparison:
+    """How many times as fast a row is as another, and how much that rests on."""
+
+    ratio: Estimate
+    processes: int  # that both have
+    rounds: int  # that they have in common, in a typical process
+
+
+def compare_rows(results: Results, slow: str, fast: str) -> dict[str, Comparison]:
     """Return by workload how many times as fast the row `fast` is as `slow`, from their paired samples.
 
-    Raises UserError if no workload has both.
+    The two are paired with each other. Where one of them was sampled in fewer rounds than the other, this is more exact
+    than the ratio of their times, which go by way of the baseline, and may differ from it a little. Raises UserError if
+    no workload has samples of both in the same rounds.
     """
     found = {}
     for of in results.workloads:
         rows = [results.row(of.workload.name, label) for label in (slow, fast)]
-        if all(row is not None and row.timed for row in rows):
-            slow_samples, fast_samples = (row.samples for row in rows if row is not None)
-            found[of.workload.name] = paired_ratio(slow_samples, fast_samples)
+        one, other = (row.samples if row and _is_right(row, of.workload.baseline_label) else [] for row in rows)
+        paired = pairs(one, other)
+        if paired:
+            ratio = precision.ratio(one, other, results.settings.precision)
+            found[of.workload.name] = Comparison(ratio, len(paired), typical_rounds(paired))
     if not found:
         timed = ", ".join(dict.fromkeys(row.label for row in results.rows if row.timed))
         raise UserError(f"no workload has both {slow!r} and {fast!r}; timed were: {timed}")
     return found
+
+
+def _is_right(row: Row, baseline_label: str) -> bool:
+    """Return whether what was sampled of a row counts: of a baseline that failed late, as in the table."""
+    return row.timed or (row.label == baseline_label and row.outcome in PAIRED_OUTCOMES)

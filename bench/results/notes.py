@@ -1,13 +1,17 @@
 """What a reader should know before believing the figures, in words."""
 
+from collections.abc import Iterable, Sequence
+
 from bench.records import NOT_TIMED_HERE, OK, Row
 from bench.results import estimates
+from bench.results.controls import controls_off
 
 MIN_PROCESSES = 3  # for a claim
 NOISY_SPREAD = 0.10  # interquartile range of the baseline's samples over their median
 NOISY_STEAL_PERCENT = 1.0  # of the CPU time, given to others
 BUSY_CPUS = 0.1  # that other processes use, from which on it is said
 WIDE = 0.03  # half-width of an interval over its value
+JITTER = 1.05  # upper over lower quartile, relative to the baseline's, from which on it is said where it is sure
 OVER_SHARE = 1.05  # cores used over cores given
 MAX_OVERHEAD_PERCENT = 1.0  # of a sample
 
@@ -22,39 +26,114 @@ def notes_on_run(interrupted: bool, steal_percent: float | None, other_cpus: flo
     return notes
 
 
-def notes_on_rows(rows: list[Row]) -> list[str]:
-    """Return what holds for the rows of one workload, the baseline first among them."""
+def notes_on_workloads(workloads: Iterable[list[Row]]) -> list[str]:
+    """Return what holds for the rows of each workload of a run; the baseline is the first of a workload's rows."""
+    by_workload = list(workloads)
+    off = controls_off([row for rows in by_workload for row in rows])
+    return [note for rows in by_workload for note in notes_on_rows(rows, off)]
+
+
+def notes_on_rows(rows: list[Row], off: Sequence[str] | None = None) -> list[str]:
+    """Return what holds for the rows of one workload, the baseline first among them.
+
+    `off` are the workloads of the run whose control does not hold, by default of a run that has no other workload.
+    """
     name = rows[0].workload
+    off = controls_off(rows) if off is None else off
     notes = [
         f"{name}, {row.label}: {row.outcome}: {row.reason}" for row in rows if row.outcome not in (OK, *NOT_TIMED_HERE)
     ]
+    notes += [f"{name}: {note}" for note in _notes_on_lost_baseline(rows)]
     timed = [row for row in rows if row.timed]
     for row in timed:
-        notes += [f"{name}, {row.label}: {note}" for note in _notes_on_row(row)]
-    wide = [row.label for row in timed if _is_wide(row) and not _is_off(row)]
+        notes += [
+            f"{name}, {row.label}: {note}" for note in _notes_on_row(row, rows[0], row.is_control and name in off)
+        ]
+    wide = [row.label for row in timed if _is_wide(row) and not (row.is_control and name in off)]
     if wide:
         notes.append(
             f"{name}: intervals wider than ± {100 * WIDE:.0f} % for {', '.join(wide)}: "
             "run longer, or on an idle machine"
         )
-    if timed:
-        if len(timed[0].processes) < MIN_PROCESSES:
-            processes = "1 process" if len(timed[0].processes) == 1 else f"{len(timed[0].processes)} processes"
-            notes.append(f"{name}: only {processes} per row; at least {MIN_PROCESSES} are needed for a claim")
-        if (timed[0].spread or 0) > NOISY_SPREAD:
-            notes.append(
-                f"{name}: noisy machine: the middle half of the baseline's samples spans "
-                f"{100 * (timed[0].spread or 0):.0f} % of their median"
-            )
+    notes += [f"{name}: {note}" for note in _notes_on_few(timed, rows[0])]
+    if rows[0].timed and (rows[0].spread or 0) > NOISY_SPREAD:
+        notes.append(
+            f"{name}: noisy machine: the middle half of the baseline's samples spans "
+            f"{100 * (rows[0].spread or 0):.0f} % of their median"
+        )
     return notes
 
 
-def _notes_on_row(row: Row) -> list[str]:
+def jittery(rows: Sequence[Row]) -> dict[str, float]:
+    """Return the rows of one workload whose own jitter their lower quartiles forgive, with `estimates.jitter` of each.
+
+    The baseline is the first of the rows. On the reference runs, with a few hundred rows, one is among them.
+    """
+    found = {}
+    for row in rows[1:]:
+        jitter = estimates.jitter(row.samples, rows[0].samples) if row.timed else None
+        if jitter is not None and jitter.low is not None and jitter.low > JITTER:
+            found[row.label] = jitter.value
+    return found
+
+
+def few_processes_text(processes: int) -> str:
+    """Return in words what so few processes mean."""
+    return f"only {_count(processes, 'process')} per row; at least {MIN_PROCESSES} are needed for a claim"
+
+
+def few_rounds_text(fewest: int, most: int) -> str:
+    """Return in words what so few rounds per process mean."""
+    counted = _count(most, "round") if fewest == most else f"{fewest} to {most} rounds"
+    return (
+        f"only {counted} per process: with fewer than {estimates.FEW_ROUNDS}, the lower quartile is close to the "
+        "minimum; give more --seconds"
+    )
+
+
+def _notes_on_lost_baseline(rows: list[Row]) -> list[str]:
+    """Return how far the speed-ups go where the baseline did not last until the end."""
+    baseline = rows[0]
+    if baseline.outcome == OK or not any(row.speed_up for row in rows):
+        return []
+    last = baseline.processes[-1].generation
+    latest = max(baseline.samples[last])
+    midway = any(len(row.samples) > last and max(row.samples[last], default=0) > latest for row in rows)
+    before = "rounds before that" if midway else f"{_count(last + 1, 'generation')} before"
+    return [f"the baseline {baseline.outcome} in generation {last + 1 + (not midway)}: speed-ups are from the {before}"]
+
+
+def _notes_on_few(timed: list[Row], baseline: Row) -> list[str]:
+    """Return which rows have few processes or few rounds."""
     notes = []
-    if _is_off(row) and row.speed_up is not None:
+    if timed and len(timed[0].processes) < MIN_PROCESSES:
+        notes.append(few_processes_text(len(timed[0].processes)))
+    counts = {row.label: _rounds(row, baseline) for row in timed if row is not baseline}
+    few = {label: count for label, count in counts.items() if count < estimates.FEW_ROUNDS}
+    if few:
+        which = "all rows" if len(few) == len(counts) else ", ".join(few)
+        notes.append(f"{which}: {few_rounds_text(min(few.values()), max(few.values()))}")
+    return notes
+
+
+def _rounds(row: Row, baseline: Row) -> int:
+    """Return how many rounds of a typical process a row's figures come from."""
+    return estimates.typical_rounds(
+        estimates.pairs(baseline.samples, row.samples) or estimates.pairs(row.samples, row.samples)
+    )
+
+
+def _notes_on_row(row: Row, baseline: Row, is_off: bool) -> list[str]:
+    notes = []
+    if is_off and row.speed_up is not None:
         notes.append(
             f"identical code differed by {row.speed_up.low:.3f} to {row.speed_up.high:.3f}: "
             "do not trust differences of this size here"
+        )
+    if row.label in (jitter := jittery([baseline, row])):
+        notes.append(
+            f"jitter: a quarter of its samples took at least {100 * (jitter[row.label] - 1):.0f} % longer than its "
+            "time says, which is their lower quartile"
         )
     if row.cores_used is not None and row.cores_used > row.threads * OVER_SHARE:
         notes.append(f"used {row.cores_used:.2f} cores, but was given {row.threads}")
@@ -69,13 +148,9 @@ def _notes_on_row(row: Row) -> list[str]:
 
 
 def _count(number: int, what: str) -> str:
-    return f"{number} {what}" + "s" * (number != 1)
-
-
-def _is_off(row: Row) -> bool:
-    """Return whether the row is the control and its interval excludes 1."""
-    estimate = row.speed_up if row.is_control else None
-    return estimate is not None and estimate.half_width is not None and not estimate.holds(1.0)
+    """Return a number of things: 1 process, 2 processes, 3 rounds."""
+    plural = "es" if what.endswith("s") else "s"
+    return f"{number} {what}{plural * (number != 1)}"
 
 
 def _is_wide(row: Row) -> bool:

@@ -1,33 +1,51 @@
 """Estimates made from the samples of a workload's rows."""
 
 from bench.records import OK, Limit, Process, Row, Workload, WorkloadResult, product_flops
-from bench.results import estimates
+from bench.results import estimates, precision
+
+PAIRED_OUTCOMES = (OK, "crashed", "timed out")  # of a baseline whose samples, as far as they go, are right
 
 
-def summarise(workload: Workload, rows: list[Row], limit: Limit | None, data_examples: int) -> WorkloadResult:
+def summarise(
+    workload: Workload,
+    rows: list[Row],
+    limit: Limit | None,
+    data_examples: int,
+    asked_precision: float | None = None,
+) -> WorkloadResult:
     """Fill in the estimates of a workload's rows, the baseline first among them; return the workload's record.
 
-    `data_examples` is how many examples an epoch goes through. Figures made of samples are there only where the
-    outcome is ok.
+    `data_examples` is how many examples an epoch goes through, `asked_precision` the precision at which the run ended,
+    if one was asked for. Figures made of samples are there only where the outcome is ok. A baseline that crashed or
+    hung late has been right until then: speed-ups are from what was paired before.
     """
     examples = workload.examples(data_examples)
     flops = workload.flops(examples)
     if limit is not None:
         limit.flops_per_second = product_flops(limit.size) / estimates.seconds(limit.samples)
-    baseline = rows[0]
     for row in rows:
         row.processes = [process for process in row.processes if process.samples]  # others were interrupted
+    baseline = rows[0]
+    paired = baseline.outcome in PAIRED_OUTCOMES
+    for row in rows:
         if row.outcome != OK or not row.processes:
             continue
-        row.seconds = estimates.seconds(row.samples)
+        if paired and row is not baseline and estimates.pairs(baseline.samples, row.samples):
+            row.speed_up = precision.ratio(baseline.samples, row.samples, asked_precision)
+        row.seconds = _seconds(row, baseline)
         row.spread = estimates.spread(row.samples)
         row.cores_used = _cores_used(row.processes)
-        if baseline.outcome == OK and row is not baseline:
-            row.speed_up = estimates.paired_ratio(baseline.samples, row.samples)
         if limit is not None:
             percent = 100 * flops / product_flops(limit.size)
             row.percent_of_limit = estimates.paired_ratio(limit.samples, row.samples).scaled(percent)
     return WorkloadResult(workload, examples, flops, limit)
+
+
+def _seconds(row: Row, baseline: Row) -> float:
+    """Return the seconds that agree with the row's speed-up, if it has one."""
+    if row.speed_up is None:
+        return estimates.seconds(row.samples)
+    return estimates.seconds(baseline.samples) / row.speed_up.value
 
 
 def _cores_used(processes: list[Process]) -> float | None:
