@@ -97,8 +97,9 @@ class Settings(msgspec.Struct, frozen=True):
     time_out: float = 120.0  # for any answer of a worker
     min_rounds: int = 5
     max_rounds: int = 40
-    seed: int = 0
-    precision: float | None = None  # half-width over value of every interval, to be reached by more generations
+    seed: int = 0  # of everything that is drawn; a run draws its own, so that no row can know it
+    precision: float | None = None  # half-width over value of every interval, to be reached by more generations …
+    most_seconds: float = 600.0  # … within this time, over all workloads
 
 
 # --- Requests to a worker and its replies, one JSON object a line ------------------------------------------------

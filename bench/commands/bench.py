@@ -37,6 +37,8 @@ def bench(options: tuple[str, ...]) -> int:
     --data=digits|mnist|DIR what the images are
     --generations=N         processes per row (7)
     --seconds=S             sampling time per workload (6)
+    --precision=1%          go on until every interval is that narrow, for at most …
+    --most-seconds=S        … so long (600)
     --budget=S              longest call that a row may take (0.1)
     --time-out=S            longest silence of a worker (120)
     --results=DIR           where the results go (results/runs/DATE-TIME)
