@@ -3,6 +3,7 @@
 from bench.records import Estimate, Results
 from bench.results.estimates import paired_ratio
 from impls.errors import UserError
+from impls.registry import backprop_command
 
 
 def compare_rows(results: Results, slow: str, fast: str) -> dict[str, Estimate]:
@@ -18,5 +19,8 @@ def compare_rows(results: Results, slow: str, fast: str) -> dict[str, Estimate]:
             found[of.workload.name] = paired_ratio(slow_samples, fast_samples)
     if not found:
         timed = ", ".join(dict.fromkeys(row.label for row in results.rows if row.timed))
-        raise UserError(f"no workload has both {slow!r} and {fast!r}; timed were: {timed}")
+        raise UserError(
+            f"no workload has both {slow!r} and {fast!r}; timed were: {timed}; name the results of another run before "
+            f"the rows, or time both with: {backprop_command('bench --impl=… --impl=…')}"
+        )
     return found
