@@ -113,6 +113,19 @@ def test_more_workloads_share_one_table_and_details_are_there_when_asked_for(tmp
     assert "peak MB" in done.stdout
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing is known of other processes")
+def test_other_processes_that_use_the_cpus_are_told(tmp_path: Path) -> None:
+    busy = [sys.executable, "-c", "while True: pass"]
+    with subprocess.Popen(busy) as first, subprocess.Popen(busy) as second:
+        try:
+            done = bench(tmp_path, "--impl=in_place", "--seconds=1")
+        finally:
+            first.kill()
+            second.kill()
+    assert done.returncode == 0
+    assert "CPUs busy during the run; calls take longer then, and rows may be left out" in " ".join(done.stdout.split())
+
+
 # --- pytest-benchmark's options ----------------------------------------------------------------------------------
 
 
