@@ -71,13 +71,14 @@ $(INSTALLED): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	    echo "make: needs Python 3.11 or newer, $(PYTHON) is $(VERSION); name another: make PYTHON=python3.13" >&2; exit 1; }
 	@$(BIN)/python -c 'import sys; sys.exit("%d.%d" % sys.version_info[:2] != "$(VERSION)")' 2>/dev/null || rm -rf .venv
+	@echo "installing into .venv what pyproject.toml asks for; about a minute"
 ifdef UV
-	test -x $(BIN)/python || "$(UV)" venv --quiet --seed --python $(PYTHON) .venv
+	@test -x $(BIN)/python || "$(UV)" venv --quiet --seed --python $(PYTHON) .venv
 else
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv || { rm -rf .venv; \
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || { rm -rf .venv; \
 	    echo "make: $(PYTHON) lacks its module venv; on Debian: apt install python3-venv" >&2; exit 1; }
 endif
-	$(PIP) --editable '.[dev]'
+	@$(PIP) --editable '.[dev]'
 	@touch $@
 
 clean:

@@ -63,7 +63,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--sweep", action="append", default=[], metavar="NAME", help="batch, batch-grid, width, depth, threads or dtype"
     )
     group.addoption("--brief", action="store_true", help="tell little; what `backprop bench` does without -v")
-    group.addoption("--data", metavar="digits|mnist|DIR", help="data set (default: digits)")
+    group.addoption(
+        "--data", metavar="digits|mnist|DIR", help="data set (default: mnist if BACKPROP_MNIST is set, else digits)"
+    )
     for option, default, metavar, words in (
         ("--generations", settings.generations, "N", "processes per row"),
         ("--seconds", settings.workload_seconds, "S", "sampling time per workload"),

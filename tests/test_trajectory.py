@@ -37,7 +37,7 @@ CASES = [  # a workload and as many calls as a fast row makes in a sample
         ("epoch", "float32", 3),
     )
 ]
-WRONG = {
+WRONG: dict[str, dict[str, float]] = {
     "float64": {"left out": 1e9, "twice": 1e9, "an example less": 1e8},
     "float32": {"left out": 9, "twice": 9, "an example less": 2},
 }

@@ -28,7 +28,10 @@ def notes_on_run(
     if steal_percent is not None and steal_percent > NOISY_STEAL_PERCENT:
         notes.append(f"the hypervisor gave {steal_percent:.1f} % of the CPU time to others during the run")
     if other_cpus is not None and other_cpus > BUSY_CPUS:
-        notes.append(f"other processes kept {other_cpus:.1f} CPUs busy during the run: repeat it on an idle machine")
+        notes.append(
+            f"other processes kept {other_cpus:.1f} CPUs busy during the run; calls take longer then, and rows may be "
+            "left out as too slow: repeat it on an idle machine"
+        )
     return notes
 
 
