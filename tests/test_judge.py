@@ -12,7 +12,7 @@ from bench.records import HandedOver, Taken, Tensor, Workload
 WORKLOAD = Workload("small", (3, 2), 1)
 
 
-def taken(start: float = 100.0, seconds: float = 0.005, **others: float | None) -> Taken:
+def taken(start: float = 100.0, seconds: float = 0.005, **others: float) -> Taken:
     """Return a reply that nothing is wrong with: 200 calls in 5 ms."""
     reply = Taken(
         started=start,
@@ -68,19 +68,19 @@ def test_work_that_was_not_told_of_is_found_unless_it_is_a_disturbance() -> None
 def test_a_row_that_computes_while_others_are_timed_is_found() -> None:
     busy = [answered(msgspec.structs.replace(reply, idle_cpus=0.8)) for reply in GOOD]
     assert implausible(busy, 2e-4) == "used 0.8 CPUs while other rows were timed"
-    assert implausible([*busy[1:], answered(GOOD[0]), answered(GOOD[1])], 2e-4) == ""
+    assert implausible([*busy, answered(GOOD[0])], 2e-4) == ""
 
 
 def test_work_after_the_calls_is_found() -> None:
     late = [msgspec.structs.replace(reply, read_after_all_seconds=0.005) for reply in GOOD]
     assert unfinished(late) == "50% of the work is done after the timed calls have returned"
-    assert unfinished(late[:2] + GOOD[2:]) == ""  # two disturbances of ten
+    assert unfinished(late[1:] + GOOD[:1]) == ""  # not every time
 
 
 def test_work_after_one_call_is_found() -> None:
     late = [msgspec.structs.replace(reply, read_after_one_seconds=2e-4) for reply in GOOD]
     assert "of the work of a call is done after it has returned" in unfinished(late)
-    alone = [msgspec.structs.replace(reply, read_after_one_seconds=None, untimed_calls=0) for reply in GOOD]
+    alone = [msgspec.structs.replace(reply, read_after_one_seconds=0.0, untimed_calls=0) for reply in GOOD]
     assert unfinished(alone) == ""
 
 

@@ -64,9 +64,9 @@ def notes_on_rows(rows: list[Row], off: Sequence[str] | None = None, precision: 
     widest = WIDE if precision is None else precision
     wide = [row.label for row in timed if _is_wider(row, widest) and not (row.is_control and name in off)]
     if wide:
-        remedy = "run longer" if precision is None else "the time was over: give more --most-seconds"
+        remedy = "run longer" if precision is None else "run longer (--most-seconds)"
         notes.append(
-            f"{name}: intervals wider than ± {100 * widest:g} % for {', '.join(wide)}: {remedy}, or use an idle machine"
+            f"{name}: intervals wider than ± {100 * widest:g} % for {', '.join(wide)}: {remedy}, or on an idle machine"
         )
     notes += [f"{name}: {note}" for note in _notes_on_few(timed, rows[0])]
     if rows[0].timed and (rows[0].spread or 0) > NOISY_SPREAD:
