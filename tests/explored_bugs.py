@@ -75,40 +75,12 @@ class ClipsTargets(Right):
 
 
 @planted
-class FirstRate(Right):
-    """Bakes the learning rate of the first step into all later ones, as a traced function would."""
+class RateOfTheFirstEpoch(Right):
+    """Bakes the learning rate of the first epoch into all later ones, as a traced function would."""
 
-    def step(self, batch: Batch, learning_rate: float) -> None:
+    def epoch(self, data: Any, order: NDArray[np.intp], learning_rate: float) -> None:
         self.rate = getattr(self, "rate", learning_rate)
-        super().step(batch, self.rate)
-
-
-# --- Orders ------------------------------------------------------------------------------------------------------
-
-
-@planted
-class EachExampleOnce(Right):
-    """Goes through the examples of each mini-batch as a set."""
-
-    def take(self, data: Any, indices: NDArray[np.intp]) -> Batch:
-        return super().take(data, indices[np.sort(np.unique(indices, return_index=True)[1])])  # type: ignore[no-any-return]
-
-
-@planted
-class EveryExample(Right):
-    """Goes through the whole data set, though the order names a part of it."""
-
-    def epoch(self, data: Any, order: NDArray[np.intp], learning_rate: float) -> None:
-        rest = np.setdiff1d(np.arange(len(data.x)), order)
-        super().epoch(data, np.concatenate([order, rest]), learning_rate)
-
-
-@planted
-class AtMostTheData(Right):
-    """Ends an epoch after as many examples as the data set has, though the order repeats some."""
-
-    def epoch(self, data: Any, order: NDArray[np.intp], learning_rate: float) -> None:
-        super().epoch(data, order[: len(data.x)], learning_rate)
+        super().epoch(data, order, self.rate)
 
 
 # --- State -------------------------------------------------------------------------------------------------------

@@ -83,21 +83,21 @@ class Twins:
     def _product(self, one: Array, other: Array) -> Array:
         """Return the products of matrices; what they add up is disturbed."""
         terms = other.shape[1]
-        return self._rounded(one, terms) @ self._rounded(other, terms)  # type: ignore[no-any-return]
+        return self._rounded(one, terms) @ self._rounded(other, terms)
 
     def _sigmoid(self, z: Array) -> Array:
         """Return the sigmoid, disturbed relative to 1: some write it with tanh, and a (1 - a) with a next to 1."""
         a = np.where(z < 0.0, tail := np.exp(-np.abs(z)), 1.0) / (1.0 + tail)
-        return a + self._ulp * self._signs(a.shape)  # type: ignore[no-any-return]
+        return a + self._ulp * self._signs(a.shape)
 
     def _rounded(self, array: Array, terms: int = 1) -> Array:
         """Return the array disturbed; the rounding errors of a sum of n terms are about sqrt(n) of one."""
         shape = (TWINS, *array.shape[1:])  # what all twins share, x and y, is disturbed for each
         signs = math.sqrt(terms) * self._signs(shape)
-        return array * (1.0 + self._ulp * signs) + self._tiny * signs  # type: ignore[no-any-return]
+        return array * (1.0 + self._ulp * signs) + self._tiny * signs
 
     def _signs(self, shape: tuple[int, ...]) -> Array:
-        return self._rng.integers(0, 2, shape) * 2.0 - 1.0  # type: ignore[no-any-return]
+        return self._rng.integers(0, 2, shape) * 2.0 - 1.0
 
 
 def _one_by_one(stack: Parameters) -> list[Parameters]:

@@ -25,12 +25,11 @@ from hypothesis import strategies as st
 from impls.conformance import program
 from impls.conformance.model import Model, OutOfRange, Violated
 from impls.conformance.trial import Factory, counted
-from impls.conformance.violation import Network, Violation, frames, in_words, rank, source_files
+from impls.conformance.violation import Violation, frames, source_files
 
 CHECK = "exploration"
 PROMISE = "Whatever is called in whatever order: results are the oracle's, inputs and earlier results stay as they are."
-EXAMPLES, SECONDS = 300, 8.0
-PARTS = 4  # of a program: one long list would seldom be long
+PARTS = 3  # of a program: one long list would seldom be long
 SCRIPT = "<program>"  # the file name of a program in tracebacks
 
 # Scales of random numbers; what comes first is simplest.
@@ -73,11 +72,11 @@ def explore(
     factory: Factory,
     target: str,
     *,
-    examples: int = EXAMPLES,
-    seed: int = 0,
-    seconds: float = SECONDS,
-    shrink_seconds: float = SECONDS,
-    begin: Callable[[str], None] = lambda _: None,
+    examples: int,
+    seed: int,
+    seconds: float,
+    shrink_seconds: float,
+    begin: Callable[[str], object] = len,
 ) -> Exploration:
     """Run programs until one fails, `examples` of them were run or `seconds` have passed; shrink the one that fails.
 
@@ -100,7 +99,7 @@ def explore(
     run = hypothesis.seed(seed)(settings(hypothesis.given(programs(factory))(search.run)))
     with suppress(_Failed, _OutOfTime, hypothesis.errors.Flaky):  # flaky: a row that fails now and then
         run()
-    return Exploration(search.violation(f"seed {seed}"), search.programs)
+    return Exploration(search.violation(), search.programs)
 
 
 def programs(factory: Factory) -> st.SearchStrategy[list[str]]:
@@ -121,9 +120,9 @@ def programs(factory: Factory) -> st.SearchStrategy[list[str]]:
             st.sampled_from(PARAMETERS),
         )
     )
-    more = st.integers(0, 12) | st.integers(0, 100)
-    steps = st.builds(program.Step, picks, rates, st.just(1) | st.integers(1, 4) | st.integers(1, 150))
-    epochs = st.builds(program.Epoch, picks, rates, st.integers(0, 20) | st.integers(0, 200), seeds, st.booleans())
+    more = st.integers(0, 12) | st.integers(0, 40)
+    steps = st.builds(program.Step, picks, rates, st.just(1) | st.integers(1, 3) | st.integers(1, 20))
+    epochs = st.builds(program.Epoch, picks, rates, more, seeds, st.booleans())
     operation = st.one_of(
         st.builds(program.Gradients, picks),
         steps,
@@ -147,7 +146,7 @@ class _Search:
     """Runs programs, and remembers the shortest that failed."""
 
     def __init__(
-        self, factory: Factory, target: str, deadline: float, shrink_seconds: float, begin: Callable[[str], None]
+        self, factory: Factory, target: str, deadline: float, shrink_seconds: float, begin: Callable[[str], object]
     ) -> None:
         self.programs = 0
         self._factory, self._target, self._begin = factory, target, begin
@@ -170,24 +169,20 @@ class _Search:
             self._failure = failure
         raise _Failed
 
-    def violation(self, source: str) -> Violation | None:
-        """Return the shortest failure as a violation; `source` tells where it comes from."""
+    def violation(self) -> Violation | None:
+        """Return the shortest failure as a violation."""
         if self._failure is None:
             return None
-        body, error, model = self._failure.body, self._failure.error, self._failure.model
-        files = source_files(self._factory)
+        error, model = self._failure.error, self._failure.model
         violated = isinstance(error, Violated)
         return Violation(
             CHECK,
-            str(error) if violated else f"raised {in_words(error, set())}",
+            str(error) if violated else f"raised {type(error).__name__}: {' '.join(str(error).split())}",
             diagnosis=error.diagnose() if isinstance(error, Violated) else "",
             promise=PROMISE,
-            setting=f"{_setting(model)}, {source}" if model else source,
-            frames=() if violated else frames(error, files),
-            rank=rank(Network(model.sizes, model.batch_size, model.batch_size), model.threads, model.dtype)
-            if model
-            else (0, 0, 0),
-            program=program.script(body, self._target),
+            setting=_setting(model) if model else "",
+            frames=() if violated else frames(error, source_files(self._factory)),
+            program=program.script(self._failure.body, self._target),
         )
 
 

@@ -19,6 +19,7 @@ calls that changed. A line that finds something wrong raises Violated.
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -69,7 +70,13 @@ class Model:
     def __init__(
         self, sizes: Sequence[int], batch_size: int, dtype: str = "float64", threads: int = 1, cost: str = "quadratic"
     ) -> None:
-        self.sizes, self.batch_size, self.dtype, self.threads, self.cost = tuple(sizes), batch_size, dtype, threads, cost
+        self.sizes, self.batch_size, self.dtype, self.threads, self.cost = (
+            tuple(sizes),
+            batch_size,
+            dtype,
+            threads,
+            cost,
+        )
         self._kept: list[Kept] = []
         self._start: Parameters  # that were loaded or seen last, in the row's dtype
         self._now: Parameters  # the oracle's, in float64
@@ -177,14 +184,12 @@ class Model:
     def unchanged(self) -> None:
         """Inputs are unmodified, and results of earlier calls are what they were. Every call to the model asks this."""
         changed = [kept for kept in self._kept if not np.array_equal(kept.array, kept.copy)]
-        for given in (True, False):
-            names = dict.fromkeys(kept.name for kept in changed if kept.given is given)
-            if names and given:
-                words = "; ".join(f"{name}: was modified" for name in names)
-                raise Violated(words, self, lambda words=words: inputs_modified(words))  # type: ignore[misc]
-            if names:
-                words = "a later call changed the result of an earlier one: they share memory"
-                raise Violated("; ".join(f"{name}: changed" for name in names), self, lambda: words)
+        inputs = "; ".join(dict.fromkeys(f"{kept.name}: was modified" for kept in changed if kept.given))
+        if inputs:
+            raise Violated(inputs, self, partial(inputs_modified, inputs))
+        if changed:
+            results = "; ".join(dict.fromkeys(f"{kept.name}: has changed" for kept in changed))
+            raise Violated(results, self, lambda: "a later call overwrites the result of an earlier one")
 
     # --- Within ------------------------------------------------------------------------------------------------------
 
@@ -200,7 +205,7 @@ class Model:
         self._steps.append(Step(x, y, learning_rate))
 
     def _diagnose_steps(self, found: Any) -> str:
-        """Return the likely mistake in the steps since the parameters were known; "" where rates differ or were none."""
+        """Return the likely mistake in the steps since the parameters were known; "" if their rates differ."""
         if len({step.learning_rate for step in self._steps}) != 1:
             return ""
         ends = np.cumsum([len(step.x) for step in self._steps])
