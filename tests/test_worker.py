@@ -93,7 +93,7 @@ def test_each_request_has_its_reply(worker: WorkerProcess, data: tuple[str, str]
     assert limit.size == 64
     taken = worker.ask(Take(), Taken)
     assert taken.seconds == pytest.approx(limit.call_seconds, rel=2)
-    assert worker.ask(Verify(), Verified).violations == []
+    assert worker.ask(Verify(0, 0, 1.0, ""), Verified).violations == []
     assert worker.alive
 
 

@@ -10,8 +10,8 @@ from itertools import combinations
 
 import numpy as np
 
-from impls.conformance.comparison import Watch, differences, named_tensors
-from impls.conformance.oracle import oracle_gradients
+from impls.conformance.comparison import Watch, differences, named_tensors, parameter_errors
+from impls.conformance.oracle import oracle_epoch, oracle_gradients
 from impls.conformance.result_checks import epoch_in_order, gradient, step
 from impls.conformance.trial import CheckFunction, Trial, counted, prefixed
 from impls.interface import Parameters
@@ -76,6 +76,45 @@ def nan_forgotten(trial: Trial) -> Iterator[str]:
             implementation.gradients(implementation.prepare(np.full_like(trial.x[:size], np.nan), trial.y[:size]))
         found = implementation.gradients(implementation.prepare(trial.x[:size], trial.y[:size]))
         yield prefixed("after a mini-batch of NaN", trial.gradient_errors(found, slice(size)))
+
+
+def pending_work(trial: Trial) -> Iterator[str]:
+    """A step or an epoch is done when it returns: overwriting its examples and its order has no effect on it."""
+    everything = np.arange(trial.network.examples)
+    x, y, order = trial.x.copy(), trial.y.copy(), trial.order.copy()
+    with trial.open() as implementation:
+        implementation.step(implementation.prepare(x, y), 0.7)
+        x.fill(7)
+        y.fill(1)
+        yield prefixed("step", trial.parameter_errors(implementation.parameters(), 0.7, [everything]))
+        x[...], y[...] = trial.x, trial.y
+        implementation.load(trial.parameters)
+        implementation.epoch(implementation.prepare_data(x, y), order, 0.7)
+        x.fill(7)
+        y.fill(1)
+        order.fill(0)
+        error = trial.parameter_errors(implementation.parameters(), 0.7, trial.mini_batches(trial.order))
+        yield prefixed("epoch", error)
+
+
+def remembered_results(trial: Trial) -> Iterator[str]:
+    """A step is computed anew if only the learning rate, the examples in the same memory or the parameters differ."""
+    other = trial.draw_parameters()
+    x, y = np.empty_like(trial.x), trial.y.copy()
+    cases = (
+        ("first step", trial.parameters, trial.x, 0.7),
+        ("another learning rate", trial.parameters, trial.x, 0.1),
+        ("other examples in the same memory", trial.parameters, trial.x[::-1], 0.1),
+        ("other parameters", other, trial.x[::-1], 0.1),
+    )
+    with trial.open() as implementation:
+        for what, parameters, inputs, rate in cases:
+            x[...] = inputs
+            implementation.load(parameters)
+            implementation.step(implementation.prepare(x, y), rate)
+            expected = oracle_epoch(parameters, inputs, y, np.arange(len(x)), len(x), rate, trial.cost)
+            found = implementation.parameters()
+            yield prefixed(what, parameter_errors(found, parameters, expected, len(x), trial.dtype))
 
 
 # --- Memory of its own ---------------------------------------------------------------------------------------------

@@ -34,6 +34,7 @@ SEVERAL_BATCHES = [Network((7, 6, 5, 3), 6, 16)]
 WHOLE_BATCHES = [Network((6, 5, 4), 4, 12)]
 SHORT_LAST_BATCH = [Network((6, 5, 4), 4, 11), Network((7, 6, 5, 3), 5, 6), Network((6, 5, 4), 8, 3)]
 TWO_BATCHES = [Network((7, 6, 5, 3), 5, 10)]
+LONG = [Network((6, 5, 4), 2, 301)]
 TOO_MANY_EXAMPLES = [Network((6, 5, 4), 4, 5), Network((6, 5, 4), 1, 2)]
 WIDE = [Network((16, 16, 16, 16), 9, 9)]
 FEW_EXAMPLES = [Network((6, 5, 4), 1, 1), Network((5, 2, 3, 1), 2, 2)]
@@ -49,8 +50,11 @@ CHECKS = (
     Check("step", result_checks.step, SHALLOW + BOOK + SQUARE + DEEP + ONE_EXAMPLE + SMALLER_BATCH),
     Check("no-learning", result_checks.no_learning, SMALL),
     Check("trajectory", result_checks.trajectory, SEVERAL_BATCHES),
+    Check("many-steps", result_checks.many_steps, SEVERAL_BATCHES),
     Check("epoch", result_checks.epoch_in_sequence, WHOLE_BATCHES),
     Check("epoch-order", result_checks.epoch_in_order, WHOLE_BATCHES),
+    Check("epoch-of-some", result_checks.epoch_of_some, SHORT_LAST_BATCH),
+    Check("long-epoch", result_checks.epoch_in_order, LONG),
     Check("short-last-batch", result_checks.epoch_in_sequence, SHORT_LAST_BATCH),
     Check("several-epochs", result_checks.several_epochs, SHORT_LAST_BATCH),
     Check("saturated", result_checks.saturated, WIDE),
@@ -61,6 +65,8 @@ CHECKS = (
     Check("inputs-unchanged", contract_checks.inputs_unchanged, TWO_BATCHES),
     Check("parameters-unchanged", contract_checks.parameters_unchanged, SMALL),
     Check("first-again", contract_checks.first_again, TWO_BATCHES),
+    Check("pending-work", contract_checks.pending_work, SMALL),
+    Check("remembered-results", contract_checks.remembered_results, SMALL),
     Check("aliasing", contract_checks.aliasing, TWO_BATCHES),
     Check("parameters-copied", contract_checks.parameters_copied, SMALL),
     Check("load-resets", contract_checks.load_resets, SMALL),
