@@ -293,7 +293,7 @@ def construction(trial: Trial) -> Iterator[str]:
 
 
 def left_behind(trial: Trial) -> Iterator[str]:
-    """`close` ends the threads that the implementation started, and gives BLAS its number of threads back."""
+    """`close` ends the threads that the implementation started, and gives BLAS its number of threads back, once."""
     with trial.open() as implementation:  # what a library starts once, and keeps
         implementation.step(implementation.prepare(trial.x, trial.y), 0.7)
     with threadpool_limits(limits=2, user_api="blas"):  # not what an implementation would set
@@ -304,6 +304,11 @@ def left_behind(trial: Trial) -> Iterator[str]:
         yield f"after close: {counted(left, 'thread')} left" if left else ""
         found = _blas_threads()
         yield f"after close: expected BLAS at {blas} threads as before, got {found}" if found != blas else ""
+        with threadpool_limits(limits=3, user_api="blas"):
+            blas = _blas_threads()
+            implementation.close()
+            found = _blas_threads()
+            yield f"a second close: expected BLAS at {blas} threads as before, got {found}" if found != blas else ""
 
 
 def _blas_threads() -> list[int]:

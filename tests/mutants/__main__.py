@@ -8,43 +8,46 @@ import click
 import msgspec
 
 from bench.cpus import cores
+from impls import ROOT
 
 from . import score
+from .judges import ATTEMPTS
 from .page import PAGE, page, percent
 from .sources import SOURCES, Source
-from .trials import Verdict, rejected_by, verdicts
+from .trials import Court, Verdict, verdicts
 
 SMALLEST_SCORE_PERCENT = 98.0
+CONTROL_SECONDS = 600.0  # for the source itself
+SHORTEST_SECONDS, SLOWER = 20.0, 5.0  # a mutant hangs if it takes longer, and so many times as long as the source
 
 
 @click.command()
 @click.argument("sources", nargs=-1, type=click.Choice(list(SOURCES)))
 @click.option("--processes", default=cores(), show_default=True, help="How many mutants are judged at a time.")
-@click.option("--time-out", default=60.0, show_default=True, help="Seconds after which a mutant hangs.")
 @click.option("--verdicts", "file", type=click.Path(path_type=Path), help="Write each verdict to this file, as JSON.")
 @click.option("--page-only", is_flag=True, help="Judge nothing; explain anew what is known to survive.")
-def main(sources: tuple[str, ...], processes: int, time_out: float, file: Path | None, page_only: bool) -> None:
+def main(sources: tuple[str, ...], processes: int, file: Path | None, page_only: bool) -> None:
     """Judge the mutants of SOURCES, by default of all; fail if one survives without an explanation."""
-    scores = score.read_scores()
     found: list[Verdict] = []
     for name in () if page_only else sources or SOURCES:
-        found += _judge(SOURCES[name], processes, time_out)
-        of_source = [verdict for verdict in found if verdict.source == name]
-        scores[name] = score.scored(list(SOURCES[name].mutants()), of_source)
+        of_source = _judge(SOURCES[name], processes)
+        found += of_source
+        scores = score.read_scores() | {name: score.scored(list(SOURCES[name].mutants()), of_source)}
         score.write_scores({known: scores[known] for known in SOURCES if known in scores})
     if file:
         file.write_bytes(b"".join(msgspec.json.encode(verdict) + b"\n" for verdict in found))
-    sys.exit(_report({name: scores[name] for name in SOURCES if name in scores}))
+    sys.exit(_report(score.read_scores()))
 
 
-def _judge(source: Source, processes: int, time_out: float) -> list[Verdict]:
-    """Judge all mutants of a source, after the source itself."""
+def _judge(source: Source, processes: int) -> list[Verdict]:
+    """Judge all mutants of a source, after the source itself, which tells how long a judge may take."""
     start = time.monotonic()
-    reason = rejected_by(source.control(), source.class_name, time_out)
+    with Court(CONTROL_SECONDS) as court:
+        reason = court.rejected_by(source.control(), source.class_name)
     if reason:
         raise click.ClickException(f"{source.name} itself is rejected by {reason}: its mutants would tell nothing")
-    mutants = list(source.mutants())
-    found = list(verdicts(source, mutants, time_out, processes))
+    seconds = max(SHORTEST_SECONDS, SLOWER * (time.monotonic() - start) / ATTEMPTS)
+    found = list(verdicts(source, list(source.mutants()), seconds, processes))
     rejected = sum(bool(verdict.rejected_by) for verdict in found)
     click.echo(f"{source.name}: {rejected} of {len(found)} rejected, {time.monotonic() - start:.0f} s")
     return found
@@ -55,7 +58,7 @@ def _report(scores: dict[str, score.SourceScore]) -> int:
     explanations = score.read_explanations()
     PAGE.write_text(page(scores, explanations))
     total = percent(list(scores.values()), explanations)
-    click.echo(f"score: {total:.1f} % of the mutants that are not equivalent; see {PAGE}")
+    click.echo(f"score: {total:.1f} % of the mutants that are not equivalent; see {PAGE.relative_to(ROOT)}")
     problems = [f"survives without an explanation: {words}" for words in score.unexplained(scores, explanations)]
     problems += [f"is explained and does not survive: {words}" for words in score.idle(scores, explanations)]
     if total < SMALLEST_SCORE_PERCENT:

@@ -32,18 +32,18 @@ COMPARISONS: dict[type[ast.cmpop], tuple[ast.cmpop, ...]] = {
     ast.IsNot: (ast.Is(),),
     ast.NotIn: (ast.In(),),
 }
-FUNCTIONS = {
+BUILTINS = {"any": "all", "min": "max"}
+FUNCTIONS = {  # of NumPy
     "add": "subtract",
-    "any": "all",
     "exp": "expm1",
     "maximum": "minimum",
-    "min": "max",
     "minimum": "maximum",
     "multiply": "divide",
     "reciprocal": "negative",
     "subtract": "add",
     "sum": "mean",
 }
+COMMUTATIVE = {"add", "maximum", "minimum", "multiply"}  # of NumPy: their arguments are not swapped
 CONVERSIONS = {"array", "ascontiguousarray", "float", "int", "require", "tuple", "type"}  # of their first argument
 TWINS = {
     one: other
@@ -174,17 +174,19 @@ def not_zeroed(node: ast.AST, _: Function) -> Iterator[ast.AST]:
 
 def function(node: ast.AST, _: Function) -> Iterator[ast.AST]:
     """A related function is called."""
-    if isinstance(node, ast.Call) and _name(node.func) in FUNCTIONS:
-        other = deepcopy(node.func)
-        setattr(other, "id" if isinstance(other, ast.Name) else "attr", FUNCTIONS[_name(node.func)])
-        yield ast.Call(other, node.args, node.keywords)
+    match node:
+        case ast.Call(ast.Attribute(value, name), args, keywords) if name in FUNCTIONS:
+            yield ast.Call(ast.Attribute(value, FUNCTIONS[name], ast.Load()), args, keywords)
+        case ast.Call(ast.Name(name), args, keywords) if name in BUILTINS:
+            yield ast.Call(ast.Name(BUILTINS[name], ast.Load()), args, keywords)
 
 
 def arguments(node: ast.AST, _: Function) -> Iterator[ast.AST]:
     """Two neighbours among arguments or in a tuple are swapped; a keyword is left out, such as `out` or `axis`."""
     match node:
         case ast.Call(func, args, keywords):
-            for swapped in _swapped(args):
+            commutes = isinstance(func, ast.Attribute) and func.attr in COMMUTATIVE
+            for swapped in [] if commutes else _swapped(args):
                 yield ast.Call(func, swapped, keywords)
             for keyword in keywords:
                 if keyword.arg not in (None, "strict"):

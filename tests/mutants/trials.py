@@ -1,24 +1,24 @@
-"""Mutants before their judges: each in a process of its own, with a time limit, several at a time."""
+"""Mutants before their judges, several at a time."""
 
 import os
-import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack
 from pathlib import Path
+from queue import SimpleQueue
+from types import TracebackType
+from typing import Self
 
 import msgspec
 
 from bench.measurement.process import THREAD_VARIABLES
 from impls import ROOT
 
-from .judges import JUDGES
 from .sources import Mutant, Source
 
-ATTEMPTS = 3  # of a judge that finds nothing: what threads do wrong may turn out right by chance
 ENVIRONMENT = dict.fromkeys(THREAD_VARIABLES, "1") | {"NUMBA_OPT": "0", "PYTHONPATH": str(ROOT)}
 
 
@@ -33,54 +33,60 @@ class Verdict(msgspec.Struct, frozen=True):
     mutated: str
     rejected_by: str  # the judge and what it found, such as "verify: gradient"; "" for nobody
 
-    @property
-    def key(self) -> tuple[str, str, str, str, str]:
-        """Return the mutant's key."""
-        return self.source, self.function, self.operator, self.original, self.mutated
+
+class Court:
+    """A process with all judges; a mutant that takes a judge longer than `seconds` hangs."""
+
+    def __init__(self, seconds: float) -> None:
+        self._folder = tempfile.TemporaryDirectory()
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.mutants.judges", str(seconds)],
+            cwd=ROOT,
+            env=os.environ | ENVIRONMENT | {"NUMBA_CACHE_DIR": self._folder.name},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def rejected_by(self, row: str, class_name: str) -> str:
+        """Return who rejects the text of a row, and why; "" if nobody does."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        with tempfile.TemporaryDirectory(dir=self._folder.name) as folder:
+            path = Path(folder) / "mutant.py"
+            path.write_text(row)
+            print(f"{path}:{class_name}", file=self._process.stdin, flush=True)
+            answer = self._process.stdout.readline()
+        if not answer:
+            raise RuntimeError("the judges' process ended; its last words are above")
+        return answer.strip()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._process.kill()
+        self._process.communicate()
+        self._folder.cleanup()
 
 
 def verdicts(source: Source, mutants: Iterable[Mutant], seconds: float, processes: int) -> Iterator[Verdict]:
-    """Judge mutants of a source; one that takes longer than `seconds` hangs."""
+    """Judge mutants of a source, in their order; one that takes a judge longer than `seconds` hangs."""
+    free: SimpleQueue[Court] = SimpleQueue()
 
     def judged(mutant: Mutant) -> Verdict:
-        by = rejected_by(mutant.row, source.class_name, seconds)
+        court = free.get()
+        try:
+            by = court.rejected_by(mutant.row, source.class_name)
+        finally:
+            free.put(court)
         return Verdict(
             mutant.source, mutant.function, mutant.line, mutant.operator, mutant.original, mutant.mutated, by
         )
 
-    with ThreadPoolExecutor(processes) as pool:
-        yield from pool.map(judged, mutants)
-
-
-def rejected_by(row: str, class_name: str, seconds: float) -> str:
-    """Return who rejects the text of a row, and why; "" if nobody does."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "mutant.py"
-        path.write_text(row)
-        for judge in JUDGES:
-            for _ in range(ATTEMPTS):
-                reason = _judge(judge, f"{path}:{class_name}", seconds)
-                if reason:
-                    return f"{judge}: {reason}"
-    return ""
-
-
-def _judge(judge: str, target: str, seconds: float) -> str:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.mutants.judges", judge, target],
-        cwd=ROOT,
-        env=os.environ | ENVIRONMENT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        start_new_session=True,
-    )
-    try:
-        reason, _ = process.communicate(timeout=seconds)
-    except subprocess.TimeoutExpired:
-        return "hangs"
-    finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-    return reason.strip() if process.returncode == 0 else "crashed"
+    with ExitStack() as stack:
+        for _ in range(processes):
+            free.put(stack.enter_context(Court(seconds)))
+        yield from stack.enter_context(ThreadPoolExecutor(processes)).map(judged, mutants)
