@@ -49,7 +49,7 @@ WRONG = {  # an operator to one of its mutants: the source, the original line, t
 
 @pytest.fixture(scope="module")
 def court() -> Iterator[Court]:
-    with Court(20.0) as judges:
+    with Court(20) as judges:
         yield judges
 
 
@@ -75,7 +75,7 @@ def test_source_itself_is_not_rejected(court: Court, name: str) -> None:
 
 
 def test_crash_and_hang_are_rejections() -> None:
-    with Court(1.0) as court:
+    with Court(1) as court:
         assert court.rejected_by("import os\nos.abort()", "Row") == "verify: crashes"
         assert court.rejected_by("while True: pass", "Row") == "verify: hangs"
         assert court.rejected_by("print('not an answer')", "Row") == "verify: crashes"
@@ -84,7 +84,7 @@ def test_crash_and_hang_are_rejections() -> None:
 def test_verdicts_keep_the_order_of_the_mutants() -> None:
     equivalent = "if layer >= 0:"
     some = [m for m in SOURCES["batched_2d"].mutants() if m.original == "if layer > 0:"]
-    found = list(verdicts(SOURCES["batched_2d"], some, 20.0, processes=2))
+    found = list(verdicts(SOURCES["batched_2d"], some, processes=2))
     assert [verdict.mutated for verdict in found] == [m.mutated for m in some]
     assert [verdict.rejected_by for verdict in found if verdict.mutated == equivalent] == [""]
     assert any(verdict.rejected_by for verdict in found)

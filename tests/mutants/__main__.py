@@ -2,7 +2,7 @@
 
 import sys
 import time
-from pathlib import Path
+from typing import TextIO
 
 import click
 import msgspec
@@ -11,43 +11,39 @@ from bench.cpus import cores
 from impls import ROOT
 
 from . import score
-from .judges import ATTEMPTS
 from .page import PAGE, page, percent
 from .sources import SOURCES, Source
 from .trials import Court, Verdict, verdicts
 
 SMALLEST_SCORE_PERCENT = 98.0
-CONTROL_SECONDS = 600.0  # for the source itself
-SHORTEST_SECONDS, SLOWER = 20.0, 5.0  # a mutant hangs if it takes longer, and so many times as long as the source
 
 
 @click.command()
 @click.argument("sources", nargs=-1, type=click.Choice(list(SOURCES)))
 @click.option("--processes", default=cores(), show_default=True, help="How many mutants are judged at a time.")
-@click.option("--verdicts", "file", type=click.Path(path_type=Path), help="Write each verdict to this file, as JSON.")
+@click.option("--verdicts", "file", type=click.File("w"), help="Write each verdict to this file, as JSON.")
 @click.option("--page-only", is_flag=True, help="Judge nothing; explain anew what is known to survive.")
-def main(sources: tuple[str, ...], processes: int, file: Path | None, page_only: bool) -> None:
+def main(sources: tuple[str, ...], processes: int, file: TextIO | None, page_only: bool) -> None:
     """Judge the mutants of SOURCES, by default of all; fail if one survives without an explanation."""
-    found: list[Verdict] = []
     for name in () if page_only else sources or SOURCES:
-        of_source = _judge(SOURCES[name], processes)
-        found += of_source
-        scores = score.read_scores() | {name: score.scored(list(SOURCES[name].mutants()), of_source)}
+        found = _judge(SOURCES[name], processes, file)
+        scores = score.read_scores() | {name: score.scored(list(SOURCES[name].mutants()), found)}
         score.write_scores({known: scores[known] for known in SOURCES if known in scores})
-    if file:
-        file.write_bytes(b"".join(msgspec.json.encode(verdict) + b"\n" for verdict in found))
     sys.exit(_report(score.read_scores()))
 
 
-def _judge(source: Source, processes: int) -> list[Verdict]:
-    """Judge all mutants of a source, after the source itself, which tells how long a judge may take."""
+def _judge(source: Source, processes: int, file: TextIO | None) -> list[Verdict]:
+    """Judge all mutants of a source, after the source itself; write each verdict to `file` if there is one."""
     start = time.monotonic()
-    with Court(CONTROL_SECONDS) as court:
+    with Court(source.cpu_seconds) as court:
         reason = court.rejected_by(source.control(), source.class_name)
     if reason:
         raise click.ClickException(f"{source.name} itself is rejected by {reason}: its mutants would tell nothing")
-    seconds = max(SHORTEST_SECONDS, SLOWER * (time.monotonic() - start) / ATTEMPTS)
-    found = list(verdicts(source, list(source.mutants()), seconds, processes))
+    found = []
+    for verdict in verdicts(source, list(source.mutants()), processes):
+        found.append(verdict)
+        if file:
+            print(msgspec.json.encode(verdict).decode(), file=file, flush=True)
     rejected = sum(bool(verdict.rejected_by) for verdict in found)
     click.echo(f"{source.name}: {rejected} of {len(found)} rejected, {time.monotonic() - start:.0f} s")
     return found

@@ -35,12 +35,12 @@ class Verdict(msgspec.Struct, frozen=True):
 
 
 class Court:
-    """A process with all judges; a mutant that takes a judge longer than `seconds` hangs."""
+    """A process with all judges; a mutant that takes a judge more than `cpu_seconds` hangs."""
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, cpu_seconds: int) -> None:
         self._folder = tempfile.TemporaryDirectory()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.mutants.judges", str(seconds)],
+            [sys.executable, "-m", "tests.mutants.judges", str(cpu_seconds)],
             cwd=ROOT,
             env=os.environ | ENVIRONMENT | {"NUMBA_CACHE_DIR": self._folder.name},
             stdin=subprocess.PIPE,
@@ -72,8 +72,8 @@ class Court:
         self._folder.cleanup()
 
 
-def verdicts(source: Source, mutants: Iterable[Mutant], seconds: float, processes: int) -> Iterator[Verdict]:
-    """Judge mutants of a source, in their order; one that takes a judge longer than `seconds` hangs."""
+def verdicts(source: Source, mutants: Iterable[Mutant], processes: int) -> Iterator[Verdict]:
+    """Judge mutants of a source, in their order."""
     free: SimpleQueue[Court] = SimpleQueue()
 
     def judged(mutant: Mutant) -> Verdict:
@@ -88,5 +88,5 @@ def verdicts(source: Source, mutants: Iterable[Mutant], seconds: float, processe
 
     with ExitStack() as stack:
         for _ in range(processes):
-            free.put(stack.enter_context(Court(seconds)))
+            free.put(stack.enter_context(Court(source.cpu_seconds)))
         yield from stack.enter_context(ThreadPoolExecutor(processes)).map(judged, mutants)
