@@ -17,7 +17,7 @@ a transposition, a bound, a buffer that is not zeroed, a statement left out. Eac
 and the kit has to reject it.
 
 `python -m tests.mutants` makes and judges them all and writes this page; it fails if a mutant survives without an
-explanation. Of `numba`, whose mutants compile for seconds each, one in eight is judged, always the same ones.
+explanation. Of `numba`, whose mutants compile for seconds each, one in 24 is judged, always the same ones.
 """
 TOTALS = """
 | source | mutants | rejected | equivalent | wrong, not rejected | score |

@@ -123,7 +123,7 @@ SOURCES = {
         Source("in_place", IMPLS / "in_place.py", "InPlace"),
         Source("multithreaded", IMPLS / "multithreaded.py", "Multithreaded"),
         Source(
-            "numba", IMPLS / "numba_jit.py", "NumbaJit", cpu_seconds=150, one_in=8
+            "numba", IMPLS / "numba_jit.py", "NumbaJit", cpu_seconds=150, one_in=24
         ),  # each of them compiles for seconds
     )
 }
