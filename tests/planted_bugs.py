@@ -3,12 +3,14 @@
 All derive from `Right`, which conforms, and change no more than the bug needs.
 """
 
+import threading
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
+from threadpoolctl import threadpool_limits
 
 from impls.interface import Array, Batch, Implementation, Parameters
 
@@ -611,6 +613,45 @@ class ClosesOnce(Right):
 
     def close(self) -> None:
         del self.weights
+
+
+@rejected_by("construction")
+class ForgetsThreads(Right):
+    """Drops the number of threads on the way to the contract's constructor."""
+
+    def __init__(self, sizes: Sequence[int], batch_size: int, dtype: DTypeLike = "float64", threads: int = 1) -> None:
+        super().__init__(sizes, batch_size, dtype)
+
+
+@rejected_by("left-behind")
+class LeavesThread(Right):
+    """Starts a thread for each instance that `close` does not end."""
+
+    def __init__(self, sizes: Sequence[int], batch_size: int, dtype: DTypeLike = "float64", threads: int = 1) -> None:
+        super().__init__(sizes, batch_size, dtype, threads)
+        forever = threading.Event()
+        threading.Thread(target=forever.wait, daemon=True).start()
+
+
+@rejected_by("left-behind")
+class LeavesBlasLimited(Right):
+    """Holds BLAS at one thread, and leaves it there."""
+
+    def __init__(self, sizes: Sequence[int], batch_size: int, dtype: DTypeLike = "float64", threads: int = 1) -> None:
+        super().__init__(sizes, batch_size, dtype, threads)
+        self.blas = threadpool_limits(limits=1, user_api="blas")
+
+
+@rejected_by("left-behind")
+class GivesBlasBackTwice(Right):
+    """Gives BLAS the number of threads of old whenever it is closed."""
+
+    def __init__(self, sizes: Sequence[int], batch_size: int, dtype: DTypeLike = "float64", threads: int = 1) -> None:
+        super().__init__(sizes, batch_size, dtype, threads)
+        self.blas = threadpool_limits(limits=1, user_api="blas")
+
+    def close(self) -> None:
+        self.blas.restore_original_limits()
 
 
 # --- Bad input ---------------------------------------------------------------------------------------------------

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from impls.conformance.gate import check_workload as check_workload
     from impls.conformance.kit import CHECKS as CHECKS
     from impls.conformance.kit import check as check
+    from impls.conformance.kit import first_violation as first_violation
     from impls.conformance.oracle import oracle_epoch as oracle_epoch
     from impls.conformance.oracle import oracle_gradients as oracle_gradients
     from impls.conformance.result_checks import warnings_as_errors as warnings_as_errors
@@ -45,6 +46,7 @@ else:
         "check_workload": "gate",
         "CHECKS": "kit",
         "check": "kit",
+        "first_violation": "kit",
         "oracle_epoch": "oracle",
         "oracle_gradients": "oracle",
         "warnings_as_errors": "result_checks",

@@ -3,12 +3,14 @@
 Each check takes a trial and yields the errors that it finds as text, "" for none.
 """
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
+from threadpoolctl import ThreadpoolController, threadpool_limits
 
 from impls.conformance.comparison import Watch, differences, named_tensors, parameter_errors
 from impls.conformance.oracle import oracle_epoch, oracle_gradients
@@ -317,3 +319,37 @@ def close_twice(trial: Trial) -> Iterator[str]:
     with trial.open() as unused:
         unused.close()
     yield ""
+
+
+def construction(trial: Trial) -> Iterator[str]:
+    """An instance has the sizes, batch size, dtype and number of threads that it was constructed with."""
+    network = trial.network
+    wanted = {"sizes": network.sizes, "batch_size": network.batch_size, "threads": trial.threads}
+    with trial.open() as implementation:
+        found = {name: getattr(implementation, name, None) for name in wanted} | {"dtype": str(implementation.dtype)}
+    for name, value in (wanted | {"dtype": trial.dtype}).items():
+        yield "" if found[name] == value else f"{name}: expected {value}, got {found[name]}"
+
+
+def left_behind(trial: Trial) -> Iterator[str]:
+    """`close` ends the threads that the implementation started, and gives BLAS its number of threads back, once."""
+    with trial.open() as implementation:  # what a library starts once, and keeps
+        implementation.step(implementation.prepare(trial.x, trial.y), 0.7)
+    with threadpool_limits(limits=2, user_api="blas"):  # not what an implementation would set
+        threads, blas = set(threading.enumerate()), _blas_threads()
+        with trial.open() as implementation:
+            implementation.step(implementation.prepare(trial.x, trial.y), 0.7)
+        left = len(set(threading.enumerate()) - threads)
+        yield f"after close: {counted(left, 'thread')} left" if left else ""
+        found = _blas_threads()
+        yield f"after close: expected BLAS at {blas} threads as before, got {found}" if found != blas else ""
+        with threadpool_limits(limits=3, user_api="blas"):
+            blas = _blas_threads()
+            implementation.close()
+            found = _blas_threads()
+            yield f"a second close: expected BLAS at {blas} threads as before, got {found}" if found != blas else ""
+
+
+def _blas_threads() -> list[int]:
+    """Return the numbers of threads of all BLAS libraries in this process."""
+    return [library.num_threads for library in ThreadpoolController().select(user_api="blas").lib_controllers]

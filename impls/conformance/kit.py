@@ -80,25 +80,22 @@ CHECKS = (
     Check("bad-batch", contract_checks.bad_examples("prepare"), SMALL),
     Check("bad-data", contract_checks.bad_examples("prepare_data"), SMALL),
     Check("bad-construction", contract_checks.bad_construction, SMALL),
+    Check("construction", contract_checks.construction, SMALL),
     Check("close-twice", contract_checks.close_twice, SMALL),
+    Check("left-behind", contract_checks.left_behind, SMALL),
 )
 
 
-def check(
-    factory: Factory, dtypes: Sequence[str] = ("float64", "float32"), threads: Sequence[int] = (1, 2, 3)
-) -> list[Violation]:
+DTYPES, THREADS = ("float64", "float32"), (1, 2, 3)
+
+
+def check(factory: Factory, dtypes: Sequence[str] = DTYPES, threads: Sequence[int] = THREADS) -> list[Violation]:
     """Return every violation of the contract that the kit finds; an exception is a violation, too.
 
     `factory` is called as factory(sizes, batch_size, dtype, threads) and is normally the class itself. Of `dtypes`,
     only those that it declares are checked. Raises ValueError if that leaves none, or one that has no tolerance.
     """
-    declared = getattr(factory, "dtypes", None)
-    checked = [dtype for dtype in dtypes if declared is None or dtype in declared]
-    combinations = [(dtype, count) for dtype in checked for count in threads]
-    if not combinations:
-        raise ValueError(f"dtypes: expected at least one of {declared}, got {tuple(dtypes)}; nothing would be checked")
-    for dtype in checked:
-        tolerance(dtype)
+    combinations = _combinations(factory, dtypes, threads)
     violations = []
     for entry in CHECKS:
         for network in entry.networks:
@@ -111,6 +108,30 @@ def check(
                 found[0] = replace(found[0], extent=extent)
             violations += found[:1]
     return violations
+
+
+def first_violation(factory: Factory) -> Violation | None:
+    """Return the first violation that `check` would find, without a diagnosis, or None: for many rows in a hurry."""
+    combinations = _combinations(factory, DTYPES, THREADS)
+    for entry in CHECKS:
+        for network in entry.networks:
+            for dtype, count in combinations:
+                violation = _violation(entry, Trial(factory, dtype, count, network, diagnosed=False))
+                if violation:
+                    return violation
+    return None
+
+
+def _combinations(factory: Factory, dtypes: Sequence[str], threads: Sequence[int]) -> list[tuple[str, int]]:
+    """Return the dtypes and numbers of threads to check. Raises ValueError if there are none, or without tolerance."""
+    declared = getattr(factory, "dtypes", None)
+    checked = [dtype for dtype in dtypes if declared is None or dtype in declared]
+    combinations = [(dtype, count) for dtype in checked for count in threads]
+    if not combinations:
+        raise ValueError(f"dtypes: expected at least one of {declared}, got {tuple(dtypes)}; nothing would be checked")
+    for dtype in checked:
+        tolerance(dtype)
+    return combinations
 
 
 def _violation(entry: Check, trial: Trial) -> Violation | None:
