@@ -206,7 +206,7 @@ class FirstCall(msgspec.Struct, frozen=True):
     import_seconds: float
     setup_seconds: float  # of the constructor and of loading the parameters
     first_call_seconds: float
-    peak_rss_bytes: int  # up to the end of the first call, over those of the bare interpreter
+    peak_rss_bytes: Count  # up to the end of the first call, over those of the bare interpreter
 
 
 class FirstCalled(Reply):
@@ -407,13 +407,21 @@ class WorkloadResult(msgspec.Struct):
     @property
     def peak_seconds(self) -> float | None:
         """Return the seconds that the operations of a call take at the peak, if it was measured."""
-        return self.flops / self.peak.flops_per_second if self.peak and self.peak.flops_per_second else None
+        return self._seconds_at(self.peak)
+
+    @property
+    def reference_seconds(self) -> float | None:
+        """Return the seconds that the operations of a call take at the reference rate, if it was measured."""
+        return self._seconds_at(self.reference)
 
     @property
     def reference_percent(self) -> float | None:
         """Return the reference rate in per cent of the peak, if both were measured."""
         rates = [rate.flops_per_second for rate in (self.reference, self.peak) if rate and rate.flops_per_second]
         return 100 * rates[0] / rates[1] if len(rates) == 2 else None
+
+    def _seconds_at(self, rate: Rate | None) -> float | None:
+        return self.flops / rate.flops_per_second if rate and rate.flops_per_second else None
 
 
 class Machine(msgspec.Struct):
@@ -457,6 +465,11 @@ class Results(msgspec.Struct):
     def row(self, workload: str, label: str) -> Row | None:
         """Return the row of a workload with that label, or None."""
         return next((row for row in self.rows if (row.workload, row.label) == (workload, label)), None)
+
+    def speed_up_at(self, of: WorkloadResult, seconds: float | None) -> float | None:
+        """Return the speed-up over a workload's baseline at so many seconds a call; None if either is not known."""
+        baseline = self.row(of.workload.name, of.workload.baseline_label)
+        return baseline.seconds / seconds if baseline and baseline.seconds and seconds else None
 
 
 def seconds_by_round(processes: list[Process]) -> list[dict[int, float]]:

@@ -22,7 +22,7 @@ from bench.problem.workloads import select
 from bench.progress import report_progress
 from bench.records import CONTROL, SCHEMA, Results, Row, Settings
 from bench.results.files import LATEST
-from bench.results.notes import notes_on_run, notes_on_workloads
+from bench.results.notes import notes_on_peaks, notes_on_run, notes_on_workloads
 from bench.results.summary import summarise
 from impls.registry import entries, find_all
 
@@ -115,6 +115,7 @@ class Run:
             for name, of in selected.items()
         ]
         notes = notes_on_run(sampler.interrupted, steal_percent, others)
+        notes += notes_on_peaks(workloads) if self.timed else []
         self.results = Results(
             schema=SCHEMA,
             date=date.isoformat(timespec="seconds"),

@@ -1,7 +1,7 @@
 """Results files of the first edition (schema 1), turned into today's records.
 
 There, rows were dictionaries, samples stood in pytest-benchmark's section alone, without the CPU time of each, and
-the samples behind the limit were not kept.
+the samples behind the reference rate, then called the limit, were not kept.
 """
 
 from typing import Any
@@ -74,7 +74,6 @@ class OldRow(msgspec.Struct):
     build: dict[str, str] = {}
     compilations_in_samples: int = 0
     speed_up: Estimate | None = None
-    percent_of_limit: Estimate | None = None
 
 
 class OldResults(msgspec.Struct):
