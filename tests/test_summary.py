@@ -213,7 +213,10 @@ def test_what_disturbed_a_run_is_said() -> None:
 
 @pytest.mark.parametrize(
     ("outcome", "noted"),
-    [("wrong", True), ("crashed", True), ("timed out", True)]
+    [
+        (outcome, True)
+        for outcome in ("wrong", "wrong after 501 calls", "unfinished", "implausible", "crashed", "timed out")
+    ]
     + [(outcome, False) for outcome in ("unavailable", "left out", "interrupted")],
 )
 def test_a_row_that_must_not_fail_is_noted(rows: list[Row], outcome: str, noted: bool) -> None:
@@ -304,6 +307,34 @@ def test_more_cores_than_were_given_are_said(rows: list[Row]) -> None:
     assert notes_on_rows(rows) == []
     rows[3].cores_used = 1.9
     assert notes_on_rows(rows) == ["book, in_place: used 1.90 cores, but was given 1"]
+
+
+def test_a_row_that_left_its_cpus_is_said(rows: list[Row]) -> None:
+    rows[3].strayed = "a thread may run on CPUs 0, 1, but was given 0"
+    told = f"{rows[3].strayed}: its times may not be those of the CPUs that it was given"
+    assert notes_on_rows(rows) == [f"book, in_place: {told}"]
+
+
+@pytest.mark.parametrize(
+    ("growth_bytes", "calls", "words"),
+    [
+        (63.0, 10**6, ""),  # a little per call
+        (64.0, 10**6, "64 bytes"),
+        (188_160.0, 100, "188.2 kB"),
+        (2.5e6, 1, "2.5 MB"),
+        (1e5, 1, ""),  # half a megabyte in all
+    ],
+)
+def test_memory_that_grows_is_said(rows: list[Row], growth_bytes: float, calls: int, words: str) -> None:
+    for process in rows[3].processes[2:]:
+        process.growth_bytes, process.calls = growth_bytes, calls
+    assert notes_on_rows(rows) == ([f"book, in_place: its memory grows by {words} per call"] if words else [])
+
+
+def test_memory_that_grows_in_a_few_processes_is_no_leak(rows: list[Row]) -> None:
+    for process in rows[3].processes[:2]:
+        process.growth_bytes = 1e6
+    assert notes_on_rows(rows) == []
 
 
 def test_compilations_and_outliers_are_said(rows: list[Row]) -> None:
