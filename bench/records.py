@@ -16,7 +16,7 @@ from impls.conformance.violation import Violation
 Positive = Annotated[float, msgspec.Meta(gt=0, lt=1e15)]  # refuses NaN and infinity, too
 Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]
 Generation = Annotated[int, msgspec.Meta(ge=0, lt=10_000)]
-SCHEMA = 2  # of `Results`; bench/results/schema1.py reads the one before
+SCHEMA = 3  # of `Results`; bench/results/schema1.py and schema2.py read the ones before
 OK, PENDING = "ok", "pending"
 NOT_TIMED_HERE = ("unavailable", "left out", "interrupted")  # outcomes that are nobody's fault
 MAX_NAME, MAX_LABEL, MAX_REASON = 80, 40, 600  # letters
@@ -30,11 +30,6 @@ def printable(text: str, length: int) -> str:
     )
     line = " ".join(line.split()) or "(no name)"
     return line if len(line) <= length else f"{line[: length - 1]}…"
-
-
-def product_flops(size: int) -> int:
-    """Return the operations of a product of two (size, size) matrices: 2 size^3."""
-    return 2 * size**3
 
 
 class Workload(msgspec.Struct, frozen=True):
@@ -110,7 +105,7 @@ class Request(msgspec.Struct, frozen=True, tag_field="do", tag=str.lower):
 
 
 class Start(Request, frozen=True):
-    """Import the implementation that a registry entry's target names; "" for a worker that only multiplies."""
+    """Import the implementation that a registry entry's target names; "" for a worker that needs none."""
 
     target: str
 
@@ -126,15 +121,6 @@ class Prepare(Request, frozen=True):
     budget_seconds: float | None  # None: the row is in whatever a call takes
 
 
-class PrepareLimit(Request, frozen=True):
-    """Prepare the matrix product whose rate is the limit; choose its size if none is given."""
-
-    dtype: str
-    threads: int
-    size: int | None
-    sample_seconds: float
-
-
 class PrepareFirst(Request, frozen=True):
     """Construct the implementation and call it once, as the first thing that this process does with it."""
 
@@ -142,6 +128,16 @@ class PrepareFirst(Request, frozen=True):
     threads: int
     data: tuple[str, str]
     seed: int
+
+
+class PrepareRate(Request, frozen=True):
+    """Prepare what rows are measured against: the peak or the reference rate."""
+
+    kind: str  # "peak" or "reference"
+    dtype: str
+    threads: int
+    choice: str  # of several ways; "" for whatever is the fastest here
+    sample_seconds: float
 
 
 class Arrange(Request, frozen=True):
@@ -181,7 +177,7 @@ class Verify(Request, frozen=True):
     PROGRAM: ClassVar[str] = "program.py"
 
 
-AnyRequest = Start | Prepare | PrepareFirst | PrepareLimit | Arrange | Take | HandOver | Loop | Pause | Verify
+AnyRequest = Start | Prepare | PrepareFirst | PrepareRate | Arrange | Take | HandOver | Loop | Pause | Verify
 
 
 class Reply(msgspec.Struct, tag_field="reply", tag=str.lower):
@@ -218,7 +214,7 @@ class FirstCall(msgspec.Struct, frozen=True):
     import_seconds: float
     setup_seconds: float  # of the constructor and of loading the parameters
     first_call_seconds: float
-    peak_rss_bytes: int  # up to the end of the first call, over those of the bare interpreter
+    peak_rss_bytes: Count  # up to the end of the first call, over those of the bare interpreter
 
 
 class FirstCalled(Reply):
@@ -237,8 +233,10 @@ class Prepared(Reply):
     first_call: FirstCall | None  # where nothing was done in this process before
 
 
-class PreparedLimit(Reply):
-    size: int  # of the square matrices
+class PreparedRate(Reply):
+    choice: str
+    what: str  # in words
+    flops: int  # of a call
     calls: int
     call_seconds: float
     busiest_threads: list[int]
@@ -359,7 +357,7 @@ class Row(msgspec.Struct):
     spread: float | None = None  # interquartile range / median within a process
     cores_used: float | None = None  # CPU time / wall time
     speed_up: Estimate | None = None  # over the baseline
-    percent_of_limit: Estimate | None = None
+    percent_of_peak: Estimate | None = None
 
     def __post_init__(self) -> None:
         self.workload = printable(self.workload, MAX_NAME)
@@ -391,10 +389,11 @@ class Row(msgspec.Struct):
         self.outcome, self.reason = outcome, printable(reason, MAX_REASON)
 
 
-class Limit(msgspec.Struct):
-    """The matrix product that sets the limit of a workload: NumPy's, of two square matrices."""
+class Rate(msgspec.Struct):
+    """What rows are measured against: the peak of the cores in use, or the reference rate."""
 
-    size: int
+    what: str  # was done, in words
+    flops: Annotated[int, msgspec.Meta(gt=0, le=1 << 53)]  # of a call
     processes: list[Process] = []
     flops_per_second: Positive | None = None  # from the samples
 
@@ -410,12 +409,28 @@ class WorkloadResult(msgspec.Struct):
     workload: Workload
     examples: Annotated[int, msgspec.Meta(gt=0, le=1 << 53)]  # that one timed call goes through
     flops: Annotated[int, msgspec.Meta(gt=0, le=1 << 53)]  # of one timed call
-    limit: Limit | None = None
+    peak: Rate | None = None  # multiply-adds in registers on all cores in use at once: no row can be faster
+    no_peak: str = ""  # why there is none, in words
+    reference: Rate | None = None  # NumPy's product of large square matrices: what a library reaches
 
     @property
-    def limit_seconds(self) -> float | None:
-        """Return the seconds that the operations of a call take at the limit's rate, if it was measured."""
-        return self.flops / self.limit.flops_per_second if self.limit and self.limit.flops_per_second else None
+    def peak_seconds(self) -> float | None:
+        """Return the seconds that the operations of a call take at the peak, if it was measured."""
+        return self._seconds_at(self.peak)
+
+    @property
+    def reference_seconds(self) -> float | None:
+        """Return the seconds that the operations of a call take at the reference rate, if it was measured."""
+        return self._seconds_at(self.reference)
+
+    @property
+    def reference_percent(self) -> float | None:
+        """Return the reference rate in per cent of the peak, if both were measured."""
+        rates = [rate.flops_per_second for rate in (self.reference, self.peak) if rate and rate.flops_per_second]
+        return 100 * rates[0] / rates[1] if len(rates) == 2 else None
+
+    def _seconds_at(self, rate: Rate | None) -> float | None:
+        return self.flops / rate.flops_per_second if rate and rate.flops_per_second else None
 
 
 class Machine(msgspec.Struct):
@@ -459,6 +474,11 @@ class Results(msgspec.Struct):
     def row(self, workload: str, label: str) -> Row | None:
         """Return the row of a workload with that label, or None."""
         return next((row for row in self.rows if (row.workload, row.label) == (workload, label)), None)
+
+    def speed_up_at(self, of: WorkloadResult, seconds: float | None) -> float | None:
+        """Return the speed-up over a workload's baseline at so many seconds a call; None if either is not known."""
+        baseline = self.row(of.workload.name, of.workload.baseline_label)
+        return baseline.seconds / seconds if baseline and baseline.seconds and seconds else None
 
 
 def seconds_by_round(processes: list[Process]) -> list[dict[int, float]]:

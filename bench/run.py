@@ -15,14 +15,14 @@ from rich.console import Console
 from bench.atomic import check_writable, write_whole
 from bench.measurement import machine
 from bench.measurement.candidates import Candidate, plan
-from bench.measurement.sampler import LIMIT, Sampler
+from bench.measurement.sampler import PEAK, REFERENCE, Sampler
 from bench.problem.data import load
 from bench.problem.dataset import Dataset, one_hot
 from bench.problem.workloads import select
 from bench.progress import report_progress
 from bench.records import CONTROL, SCHEMA, Results, Row, Settings
 from bench.results.files import LATEST
-from bench.results.notes import notes_on_run, notes_on_workloads
+from bench.results.notes import notes_on_peaks, notes_on_run, notes_on_workloads
 from bench.results.summary import summarise
 from impls.registry import entries, find_all
 
@@ -53,7 +53,7 @@ class Run:
     def __init__(self, asked: Asked) -> None:
         """Resolve what was asked for. Raises UserError for a mistake, before anything is measured."""
         if asked.implementations:
-            chosen = find_all(asked.implementations, reserved=(CONTROL, LIMIT))
+            chosen = find_all(asked.implementations, reserved=(CONTROL, PEAK, REFERENCE))
         else:
             known = entries().values()
             chosen = [entry for entry in known if asked.all_rows or not (entry.framework or entry.unavailable())]
@@ -105,11 +105,19 @@ class Run:
             others = max(0.0, busy_after - busy - (machine.own_seconds() - own)) / duration
         rows = {name: [candidate.row for candidate in of] for name, of in selected.items()}
         workloads = [
-            summarise(of[0].workload, rows[name], sampler.limit(name), len(x), self.settings.precision)
+            summarise(
+                of[0].workload,
+                rows[name],
+                sampler.rate(name, PEAK),
+                sampler.rate(name, REFERENCE),
+                len(x),
+                self.settings.precision,
+            )
             for name, of in selected.items()
         ]
         notes = notes_on_run(sampler.interrupted, steal_percent, others, sampler.failure)
         self.failed = bool(sampler.failure)
+        notes += notes_on_peaks(workloads) if self.timed else []
         self.results = Results(
             schema=SCHEMA,
             date=date.isoformat(timespec="seconds"),

@@ -55,8 +55,8 @@ def test_a_run_prints_both_tables_and_the_paths(
 ) -> None:
     done, folder = finished
     assert "test_speed[20-8-4:4-in_place]" in done.stdout
-    assert "speed-ups over per_example; limit" in " ".join(done.stdout.split())
-    files = ["results.json", "speedups.md", "speedups.svg", "speedups.png", "limit.svg", "limit.png"]
+    assert "speed-ups over per_example; peak" in " ".join(done.stdout.split())
+    files = ["results.json", "speedups.md", "speedups.svg", "speedups.png", "peak.svg", "peak.png"]
     for name in files:
         assert str(folder / name) in done.stdout
         assert (folder / name).stat().st_size > 0
@@ -102,10 +102,10 @@ def test_the_json_is_pytest_benchmarks_with_ours_in_it(
         assert all(cpu_seconds > 0 for _, _, cpu_seconds in samples)
         assert [process["generation"] for process in rows[label]["processes"]] == [0, 1]
     assert rows["in_place"]["speed_up"]["value"] > 1
-    assert rows["in_place"]["percent_of_limit"]["value"] > 0
+    assert rows["in_place"]["percent_of_peak"]["value"] > 0
     assert content["backprop_bench"]["machine"]["usable_cpus"] >= 1
     assert "backprop_bench" not in content["machine_info"]
-    assert content["backprop_bench"]["schema"] == 2
+    assert content["backprop_bench"]["schema"] == 3
     assert content["backprop_bench"]["data"] == "digits"
     # the speed-up can be made again from the paired samples alone
     ratios = []
@@ -139,7 +139,7 @@ def test_plots_are_the_same_bytes_when_drawn_again(
     program = Path(sys.executable).with_name("backprop")
     subprocess.run([program, "plot", folder / "results.json", "--out", tmp_path], check=True, capture_output=True)
     names = sorted(path.name for path in tmp_path.iterdir())
-    assert names == ["limit.png", "limit.svg", "speedups.png", "speedups.svg"]
+    assert names == ["peak.png", "peak.svg", "speedups.png", "speedups.svg"]
     for name in names:
         assert (tmp_path / name).read_bytes() == (folder / name).read_bytes()
 
@@ -236,7 +236,7 @@ def test_a_run_without_a_folder_leaves_the_checkout_as_it_was(tmp_path: Path) ->
     (folder,) = (results / "runs").iterdir()
     assert re.fullmatch(r"\d{4}-\d\d-\d\d-\d{6}", folder.name)
     assert f"results: results/runs/{folder.name}/results.json" in done.stdout
-    names = {"speedups.md", "speedups.svg", "speedups.png", "limit.svg", "limit.png"}
+    names = {"speedups.md", "speedups.svg", "speedups.png", "peak.svg", "peak.png"}
     assert {path.name for path in folder.iterdir()} == names | {"results.json"}
     assert {path.name for path in results.iterdir()} == names | {"latest.json", "runs"}
     for name in names:
@@ -291,7 +291,7 @@ def test_an_interrupted_run_keeps_what_was_finished(tmp_path: Path) -> None:
         assert line, seen
         seen += line
     workers: list[int] = []
-    while len(workers) < 4:
+    while len(workers) < 5:
         assert process.poll() is None
         time.sleep(0.01)
         workers = workers_of(process.pid)
@@ -305,7 +305,7 @@ def test_an_interrupted_run_keeps_what_was_finished(tmp_path: Path) -> None:
     assert 3 <= len(in_place.processes) <= 6
     assert in_place.speed_up is not None
     assert (in_place.speed_up.low or 0) > 0
-    assert len(workers) == 4  # baseline, control, row, limit
+    assert len(workers) == 5  # baseline, control, row, peak, reference rate
     for worker in workers:
         assert not Path(f"/proc/{worker}").exists()
 
@@ -333,7 +333,7 @@ def workers_of(parent: int) -> list[int]:
         (("--impl=none.py:Row",), "there is no file none.py"),
         (("--impl=a=in_place", "--impl=a=batched_2d"), "two rows would be called 'a': 2-D without temporaries, BLAS"),
         (("--impl=control=in_place",), "'control' is a row of the benchmark's own; name yours: mine=in_place"),
-        (("--impl=limit=in_place",), "'limit' is a row of the benchmark's own; name yours: mine=in_place"),
+        (("--impl=peak=in_place",), "'peak' is a row of the benchmark's own; name yours: mine=in_place"),
         (("--sweep=bach",), "unknown sweep 'bach'"),
         (("--generations=0",), "--generations: expected a whole number of at least 1, found '0'"),
         (("--generations=1.5",), "--generations: expected a whole number"),

@@ -366,9 +366,9 @@ def test_compare_and_plot_take_the_latest_run(
     status, out, _ = backprop("plot")
     assert status == 0
     drawn = sorted(path.name for path in Path("results").iterdir() if path.suffix != ".json")
-    assert drawn == ["limit.png", "limit.svg", "speedups.png", "speedups.svg"]
+    assert drawn == ["peak.png", "peak.svg", "speedups.png", "speedups.svg"]
     assert out.splitlines() == [
-        f"plot: results/{name}.{end}" for name in ("speedups", "limit") for end in ("svg", "png")
+        f"plot: results/{name}.{end}" for name in ("speedups", "peak") for end in ("svg", "png")
     ]
     status, _, err = backprop("compare", "in_place", "no_row")
     assert status == 2

@@ -110,7 +110,7 @@ def test_a_page_without_figures_stays_as_it_is(page: str) -> None:
         ("<!--= ratio default bok in_place --><!--/-->", "has no time of in_place on bok"),
         ("<!--= ratio default book torch --><!--/-->", "has no time of torch on book"),
         ("<!--= ratio default book in_place no_row --><!--/-->", "no workload has both 'no_row' and 'in_place'"),
-        ("<!--= limit default bok --><!--/-->", "the reference run 'default' has no workload bok"),
+        ("<!--= peak default bok --><!--/-->", "the reference run 'default' has no workload bok"),
         ("<!--= threads default bok --><!--/-->", "the reference run 'default' has no workload bok"),
         ("<!--= control_range sleep --><!--/-->", "expected overhead, steal, half_width or duration, found 'sleep'"),
         ("<!--= growth sweep float32 1 in_place --><!--/-->", "has no batch-grid in float32 with 1 threads"),
@@ -138,9 +138,11 @@ def test_a_marker_that_cannot_be_filled_is_told_in_one_line(page: str, words: st
         ("speed_up default book rust_fused", "16.0 (16.0 to 16.0)"),
         ("ratio default book rust_fused", "16.0"),
         ("ratio default book rust_fused torch_compiled", "8.00"),
-        ("limit default book", "20.0"),
-        ("limit default book torch_compiled", "10.0"),
-        ("limit_rate default book", "48 Gflop/s"),
+        ("peak default book", "20.0"),
+        ("peak default book torch_compiled", "10.0"),
+        ("peak_rate default book", "47.9 Gflop/s"),
+        ("reference_rate default book", "38.4 Gflop/s"),
+        ("reference_percent default book", "80"),
         ("threads default book", "1"),
         ("percent default book in_place", "50"),
         ("time default book in_place", "40.0 µs"),
@@ -161,6 +163,19 @@ def test_a_marker_that_cannot_be_filled_is_told_in_one_line(page: str, words: st
 @pytest.mark.usefixtures("reference")
 def test_a_figure_in_a_sentence(words: str, text: str) -> None:
     assert figure(words) == text
+
+
+@pytest.mark.parametrize(
+    "words", ["percent {} book in_place", "peak {} book", "peak_rate {} book", "reference_percent {} book"]
+)
+def test_a_peak_that_was_not_measured_is_a_dash(reference: Path, words: str) -> None:
+    results = made_up_results()
+    results.workloads[0].peak, results.workloads[0].no_peak = None, "for a reason"
+    for of_row in results.rows:
+        of_row.percent_of_peak = None
+    write(reference / "without", results)
+    assert figure(words.format("without")) == "–"
+    assert figure("reference_rate without book") == "38.4 Gflop/s"
 
 
 def test_without_runs_of_the_control_a_figure_of_them_is_told(reference: Path) -> None:

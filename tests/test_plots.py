@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from made_up_results import BOOK, LIMIT_SECONDS, made_up_results, processes, row, workload_result
+from made_up_results import BOOK, PEAK_SECONDS, made_up_results, processes, row, workload_result
 from matplotlib.axes import Axes
 from matplotlib.colors import same_color, to_rgb
 from matplotlib.figure import Figure
@@ -24,8 +24,8 @@ from matplotlib.typing import ColorType
 from bench.records import CONTROL, Estimate, Results, Row, Sample, Workload
 from bench.report.drawing import GREY, STYLE
 from bench.report.findings import findings
-from bench.report.limit_plot import limit
 from bench.report.palette import MARKERS, look
+from bench.report.peak_plot import peak
 from bench.report.plots import draw
 from bench.report.speedup_plot import SLOWEST, speedups
 from bench.report.sweep_plot import sweep
@@ -107,14 +107,15 @@ def test_speedups_are_points_on_a_logarithmic_scale(results: Results) -> None:
     assert "784-30-10, batch 10, float64, 1 thread, step" in [text.get_text() for text in axes.texts]
 
 
-def test_intervals_baseline_limit_and_control_are_drawn(results: Results) -> None:
+def test_intervals_baseline_rates_and_control_are_drawn(results: Results) -> None:
     axes = speedups(results, results.workloads).axes[0]
     found = segments(axes)
     for xs, ys in (
         ([7.84, 8.16], [1, 1]),  # intervals
         ([9.8, 10.2], [2, 2]),
         ([1.0, 1.0], [0, 1]),  # the baseline's line, from the bottom to the top of the panel
-        ([20.0, 20.0], [0, 1]),  # the limit's: 400 µs / 20 µs
+        ([20.0, 20.0], [0, 1]),  # the peak's: 400 µs / 20 µs
+        ([16.0, 16.0], [0, 1]),  # the reference rate's: 80 % of it
     ):
         assert any(x == pytest.approx(xs) and y == ys for x, y in found), xs
     (band,) = (patch for patch in axes.patches if isinstance(patch, Rectangle))
@@ -133,14 +134,47 @@ def test_numbers_are_beside_the_points(results: Results) -> None:
     assert {line for line, text in found.items() if same_color(text.get_color(), GREY)} == {3}
 
 
-@pytest.mark.parametrize("outcome", ["wrong", "crashed", "timed out", "unavailable", "left out", "interrupted"])
+OUTCOMES = {  # as they are, and as they stand in a table of all workloads
+    "wrong": "wrong",
+    "wrong after 501 calls": "wrong",
+    "unfinished": "unfin.",
+    "implausible": "implaus.",
+    "crashed": "crash",
+    "timed out": "hung",
+    "unavailable": "–",
+    "left out": "slow",
+    "interrupted": "–",
+    "struck by lightning": "struck b",  # of a later edition
+}
+
+
+@pytest.mark.parametrize("outcome", OUTCOMES)
 def test_a_row_that_was_not_timed_shows_its_outcome(results: Results, outcome: str) -> None:
     results.rows[3] = Row("book", "in_place", "in_place", 1, outcome, "for a reason that takes many words " * 9)
-    axes = speedups(results, results.workloads).axes[0]
+    figure = speedups(results, results.workloads)
+    axes = figure.axes[0]
     assert labels_of(axes)[2] == "in_place"
     assert numbers(axes)[2].get_text() == outcome
     assert same_color(numbers(axes)[2].get_color(), GREY)
     assert 2 not in points(axes)
+    figure.draw_without_rendering()
+    text, panel = Text.get_window_extent(numbers(axes)[2]), axes.get_window_extent()
+    assert panel.x0 <= text.x0 < text.x1 <= panel.x1
+
+
+@pytest.mark.parametrize(("outcome", "short"), OUTCOMES.items())
+def test_an_outcome_fits_into_a_cell(results: Results, outcome: str, short: str) -> None:
+    results.rows[3] = Row("book", "in_place", "in_place", 1, outcome, "for a reason")
+    for name in ("deep", "large", "other"):
+        add(results, msgspec.structs.replace(BOOK, name=name), row("per_example", 4e-4, workload=name))
+    lines = summary_lines(results)  # one table of all workloads
+    assert next(line for line in lines if line.startswith("in_place")).split("  ", 1)[1].strip() == short
+    figure = peak(results, results.workloads)
+    figure.draw_without_rendering()
+    (text,) = (text for text in figure.axes[0].texts if text.get_position() == (0, 2))
+    assert text.get_text() == short
+    box, axes = text.get_window_extent(), figure.axes[0]
+    assert axes.transData.transform((-0.5, 2))[0] < box.x0 < box.x1 < axes.transData.transform((0.5, 2))[0]
 
 
 def test_a_row_much_slower_than_the_baseline_is_an_arrow_at_the_edge(results: Results) -> None:
@@ -169,7 +203,7 @@ def test_all_panels_have_the_same_lines_and_scale(results: Results) -> None:
     assert labels_of(book) == ["per_example", "batched_2d", "in_place", "numba", "torch"]
     assert book.get_xlim() == large.get_xlim()
     assert book.get_ylim() == large.get_ylim()
-    assert book.get_xlim()[1] > 19e-3 / LIMIT_SECONDS  # the highest limit of all
+    assert book.get_xlim()[1] > 19e-3 / PEAK_SECONDS  # the highest peak of all
     assert set(points(large)) == {1, 3}
     assert large.get_title(loc="right") == "1× is batched_2d@1, 19.0 ms\n"
     assert book.get_title(loc="right") == ""
@@ -188,7 +222,7 @@ def test_there_is_a_panel_for_each_workload(results: Results, count: int, shape:
     assert {spec.get_gridspec().get_geometry() for spec in specs if spec} == {shape}
 
 
-def test_the_legend_names_families_whiskers_band_and_limit(results: Results) -> None:
+def test_the_legend_names_families_whiskers_band_and_rates(results: Results) -> None:
     results.rows.append(row("rust_fused", 2e-5, 20.0))
     results.rows.append(row("mine", 2e-5, 20.0))
     (legend,) = speedups(results, results.workloads).legends
@@ -200,7 +234,8 @@ def test_the_legend_names_families_whiskers_band_and_limit(results: Results) -> 
         "other",
         "95 % interval",
         "noise floor: the control's interval",
-        "limit: a large matrix product's rate",
+        "peak: multiply-adds in registers",
+        "reference rate: NumPy's large product",
     ]
     for family in ("Python and NumPy", "Rust", "framework", "other"):
         handle = handles[family]
@@ -211,33 +246,36 @@ def test_the_legend_names_families_whiskers_band_and_limit(results: Results) -> 
         assert words in caption
 
 
-def test_without_control_interval_or_limit_a_panel_is_drawn(results: Results) -> None:
-    """One generation gives no interval; a limit's worker may have died."""
-    results.workloads[0].limit = None
+def test_without_control_interval_or_rates_a_panel_is_drawn(results: Results) -> None:
+    """One generation gives no interval; the worker of a rate may have died."""
+    results.workloads[0].peak = results.workloads[0].reference = None
     for of_row in results.rows:
         if of_row.speed_up:
             of_row.speed_up = Estimate(of_row.speed_up.value)
-    axes = speedups(results, results.workloads).axes[0]
+    figure = speedups(results, results.workloads)
+    assert not [text for text in figure.legends[0].get_texts() if "peak" in text.get_text()]
+    axes = figure.axes[0]
     assert not [patch for patch in axes.patches if isinstance(patch, Rectangle)]
     assert set(points(axes)) == {0, 1, 2}
     assert numbers(axes)[2].get_text() == "10.0×"
 
 
-# --- The limit ---------------------------------------------------------------------------------------------------
+# --- The peak ----------------------------------------------------------------------------------------------------
 
 
-def test_the_limit_is_a_heat_map_of_rows_by_workloads(results: Results) -> None:
+def test_the_peak_is_a_heat_map_of_rows_by_workloads(results: Results) -> None:
     results.workloads.insert(0, workload_result(LARGE))  # more operations: the last column, whatever the order
     results.rows += [row("batched_2d@1", 1.9e-2, workload="large"), row("in_place", 2.2e-5, 8.0, workload="large")]
-    results.rows[3].percent_of_limit = Estimate(50.2, 49.0, 51.4)
-    axes = limit(results, results.workloads).axes[0]
-    assert labels_of(axes) == ["per_example", "batched_2d", "in_place", "torch"]  # no control, no second baseline
+    results.rows[3].percent_of_peak = Estimate(50.2, 49.0, 51.4)
+    axes = peak(results, results.workloads).axes[0]
+    names = ["per_example", "batched_2d", "in_place", "torch", "NumPy's large product"]
+    assert labels_of(axes) == names  # no control, no second baseline
     columns = [label.get_text() for label in axes.get_xticklabels()]
     assert columns == ["book\n959 kflop", f"large\n{flops_text(LARGE.flops(256))}"]
     (image,) = axes.images
-    expected = [[5.0, math.nan], [40.0, math.nan], [50.2, 100 * 2e-5 / 2.2e-5], [math.nan, math.nan]]
+    of_rows = [[5.0, math.nan], [40.0, math.nan], [50.2, 100 * 2e-5 / 2.2e-5], [math.nan, math.nan]]
     shown = np.ma.masked_invalid(np.asarray(image.get_array(), float))
-    np.testing.assert_allclose(shown.filled(math.nan), expected)
+    np.testing.assert_allclose(shown.filled(math.nan), [*of_rows, [80.0, 80.0]])
     assert (image.norm.vmin, image.norm.vmax) == (0, 100)
     cells = {tuple(map(round, text.get_position())): text.get_text() for text in axes.texts}
     assert cells[0, 0] == "5.0"
@@ -245,7 +283,8 @@ def test_the_limit_is_a_heat_map_of_rows_by_workloads(results: Results) -> None:
     assert cells[0, 2] == "50"
     assert cells[1, 2] == "91"
     assert {place for place, text in cells.items() if text == "–"} == {(1, 0), (1, 1), (0, 3), (1, 3)}
-    assert len(cells) == 8
+    assert cells[0, 4] == cells[1, 4] == "80"
+    assert len(cells) == 10
 
 
 def luminance(colour: ColorType) -> float:
@@ -256,11 +295,11 @@ def luminance(colour: ColorType) -> float:
 
 def test_numbers_can_be_read_on_their_colours(results: Results) -> None:
     """From 0 to 100 per cent, with the contrast of 3 to 1 that large text needs at least."""
-    results.rows = [row(f"row_{percent}", 1e-3, percent_of_limit=Estimate(percent)) for percent in range(101)]
-    axes = limit(results, results.workloads).axes[0]
+    results.rows = [row(f"row_{percent}", 1e-3, percent_of_peak=Estimate(percent)) for percent in range(101)]
+    axes = peak(results, results.workloads).axes[0]
     (image,) = axes.images
-    assert len(axes.texts) == 101
-    for percent, text in enumerate(axes.texts):
+    assert len(axes.texts) == 101 + 1  # the last one is the reference rate
+    for percent, text in enumerate(axes.texts[:101]):
         (cell,) = np.asarray(image.cmap(np.asarray(image.norm(np.array([float(percent)])))))  # red, green, blue, alpha
         light, dark = sorted((luminance(tuple(cell)), luminance(text.get_color())), reverse=True)
         assert (light + 0.05) / (dark + 0.05) > 3, percent
@@ -289,8 +328,10 @@ def test_a_sweep_is_log_log_time_per_example(results: Results) -> None:
     assert np.asarray(line.get_ydata()).tolist() == pytest.approx([4e-6, 2e-6])
     assert (line.get_marker(), line.get_color()) == (look("in_place").marker, look("in_place").colour)
     assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
-    assert np.asarray(curve(axes, "limit").get_ydata()).tolist() == pytest.approx([2e-6, 2e-7])
-    assert [text.get_text() for text in axes.texts] == ["in_place", "limit"]  # names at the ends of the curves
+    assert np.asarray(curve(axes, "peak").get_ydata()).tolist() == pytest.approx([2e-6, 2e-7])
+    assert np.asarray(curve(axes, "NumPy's large product").get_ydata()).tolist() == pytest.approx([2.5e-6, 2.5e-7])
+    names = ["in_place", "peak", "NumPy's large product"]  # at the ends of the curves
+    assert [text.get_text() for text in axes.texts] == names
     assert axes.get_xlabel() == "examples in a mini-batch"
     assert axes.get_ylabel() == "time per example"
 
@@ -361,7 +402,7 @@ def test_names_at_the_ends_of_curves_do_not_overlap(results: Results) -> None:
     figure.draw_without_rendering()
     axes = figure.axes[0]
     texts = {text.get_text(): text for text in axes.texts if isinstance(text, Annotation)}
-    assert sorted(texts) == ["limit", *names]
+    assert sorted(texts) == ["NumPy's large product", "peak", *names]
     boxes = {name: Text.get_window_extent(text) for name, text in texts.items()}  # without the line to the curve
     for one, other in itertools.combinations(boxes.values(), 2):
         assert one.y0 >= other.y1 - 0.5 or other.y0 >= one.y1 - 0.5
@@ -388,7 +429,7 @@ def test_files_are_the_same_bytes_each_time(results: Results, tmp_path: Path) ->
     first = {path.name: path.read_bytes() for path in draw(results, tmp_path / "one")}
     second = {path.name: path.read_bytes() for path in draw(results, tmp_path / "two")}
     assert first == second
-    assert set(first) == {"speedups.svg", "speedups.png", "limit.svg", "limit.png"}
+    assert set(first) == {"speedups.svg", "speedups.png", "peak.svg", "peak.png"}
     assert b"book" in first["speedups.svg"]  # text stays text
 
 
@@ -428,7 +469,7 @@ def test_any_name_and_message_is_drawn(results: Results, tmp_path: Path, name: s
 def test_any_name_fits_into_the_tables(results: Results, name: str) -> None:
     results.rows[3] = msgspec.structs.replace(results.rows[3], label=name, implementation=name)
     lines = markdown(results).splitlines()
-    assert len(lines) == 7
+    assert len(lines) == 8
     assert len({line.replace("\\|", "").count("|") for line in lines}) == 1
     text = "\n".join(summary_lines(results))
     assert not set(map(chr, range(32))) - {"\n"} & set(text)
@@ -440,7 +481,8 @@ def test_any_name_fits_into_the_tables(results: Results, name: str) -> None:
 def test_the_whole_table_says_it_all(results: Results) -> None:
     lines = summary_lines(results, whole=True)
     title = (
-        "book: 784-30-10, batch 10, float64, 1 thread, step; speed-ups over per_example; limit 20.0 µs at 48 Gflop/s"
+        "book: 784-30-10, batch 10, float64, 1 thread, step; speed-ups over per_example; "
+        "peak 20.0 µs at 47.9 Gflop/s; NumPy's product reaches 80 %"
     )
     assert title in [line.strip() for line in lines]
     in_place = next(line for line in lines if line.strip().startswith("in_place"))
@@ -469,7 +511,8 @@ def test_jitter_is_marked_and_explained_in_every_table(results: Results) -> None
     assert "40.0 µs~" in " ".join(summary_lines(results))
     assert markdown(results).splitlines()[5:] == [
         "| `in_place` | 10.0 ± 0.2 ~ |",
-        "| limit | 20.0 |",
+        "| peak | 20.0 |",
+        "| reference rate | 16.0 |",
         "",
         "~ jitter: a quarter of the samples took clearly longer than the time says",
     ]
@@ -507,7 +550,8 @@ def test_the_markdown_table_has_a_column_a_workload(results: Results) -> None:
         "| `control` | 0.995 ± 0.02 |",
         "| `batched_2d` | 8.00 ± 0.2 |",
         "| `in_place` | 10.0 ± 0.2 |",
-        "| limit | 20.0 |",
+        "| peak | 20.0 |",
+        "| reference rate | 16.0 |",
     ]
 
 

@@ -25,7 +25,7 @@ from bench.results.estimates import lower_quartile, outliers
 from impls.errors import UserError
 
 SCHEMA_1 = Path(__file__).parent / "fixtures" / "schema1"
-SPEEDUPS = ["limit.png", "limit.svg", "overview.png", "overview.svg", "speedups.png", "speedups.svg"]
+SPEEDUPS = ["overview.png", "overview.svg", "speedups.png", "speedups.svg"]
 OPTIONAL = {"schema", "other_cpus"}  # in the form of today; a file without a schema is not ours
 OF_ALL_WORKLOADS = ["seven-ways.png", "seven-ways.svg"]
 DRAWN = {
@@ -55,7 +55,7 @@ def test_results_survive_their_file(tmp_path: Path) -> None:
     path = tmp_path / "results.json"
     path.write_text(json.dumps(content_of(results)))
     assert files.read(path) == results
-    assert results.schema == SCHEMA == 2
+    assert results.schema == SCHEMA == 3
 
 
 def test_a_sample_is_an_array_in_json() -> None:
@@ -77,8 +77,15 @@ def test_a_sample_is_an_array_in_json() -> None:
         ),
         (records.Loop(1.5), {"do": "loop", "seconds": 1.5}),
         (
-            records.PrepareLimit("float32", 2, None, 0.005),
-            {"do": "preparelimit", "dtype": "float32", "threads": 2, "size": None, "sample_seconds": 0.005},
+            records.PrepareRate("peak", "float32", 2, "avx2", 0.005),
+            {
+                "do": "preparerate",
+                "kind": "peak",
+                "dtype": "float32",
+                "threads": 2,
+                "choice": "avx2",
+                "sample_seconds": 0.005,
+            },
         ),
     ],
 )
@@ -150,7 +157,8 @@ def test_schema_1_is_read_with_all_that_was_in_it(upgraded: dict[str, Results], 
         assert of.workload.describe() == of_old["description"]
         assert of.workload.baseline_label == of_old["baseline_label"]
         assert (of.examples, of.flops) == (of_old["examples"], of_old["flops"])
-        assert of.limit_seconds == pytest.approx(of_old["limit_seconds"])
+        assert of.reference_seconds == pytest.approx(of_old["limit_seconds"])
+        assert (of.peak, of.no_peak) == (None, "this version of the benchmark did not measure it")
     assert len(results.rows) == len(old["rows"])
 
 
@@ -163,8 +171,8 @@ def test_schema_1_keeps_its_estimates_and_the_samples_agree_with_them(upgraded: 
             old[key] for key in ("workload", "label", "outcome", "reason")
         ]
         assert of_row.timed == ("seconds" in old) == (of_row.outcome == OK)
-        for key in ("speed_up", "percent_of_limit"):
-            assert getattr(of_row, key) == (Estimate(**old[key]) if key in old else None)
+        assert of_row.speed_up == (Estimate(**old["speed_up"]) if "speed_up" in old else None)
+        assert of_row.percent_of_peak is None
         if not of_row.timed:
             continue
         timed += 1
@@ -199,7 +207,7 @@ def test_schema_1_is_drawn(upgraded: dict[str, Results], name: str, tmp_path: Pa
     assert any(line.lstrip().startswith("in_place") for line in summary_lines(upgraded[name]))
 
 
-def test_a_run_on_a_small_machine_has_no_limit_and_no_speed_up(upgraded: dict[str, Results]) -> None:
+def test_a_run_on_a_small_machine_has_no_rate_and_no_speed_up(upgraded: dict[str, Results]) -> None:
     """Whatever a file of schema 1 may lack is optional here, too."""
     content = schema_1("default")
     content["machine_info"] = {}
@@ -207,7 +215,7 @@ def test_a_run_on_a_small_machine_has_no_limit_and_no_speed_up(upgraded: dict[st
         del workload["gemm_size"], workload["gemm_flops_per_second"], workload["limit_seconds"]
     found = schema1.upgraded(content)
     assert found.machine == records.Machine()
-    assert all(of.limit is None and of.limit_seconds is None for of in found.workloads)
+    assert all(of.reference is None and of.reference_seconds is None for of in found.workloads)
     assert len(found.rows) == len(upgraded["default"].rows)
 
 
@@ -252,9 +260,9 @@ BAD_FILES: dict[str, tuple[str, str]] = {
     "pytest-benchmark's alone": ('{"benchmarks": []}', SECTION),
     "section is a list": ('{"backprop_bench": []}', SECTION),
     **{f"schema {bad!r}": (changed(GOOD, bad, "schema"), SECTION) for bad in (True, False, 0, -1, None, "2", 2.0)},
-    "schema 99": (changed(GOOD, 99, "schema"), "schema 99, this version reads up to 2; install a newer backprop-bench"),
-    "schema 3": (changed(GOOD, 3, "schema"), "schema 3, this version reads up to 2"),
-    "schema 1 in the form of 2": (changed(GOOD, 1, "schema"), DAMAGED),
+    "schema 99": (changed(GOOD, 99, "schema"), "schema 99, this version reads up to 3; install a newer backprop-bench"),
+    "schema 4": (changed(GOOD, 4, "schema"), "schema 4, this version reads up to 3"),
+    "schema 1 in the form of 3": (changed(GOOD, 1, "schema"), DAMAGED),
     "schema 2 in the form of 1": (changed(OLD, 2, "schema"), DAMAGED),
     **{f"lacks {key}": (lacking(GOOD, key), f"field `{key}`") for key in sorted(GOOD[Results.KEY].keys() - OPTIONAL)},
     **{f"{key} is text": (changed(GOOD, "text", key), f"$.{key}") for key in ("settings", "machine", "rows", "notes")},

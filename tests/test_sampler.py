@@ -15,9 +15,9 @@ from bench.measurement import timing
 from bench.measurement.candidates import Candidate, plan
 from bench.measurement.process import WorkerProcess
 from bench.measurement.rounds import Rounds, plan_rounds
-from bench.measurement.sampler import Sampler
+from bench.measurement.sampler import PEAK, REFERENCE, Sampler
 from bench.measurement.timing import Arrangement, TimedCall
-from bench.records import CONTROL, Reply, Row, Settings, Take, Workload, WorkloadResult
+from bench.records import CONTROL, Rate, Reply, Row, Settings, Take, Workload, WorkloadResult
 from bench.results.notes import notes_on_rows
 from bench.results.summary import summarise
 from impls.registry import find
@@ -47,7 +47,9 @@ def summary(sampler: Sampler) -> tuple[WorkloadResult, list[str]]:
     """Fill in the estimates of the rows of the one workload; return its record and the notes on its rows."""
     ((name, of_workload),) = sampler.candidates.items()
     rows = [candidate.row for candidate in of_workload]
-    found = summarise(of_workload[0].workload, rows, sampler.limit(name), sampler.data_examples)
+    found = summarise(
+        of_workload[0].workload, rows, sampler.rate(name, PEAK), sampler.rate(name, REFERENCE), sampler.data_examples
+    )
     return found, notes_on_rows(rows)
 
 
@@ -98,16 +100,16 @@ def test_a_row_that_hangs_is_killed_once_and_not_tried_again() -> None:
 
 
 def test_an_interrupt_while_rows_are_prepared_keeps_the_generations_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(_self: Sampler, _limit: Candidate, generation: int) -> bool:
+    def interrupt(_self: Sampler, _rate: Candidate, generation: int) -> bool:
         if generation == 2:
             raise KeyboardInterrupt
         return False
 
-    monkeypatch.setattr(Sampler, "_prepare_limit", interrupt)
+    monkeypatch.setattr(Sampler, "_prepare_rate", interrupt)
     sampler = sample(["in_place"], generations=4)
     found, _ = summary(sampler)
     assert sampler.interrupted
-    assert found.limit is None
+    assert (found.peak, found.no_peak) == (None, "it was not sampled")
     in_place = by_label(sampler)["in_place"]
     assert in_place.outcome == "ok"
     assert [process.generation for process in in_place.processes] == [0, 1]
@@ -115,10 +117,10 @@ def test_an_interrupt_while_rows_are_prepared_keeps_the_generations_before(monke
 
 
 def test_a_row_that_an_interrupt_came_before_is_said_to_be_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(_self: Sampler, _limit: Candidate, _generation: int) -> bool:
+    def interrupt(_self: Sampler, _rate: Candidate, _generation: int) -> bool:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Sampler, "_prepare_limit", interrupt)
+    monkeypatch.setattr(Sampler, "_prepare_rate", interrupt)
     sampler = sample(["in_place", f"{FAULTY}:Wrong"], generations=4)
     summary(sampler)
     outcomes = {label: row.outcome for label, row in by_label(sampler).items()}
@@ -135,7 +137,7 @@ def test_an_interrupted_round_counts_for_nothing(monkeypatch: pytest.MonkeyPatch
         nonlocal taken
         if isinstance(request, Take):
             taken += 1
-            if taken == 4 * 2 + 2:  # in the third round of baseline, control, row and limit
+            if taken == 5 * 2 + 2:  # in the third round of baseline, control, row, peak and reference rate
                 raise KeyboardInterrupt
         return ask(self, request, expected)
 
@@ -158,7 +160,7 @@ def test_samples_of_a_round_are_pairs_and_the_control_is_another_process(monkeyp
     rows = by_label(sampler)
     for generation in range(2):
         assert {tuple(row.samples[generation]) for row in rows.values()} == {tuple(rows[CONTROL].samples[generation])}
-    assert len(set(pids)) == len(pids) == 2 * (len(rows) + 1)  # a fresh one for each row and the limit in each
+    assert len(set(pids)) == len(pids) == 2 * (len(rows) + 2)  # a fresh one for each row and rate in each
     assert all(seconds > 0 for row in rows.values() for rounds in row.samples for seconds in rounds.values())
     assert all(
         sample.cpu_seconds is not None and sample.cpu_seconds > 0
@@ -166,9 +168,11 @@ def test_samples_of_a_round_are_pairs_and_the_control_is_another_process(monkeyp
         for process in row.processes
         for sample in process.samples
     )
-    limit = sampler.limit("small")
-    assert limit is not None
-    assert [set(rounds) for rounds in limit.samples] == [set(rounds) for rounds in rows[CONTROL].samples]
+    peak, reference = sampler.rate("small", PEAK), sampler.rate("small", REFERENCE)
+    assert isinstance(peak, Rate)
+    assert isinstance(reference, Rate)
+    assert [set(rounds) for rounds in peak.samples] == [set(rounds) for rounds in rows[CONTROL].samples]
+    assert all(fewer.keys() <= rounds.keys() for fewer, rounds in zip(reference.samples, peak.samples, strict=True))
 
 
 def test_two_labels_of_one_implementation_are_two_rows() -> None:
@@ -205,16 +209,18 @@ def test_facts_about_a_good_row() -> None:
         assert row.strayed == ""
         assert row.cores_used is not None
         assert 0 < row.cores_used < 1.05
-        assert row.percent_of_limit is not None
-        assert 0 < row.percent_of_limit.value < 100
+        assert row.percent_of_peak is not None
+        assert 0 < row.percent_of_peak.value < 100
         assert row.thread_pools
         assert {pool.num_threads for pool in row.thread_pools} == {1}
         assert all(pool.library and "/" not in pool.library for pool in row.thread_pools)
     assert rows["per_example"].speed_up is None
-    assert found.limit is not None
-    assert found.limit.size in (256, 384, 512, 768)
-    assert found.limit_seconds is not None
-    assert 0 < found.limit_seconds < (plain.seconds or 0)
+    assert found.reference is not None
+    assert found.reference.flops in {2 * size**3 for size in (256, 384, 512, 768)}
+    assert found.peak_seconds is not None
+    assert 0 < found.peak_seconds < (plain.seconds or 0)
+    assert found.reference_percent is not None
+    assert found.reference_percent > 0
 
 
 def test_a_compilation_within_the_samples_is_said() -> None:

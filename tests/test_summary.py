@@ -3,14 +3,16 @@
 import msgspec
 import numpy as np
 import pytest
-from made_up_results import BOOK, GENERATIONS, LIMIT_SECONDS, estimate, made_up_results, processes, workload_result
+from made_up_results import BOOK, GENERATIONS, PEAK_SECONDS, estimate, made_up_results, processes, workload_result
 
-from bench.records import CONTROL, OK, Estimate, Limit, Process, Row, Sample
+from bench.records import CONTROL, OK, Estimate, Process, Rate, Row, Sample
 from bench.report.figures import REFERENCE
 from bench.results import estimates
 from bench.results.files import read
 from bench.results.notes import jittery, notes_on_rows, notes_on_run, notes_on_workloads
 from bench.results.summary import summarise
+
+NOT_TRIED = "nobody tried"  # why there is no rate
 
 
 def sampled(label: str, seconds: float, outcome: str = OK) -> Row:
@@ -24,48 +26,48 @@ def rows() -> list[Row]:
 
 
 @pytest.fixture
-def limit() -> Limit:
-    found = workload_result(BOOK).limit
+def peak() -> Rate:
+    found = workload_result(BOOK).peak
     assert found is not None
-    return Limit(found.size, found.processes)
+    return Rate(found.what, found.flops, found.processes)
 
 
 # --- Estimates ---------------------------------------------------------------------------------------------------
 
 
-def test_figures_come_from_the_samples(limit: Limit) -> None:
+def test_figures_come_from_the_samples(peak: Rate) -> None:
     baseline, fast = sampled("per_example", 4e-4), sampled("in_place", 4e-5)
-    found = summarise(BOOK, [baseline, fast], limit, 1500)
+    found = summarise(BOOK, [baseline, fast], peak, NOT_TRIED, 1500)
     assert (found.examples, found.flops) == (10, BOOK.flops(10))
-    assert found.limit is limit
-    assert found.limit_seconds == pytest.approx(LIMIT_SECONDS)
+    assert found.peak is peak
+    assert found.peak_seconds == pytest.approx(PEAK_SECONDS)
     assert (baseline.seconds, fast.seconds) == pytest.approx((4e-4, 4e-5))
     assert baseline.speed_up is None
     assert fast.speed_up is not None
     assert fast.speed_up.value == pytest.approx(10)
-    assert fast.percent_of_limit is not None
-    assert fast.percent_of_limit.value == pytest.approx(50)
-    assert fast.percent_of_limit.low == pytest.approx(50)
+    assert fast.percent_of_peak is not None
+    assert fast.percent_of_peak.value == pytest.approx(50)
+    assert fast.percent_of_peak.low == pytest.approx(50)
     assert fast.cores_used == pytest.approx(1)
 
 
-def test_a_row_that_failed_has_no_figures(limit: Limit) -> None:
+def test_a_row_that_failed_has_no_figures(peak: Rate) -> None:
     """Even if it failed after some samples."""
     late = sampled("in_place", 4e-5, "crashed")
-    summarise(BOOK, [sampled("per_example", 4e-4), late], limit, 1500)
-    assert (late.seconds, late.speed_up, late.percent_of_limit, late.spread, late.cores_used) == (None,) * 5
+    summarise(BOOK, [sampled("per_example", 4e-4), late], peak, NOT_TRIED, 1500)
+    assert (late.seconds, late.speed_up, late.percent_of_peak, late.spread, late.cores_used) == (None,) * 5
     assert not late.timed
 
 
 @pytest.mark.parametrize("outcome", ["wrong", "wrong after 300 calls", "unfinished", "implausible", "left out"])
-def test_a_baseline_that_is_not_right_gives_no_speed_up(limit: Limit, outcome: str) -> None:
+def test_a_baseline_that_is_not_right_gives_no_speed_up(peak: Rate, outcome: str) -> None:
     fast = sampled("in_place", 4e-5)
     rows = [sampled("per_example", 4e-4, outcome), fast]
-    summarise(BOOK, rows, limit, 1500)
+    summarise(BOOK, rows, peak, NOT_TRIED, 1500)
     assert not any("speed-ups" in note for note in notes_on_rows(rows))
     assert fast.seconds == pytest.approx(4e-5)
     assert fast.speed_up is None
-    assert fast.percent_of_limit is not None
+    assert fast.percent_of_peak is not None
 
 
 @pytest.mark.parametrize("outcome", ["crashed", "timed out"])
@@ -74,7 +76,7 @@ def test_a_baseline_that_is_lost_late_leaves_what_was_paired(outcome: str) -> No
     baseline.reason = "it did"
     del baseline.processes[3:]
     fast.processes[4].samples = [Sample(0, 1.0)]  # without a pair
-    summarise(BOOK, [baseline, fast], None, 1500)
+    summarise(BOOK, [baseline, fast], NOT_TRIED, NOT_TRIED, 1500)
     assert fast.speed_up is not None
     assert (fast.speed_up.value, fast.seconds) == pytest.approx((10, 4e-5))
     assert (baseline.seconds, baseline.speed_up) == (None, None)
@@ -88,7 +90,7 @@ def test_a_baseline_that_is_lost_in_the_middle_of_a_generation_leaves_its_rounds
     baseline, fast = sampled("per_example", 4e-4, "crashed"), sampled("in_place", 4e-5)
     del baseline.processes[4:]
     del baseline.processes[3].samples[2:]
-    summarise(BOOK, [baseline, fast], None, 1500)
+    summarise(BOOK, [baseline, fast], NOT_TRIED, NOT_TRIED, 1500)
     assert fast.speed_up is not None
     assert notes_on_rows([baseline, fast])[1:] == [
         "book: the baseline crashed in generation 4: speed-ups are from the rounds before that"
@@ -98,7 +100,7 @@ def test_a_baseline_that_is_lost_in_the_middle_of_a_generation_leaves_its_rounds
 def test_a_baseline_that_is_lost_at_once_gives_no_speed_up() -> None:
     baseline, fast = sampled("per_example", 4e-4, "crashed"), sampled("in_place", 4e-5)
     baseline.processes.clear()
-    summarise(BOOK, [baseline, fast], None, 1500)
+    summarise(BOOK, [baseline, fast], NOT_TRIED, NOT_TRIED, 1500)
     assert fast.speed_up is None
     assert fast.seconds == pytest.approx(4e-5)
 
@@ -114,25 +116,25 @@ def disturbed(label: str, seconds: float, seed: int, stride: int = 1) -> Row:
     return found
 
 
-def test_the_columns_of_a_row_agree(limit: Limit) -> None:
-    """Time, speed-up and share of the limit, whatever happened to the samples of the baseline and of the row."""
+def test_the_columns_of_a_row_agree(peak: Rate) -> None:
+    """Time, speed-up and share of the peak, whatever happened to the samples of the baseline and of the row."""
     baseline, row, strided = (
         disturbed("per_example", 4e-4, 1),
         disturbed("in_place", 4e-5, 2),
         disturbed("slow", 1, 3, 5),
     )
-    limit.processes = disturbed("limit", 1e-3, 4).processes
-    found = summarise(BOOK, [baseline, row, strided], limit, 1500)
-    assert found.limit_seconds is not None
+    peak.processes = disturbed("peak", 1e-3, 4).processes
+    found = summarise(BOOK, [baseline, row, strided], peak, NOT_TRIED, 1500)
+    assert found.peak_seconds is not None
     assert baseline.seconds is not None
     for each in (row, strided):
         assert each.speed_up is not None
         assert each.seconds is not None
         assert baseline.seconds / each.seconds == pytest.approx(each.speed_up.value)
     for each in (baseline, row):
-        assert each.percent_of_limit is not None
+        assert each.percent_of_peak is not None
         assert each.seconds is not None
-        assert 100 * found.limit_seconds / each.seconds == pytest.approx(each.percent_of_limit.value)
+        assert 100 * found.peak_seconds / each.seconds == pytest.approx(each.percent_of_peak.value)
     assert row.seconds == pytest.approx(estimates.seconds(row.samples))  # sampled in all rounds of the baseline
 
 
@@ -144,9 +146,9 @@ def test_a_run_with_a_precision_quotes_wider_intervals_after_more_than_seven_gen
                 msgspec.structs.replace(each.processes[number % GENERATIONS], generation=number)
                 for number in range(generations)
             ]
-        summarise(BOOK, rows, None, 1500)
+        summarise(BOOK, rows, NOT_TRIED, NOT_TRIED, 1500)
         plain = rows[1].speed_up
-        summarise(BOOK, rows, None, 1500, asked_precision=0.01)
+        summarise(BOOK, rows, NOT_TRIED, NOT_TRIED, 1500, asked_precision=0.01)
         quoted = rows[1].speed_up
         assert plain is not None
         assert quoted is not None
@@ -154,18 +156,19 @@ def test_a_run_with_a_precision_quotes_wider_intervals_after_more_than_seven_gen
         assert ((quoted.half_width or 0) > (plain.half_width or 0)) is wider
 
 
-def test_without_a_limit_there_is_no_share_of_it() -> None:
+def test_without_a_peak_there_is_no_share_of_it() -> None:
     fast = sampled("in_place", 4e-5)
-    found = summarise(BOOK, [sampled("per_example", 4e-4), fast], None, 1500)
-    assert (found.limit, found.limit_seconds) == (None, None)
-    assert fast.percent_of_limit is None
+    found = summarise(BOOK, [sampled("per_example", 4e-4), fast], NOT_TRIED, NOT_TRIED, 1500)
+    assert (found.peak, found.no_peak, found.peak_seconds) == (None, NOT_TRIED, None)
+    assert (found.reference, found.reference_seconds, found.reference_percent) == (None, None, None)
+    assert fast.percent_of_peak is None
     assert fast.speed_up is not None
 
 
 def test_processes_that_an_interrupt_left_without_samples_are_dropped() -> None:
     baseline, fast = sampled("per_example", 4e-4), sampled("in_place", 4e-5)
     fast.processes[3].samples = []
-    summarise(BOOK, [baseline, fast], None, 1500)
+    summarise(BOOK, [baseline, fast], NOT_TRIED, NOT_TRIED, 1500)
     assert [process.generation for process in fast.processes] == [0, 1, 2, 4]
     assert fast.speed_up is not None
     assert fast.speed_up.value == pytest.approx(10)
@@ -178,17 +181,17 @@ def test_samples_are_paired_by_generation_and_round() -> None:
         baseline.processes[generation].samples = [Sample(0, 100.0), Sample(1, seconds), Sample(2, seconds)]
         fast.processes[generation].samples = [Sample(1, seconds / 4), Sample(2, seconds / 4)]
     del baseline.processes[2:], fast.processes[2:]
-    summarise(BOOK, [baseline, fast], None, 1500)
+    summarise(BOOK, [baseline, fast], NOT_TRIED, NOT_TRIED, 1500)
     assert fast.speed_up is not None
     assert (fast.speed_up.value, fast.speed_up.low, fast.speed_up.high) == pytest.approx((4.0, 4.0, 4.0))
 
 
 def test_cores_are_unknown_where_the_cpu_time_is() -> None:
     alone = Row("book", "x", "x", 1, OK, processes=[Process(0, 1, samples=[Sample(0, 1.0, 1.5), Sample(1, 1.0, 0.5)])])
-    summarise(BOOK, [alone], None, 1500)
+    summarise(BOOK, [alone], NOT_TRIED, NOT_TRIED, 1500)
     assert alone.cores_used == pytest.approx(1.0)
     alone.processes[0].samples.append(Sample(2, 1.0))
-    summarise(BOOK, [alone], None, 1500)
+    summarise(BOOK, [alone], NOT_TRIED, NOT_TRIED, 1500)
     assert alone.cores_used is None
 
 
@@ -211,7 +214,10 @@ def test_what_disturbed_a_run_is_said() -> None:
 
 @pytest.mark.parametrize(
     ("outcome", "noted"),
-    [("wrong", True), ("crashed", True), ("timed out", True)]
+    [
+        (outcome, True)
+        for outcome in ("wrong", "wrong after 501 calls", "unfinished", "implausible", "crashed", "timed out")
+    ]
     + [(outcome, False) for outcome in ("unavailable", "left out", "interrupted")],
 )
 def test_a_row_that_must_not_fail_is_noted(rows: list[Row], outcome: str, noted: bool) -> None:
@@ -304,6 +310,34 @@ def test_more_cores_than_were_given_are_said(rows: list[Row]) -> None:
     assert notes_on_rows(rows) == ["book, in_place: used 1.90 cores, but was given 1"]
 
 
+def test_a_row_that_left_its_cpus_is_said(rows: list[Row]) -> None:
+    rows[3].strayed = "a thread may run on CPUs 0, 1, but was given 0"
+    told = f"{rows[3].strayed}: its times may not be those of the CPUs that it was given"
+    assert notes_on_rows(rows) == [f"book, in_place: {told}"]
+
+
+@pytest.mark.parametrize(
+    ("growth_bytes", "calls", "words"),
+    [
+        (63.0, 10**6, ""),  # a little per call
+        (64.0, 10**6, "64 bytes"),
+        (188_160.0, 100, "188.2 kB"),
+        (2.5e6, 1, "2.5 MB"),
+        (1e5, 1, ""),  # half a megabyte in all
+    ],
+)
+def test_memory_that_grows_is_said(rows: list[Row], growth_bytes: float, calls: int, words: str) -> None:
+    for process in rows[3].processes[2:]:
+        process.growth_bytes, process.calls = growth_bytes, calls
+    assert notes_on_rows(rows) == ([f"book, in_place: its memory grows by {words} per call"] if words else [])
+
+
+def test_memory_that_grows_in_a_few_processes_is_no_leak(rows: list[Row]) -> None:
+    for process in rows[3].processes[:2]:
+        process.growth_bytes = 1e6
+    assert notes_on_rows(rows) == []
+
+
 def test_compilations_and_outliers_are_said(rows: list[Row]) -> None:
     rows[2].compilations = 3
     samples = [Sample(number, 4e-5) for number in range(9)]
@@ -321,3 +355,11 @@ def test_the_harness_own_share_is_said(rows: list[Row]) -> None:
 def test_a_workload_without_any_time_has_notes_on_its_failures_alone() -> None:
     failed = [Row("book", label, "per_example", 1, "crashed", "it did") for label in ("per_example", CONTROL)]
     assert notes_on_rows(failed) == ["book, per_example: crashed: it did", "book, control: crashed: it did"]
+
+
+def test_a_row_that_passes_the_peak_is_not_believed(rows: list[Row]) -> None:
+    rows[2].percent_of_peak = estimate(99.0)
+    assert notes_on_rows(rows) == []
+    rows[2].percent_of_peak = estimate(108.0)
+    (note,) = notes_on_rows(rows)
+    assert note.startswith("book, batched_2d: faster than the peak (108 %), which cannot be")

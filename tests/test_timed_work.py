@@ -29,7 +29,7 @@ def sampled(workload: Workload, *frauds: str, generations: int = 1) -> dict[str,
     sampler = Sampler({workload.name: plan(workload, entries)}, settings, data, lambda *_: None)
     sampler.run()
     rows = [candidate.row for candidate in sampler.candidates[workload.name]]
-    summarise(workload, rows, None, 1500)
+    summarise(workload, rows, "not measured", "not measured", 1500)
     return {row.label: row for row in rows}
 
 

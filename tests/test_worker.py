@@ -22,8 +22,8 @@ from bench.records import (
     Paused,
     Prepare,
     Prepared,
-    PreparedLimit,
-    PrepareLimit,
+    PreparedRate,
+    PrepareRate,
     Settings,
     Start,
     Started,
@@ -85,14 +85,15 @@ def test_each_request_has_its_reply(worker: WorkerProcess, data: tuple[str, str]
     prepared = worker.ask(prepare(data), Prepared)
     assert prepared.calls * prepared.call_seconds >= 0.0009
     assert prepared.busiest_threads == []  # with a single thread there is nothing to tell apart
-    assert worker.ask(Take(), Taken).seconds == pytest.approx(prepared.call_seconds, rel=2)
+    taken = worker.ask(Take(), Taken)
+    assert taken.seconds / taken.calls == pytest.approx(prepared.call_seconds, rel=2)
     looped = worker.ask(Loop(0.05), Looped)
     assert looped.seconds >= 0.05
     assert looped.calls > prepared.calls
-    limit = worker.ask(PrepareLimit("float32", 1, 64, 0.001), PreparedLimit)
-    assert limit.size == 64
+    rate = worker.ask(PrepareRate("reference", "float32", 1, "64", 0.001), PreparedRate)
+    assert (rate.choice, rate.flops) == ("64", 2 * 64**3)
     taken = worker.ask(Take(), Taken)
-    assert taken.seconds == pytest.approx(limit.call_seconds, rel=2)
+    assert taken.seconds / taken.calls == pytest.approx(rate.call_seconds, rel=2)
     assert worker.ask(Verify(0, 0, 1.0, ""), Verified).violations == []
     assert worker.alive
 

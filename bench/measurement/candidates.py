@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from bench.records import CONTROL, Prepared, PreparedLimit, Process, Row, Workload
+from bench.records import CONTROL, Prepared, PreparedRate, Process, Row, Workload
 from impls.registry import Entry, find
 
 
@@ -21,7 +21,7 @@ class Candidate:
     cost: str = "quadratic"  # that it computes the gradient of
     children: bool = False  # whether its worker has started processes
 
-    def calibrated(self, prepared: Prepared | PreparedLimit) -> None:
+    def calibrated(self, prepared: Prepared | PreparedRate) -> None:
         """Keep what a worker told of this generation's calls."""
         self.prepared = True
         self.calls, self.call_seconds = prepared.calls, prepared.call_seconds

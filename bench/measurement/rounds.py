@@ -95,7 +95,7 @@ class Rounds:
         """Fetch what the calls of a row's last sample left behind. Raises WorkerFailed."""
         evidence = self._evidence[candidate.label]
         if not candidate.entry.target or evidence.last is None:
-            return  # the worker of a bare product
+            return  # the worker of the peak or of the reference rate
         turn, reply = evidence.last
         handed_over = self._workers[candidate.worker_key].ask(HandOver(str(self._exchange)), HandedOver)
         candidate.children = handed_over.children
@@ -176,18 +176,22 @@ def _growth_bytes(taken: Sequence[Taken]) -> float:
 def plan_rounds(candidates: Sequence[Candidate], settings: Settings) -> tuple[dict[str, int], int]:
     """Return for each row that it is sampled in every n-th round, and how many rounds there are.
 
-    Slow rows are sampled less often: they stretch the rounds. The baseline, its control and the limit are in every
-    round, so that every sample has its pair. Every row gets `min_rounds` samples, even if that takes more time.
+    Slow rows are sampled less often: they stretch the rounds; so is the reference rate. The baseline, its control and
+    the peak are in every round, so that every sample has its pair. Every row gets `min_rounds` samples, even if that
+    takes more time.
     """
     if not candidates or settings.workload_seconds <= 0:
         return {}, 0
     typical = statistics.median(candidate.sample_seconds for candidate in candidates)
-    strides = {
-        candidate.label: 1
-        if candidate.is_baseline or not candidate.entry.target
-        else _stride(candidate.sample_seconds / (SLOW * typical))
+    wanted = {
+        candidate.label: 1.0
+        if candidate.is_baseline or candidate.label == "peak"
+        else MAX_STRIDE
+        if not candidate.entry.target
+        else candidate.sample_seconds / (SLOW * typical)
         for candidate in candidates
     }
+    strides = {label: _stride(stride) for label, stride in wanted.items()}
     round_seconds = sum(candidate.sample_seconds / strides[candidate.label] for candidate in candidates)
     fitting = int(settings.workload_seconds / settings.generations / round_seconds)
     count = min(settings.max_rounds, max(settings.min_rounds, fitting))

@@ -1,4 +1,4 @@
-"""Takes the samples: generations of fresh workers, interleaved rounds, a control, a limit.
+"""Takes the samples: generations of fresh workers, interleaved rounds, a control, and the rates to measure against.
 
 In each generation every row of a workload has a worker of its own. The workers stay alive together; only one computes
 at a time. `rounds` has how they take turns. The baseline runs twice, the second time as the control. Workers serve all
@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import count, groupby
 from pathlib import Path
 
-from bench.cpus import siblings, usable_cpus
+from bench.cpus import places, siblings, usable_cpus
 from bench.measurement.candidates import Candidate
 from bench.measurement.examples import Shared, shared_examples
 from bench.measurement.process import WorkerFailed, WorkerProcess
@@ -22,13 +22,13 @@ from bench.records import (
     OK,
     PENDING,
     FirstCalled,
-    Limit,
     Prepare,
     Prepared,
-    PreparedLimit,
+    PreparedRate,
     PrepareFirst,
-    PrepareLimit,
+    PrepareRate,
     Process,
+    Rate,
     Row,
     Settings,
     Start,
@@ -39,12 +39,12 @@ from bench.results.precision import MAX_GENERATIONS, narrow_enough
 from impls.interface import Array
 from impls.registry import Entry
 
-LIMIT = "limit"
+PEAK, REFERENCE = "peak", "reference"  # of the cores in use; what a library reaches
 BASELINE_BUDGETS = 4.0  # that a call of the baseline may take: without it there is no speed-up
 
 
 class Sampler:
-    """Samples the candidates of several workloads: their rows, and `limits`, fill up while `run` is going."""
+    """Samples the candidates of several workloads: their rows, and the rates, fill up while `run` is going."""
 
     def __init__(
         self,
@@ -59,11 +59,15 @@ class Sampler:
         self.interrupted = False
         self.failure = ""  # of the benchmark itself: what ended the run early
         self.data_examples = len(data[0])
-        self._limits = {name: _limit_of(of[0].workload) for name, of in candidates.items()}
+        self._rates = {
+            (name, kind): Candidate(of[0].workload, Entry(kind, "", ""), Row(name, kind, kind, of[0].workload.threads))
+            for name, of in candidates.items()
+            for kind in (PEAK, REFERENCE)
+        }
+        self._chosen: dict[tuple[str, str, int], PreparedRate] = {}  # by kind, dtype and threads: how, once per run
         self._data = data
         self._progress = progress
         self._workers: dict[tuple[str, bool, int], WorkerProcess] = {}
-        self._limit_sizes: dict[tuple[str, int], int] = {}
         self._hung: dict[str, str] = {}
 
     def run(self) -> None:
@@ -88,13 +92,13 @@ class Sampler:
                     candidate.row.outcome = OK
         self._progress("done", 1.0)
 
-    def limit(self, workload: str) -> Limit | None:
-        """Return the samples of the matrix product that sets a workload's limit; None if there are none."""
-        candidate = self._limits[workload]
-        size = self._limit_sizes.get((candidate.workload.dtype, candidate.threads))
-        if size is None or not candidate.row.open or not any(candidate.row.samples):
-            return None
-        return Limit(size, candidate.row.processes)
+    def rate(self, workload: str, kind: str) -> Rate | str:
+        """Return the samples of the "peak" or the "reference" rate of a workload, or in words why there are none."""
+        candidate = self._rates[workload, kind]
+        chosen = self._chosen.get((kind, candidate.workload.dtype, candidate.threads))
+        if chosen is None or not candidate.row.open or not any(candidate.row.samples):
+            return candidate.row.reason or "it was not sampled"
+        return Rate(chosen.what, chosen.flops, candidate.row.processes)
 
     def _run_groups(self, shared: Shared) -> None:
         """Sample all workloads, those of the same number of threads together, each group in its share of the time."""
@@ -144,11 +148,11 @@ class Sampler:
             if candidate.row.open and hung and not candidate.is_baseline:
                 candidate.row.fail("timed out", f"not tried again: {hung}")
         candidates = [candidate for candidate in self.candidates[workload.name] if candidate.row.open]
-        limit = self._limits[workload.name]
-        self._start_workers([*candidates, limit])
+        rates = [self._rates[workload.name, kind] for kind in (PEAK, REFERENCE)]
+        self._start_workers([*candidates, *(rate for rate in rates if rate.row.open)])
         ready = self._prepare([candidate for candidate in candidates if candidate.row.open], generation, shared)
-        if ready and self.settings.workload_seconds > 0 and self._prepare_limit(limit, generation):
-            ready.append(limit)
+        if ready and self.settings.workload_seconds > 0:
+            ready += [rate for rate in rates if rate.row.open and self._prepare_rate(rate, generation)]
         problem = Problem.make(workload, shared.examples, self.settings.seed)
         Rounds(problem, ready, self._workers, self.settings, generation, Path(shared.exchange)).run()
         for candidate in ready:
@@ -197,23 +201,26 @@ class Sampler:
         """Return the longest call that a candidate may take, in seconds."""
         return self.settings.budget_seconds * (BASELINE_BUDGETS if candidate.is_baseline else 1.0)
 
-    def _prepare_limit(self, limit: Candidate, generation: int) -> bool:
-        """Have a worker prepare the matrix product that sets the limit; its size is chosen once per run."""
-        key = (limit.workload.dtype, limit.threads)
-        request = PrepareLimit(
-            dtype=limit.workload.dtype,
-            threads=limit.threads,
-            size=self._limit_sizes.get(key),
+    def _prepare_rate(self, rate: Candidate, generation: int) -> bool:
+        """Have a worker prepare the peak or the reference rate; how is chosen once per run."""
+        key = (rate.label, rate.workload.dtype, rate.threads)
+        request = PrepareRate(
+            kind=rate.label,
+            dtype=rate.workload.dtype,
+            threads=rate.threads,
+            choice=self._chosen[key].choice if key in self._chosen else "",
             sample_seconds=self.settings.sample_seconds,
         )
+        worker = self._workers[rate.worker_key]
+        worker.confine(places(rate.threads, generation))
         try:
-            prepared = self._workers[limit.worker_key].ask(request, PreparedLimit)
+            prepared = worker.ask(request, PreparedRate)
         except WorkerFailed as failure:
-            self._record(limit, failure)
+            self._record(rate, failure)
             return False
-        self._limit_sizes[key] = prepared.size
-        limit.calibrated(prepared)
-        limit.row.processes.append(Process(generation, prepared.calls))
+        self._chosen.setdefault(key, prepared)
+        rate.calibrated(prepared)
+        rate.row.processes.append(Process(generation, prepared.calls))
         return True
 
     def _first_calls(self, workload: Workload, shared: Shared) -> None:
@@ -279,11 +286,6 @@ def _beginning_with(number: int, workloads: Sequence[Workload]) -> list[Workload
     """Return the workloads in turn, beginning with the one of that number."""
     first = number % len(workloads)
     return [*workloads[first:], *workloads[:first]]
-
-
-def _limit_of(workload: Workload) -> Candidate:
-    """Return the candidate behind the limit of a workload: a worker without an implementation."""
-    return Candidate(workload, Entry(LIMIT, "", ""), Row(workload.name, LIMIT, LIMIT, workload.threads))
 
 
 def _side_by_side(candidates: list[Candidate]) -> tuple[list[tuple[Candidate, list[int]]], list[Candidate]]:

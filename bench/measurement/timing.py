@@ -54,7 +54,7 @@ def _cpu_seconds() -> float:
 
 
 class TimedCall:
-    """A call that is ready to be timed: of an implementation on its workload, or of the product behind the limit."""
+    """A call that is ready to be timed: of an implementation on its workload, or of what it is measured against."""
 
     def __init__(
         self,

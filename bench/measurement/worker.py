@@ -62,8 +62,8 @@ class Worker:
                 return self._prepare(request)
             case records.PrepareFirst():
                 return self._prepare_first(request)
-            case records.PrepareLimit():
-                return self._prepare_limit(request)
+            case records.PrepareRate():
+                return self._prepare_rate(request)
             case records.Arrange():
                 return self._arrange(request.turn)
             case records.Take():
@@ -177,13 +177,25 @@ class Worker:
 
         return TimedCall(call, threads, arrange, implementation.parameters)
 
-    def _prepare_limit(self, request: records.PrepareLimit) -> records.PreparedLimit:
-        """Prepare the matrix product whose rate is the limit; choose its size if none is given."""
-        from bench.measurement import limit
+    def _prepare_rate(self, request: records.PrepareRate) -> records.PreparedRate:
+        """Prepare what rows are measured against. Raises Refused if that is not possible here."""
+        from bench.measurement import rates
+        from impls.errors import Unavailable
 
         self.release()
-        size, seconds, self._timed = limit.prepare(request.dtype, request.threads, request.size, request.sample_seconds)
-        return records.PreparedLimit(size, self._timed.calls, seconds, self._timed.busiest_threads())
+        try:
+            rate = rates.prepare(request.kind, request.dtype, request.threads, request.choice, request.sample_seconds)
+        except Unavailable as reason:
+            raise Refused("unavailable", str(reason)) from reason
+        self._timed = rate.timed
+        return records.PreparedRate(
+            choice=rate.choice,
+            what=rate.what,
+            flops=rate.flops,
+            calls=rate.timed.calls,
+            call_seconds=rate.call_seconds,
+            busiest_threads=rate.timed.busiest_threads(),
+        )
 
     def _arrange(self, turn: int) -> records.Arranged:
         """Make the calls of a turn ready."""

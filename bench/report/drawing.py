@@ -34,7 +34,9 @@ STYLE: dict[Any, Any] = {
     "ytick.labelsize": 8.5,
 }
 ROOM = 24  # letters beside a plot
-GREY, DARK, LIMIT = "#767676", "#444444", "#c0392b"
+GREY, DARK, RATE = "#767676", "#444444", "#c0392b"
+PEAK_LINE, REFERENCE_LINE = (0, (4.0, 2.0)), (0, (1.0, 1.5))  # dashes of the two rates, in points
+REFERENCE_NAME = "NumPy's large product"
 
 
 @contextmanager

@@ -3,14 +3,15 @@
 import statistics
 from functools import cache
 
-from bench.records import CONTROL, Estimate, Results, Row, WorkloadResult
-from bench.report.text import estimate_text, number_text, seconds_text
+from bench.records import CONTROL, Estimate, Rate, Results, Row, WorkloadResult
+from bench.report.text import estimate_text, flops_text, number_text, seconds_text
 from bench.results.compare import compare_rows
 from bench.results.files import read
 from impls import ROOT
 from impls.errors import UserError
 
 REFERENCE = ROOT / "results" / "reference"
+NOT_MEASURED = "–"  # what a page has of a rate that a run did not measure
 
 
 @cache
@@ -57,21 +58,31 @@ def ratio(run: str, workload: str, row: str, over: str = "") -> str:
     return number_text(estimate(run, workload, row, over).value)
 
 
-def limit(run: str, workload: str, over: str = "") -> str:
-    """Return the speed-up, over the baseline or another row, at which a row would be as fast as the limit."""
+def peak(run: str, workload: str, over: str = "") -> str:
+    """Return the speed-up, over the baseline or another row, at which a row would be at the peak."""
     of = workload_of(run, workload)
     row = timed_row(run, workload, over or of.workload.baseline_label)
-    if of.limit_seconds is None or row.seconds is None:
-        raise UserError(f"figures: the reference run {run!r} has no limit for {workload}")
-    return number_text(row.seconds / of.limit_seconds)
+    return NOT_MEASURED if of.peak_seconds is None else number_text((row.seconds or 0.0) / of.peak_seconds)
 
 
-def limit_rate(run: str, workload: str) -> str:
-    """Return the rate of the matrix product that sets the limit: 48 Gflop/s."""
-    found = workload_of(run, workload).limit
-    if found is None or found.flops_per_second is None:
-        raise UserError(f"figures: the reference run {run!r} has no limit for {workload}")
-    return f"{found.flops_per_second / 1e9:.0f} Gflop/s"
+def peak_rate(run: str, workload: str) -> str:
+    """Return the peak: 58.5 Gflop/s."""
+    return _rate(workload_of(run, workload).peak)
+
+
+def reference_rate(run: str, workload: str) -> str:
+    """Return the rate of NumPy's large product: 51.8 Gflop/s."""
+    return _rate(workload_of(run, workload).reference)
+
+
+def reference_percent(run: str, workload: str) -> str:
+    """Return the reference rate in per cent of the peak: 88."""
+    found = workload_of(run, workload).reference_percent
+    return NOT_MEASURED if found is None else f"{found:.0f}"
+
+
+def _rate(rate: Rate | None) -> str:
+    return f"{flops_text(rate.flops_per_second)}/s" if rate and rate.flops_per_second else NOT_MEASURED
 
 
 def threads(run: str, workload: str) -> str:
@@ -80,9 +91,9 @@ def threads(run: str, workload: str) -> str:
 
 
 def percent(run: str, workload: str, row: str) -> str:
-    """Return a row's per cent of the limit."""
-    found = timed_row(run, workload, row).percent_of_limit
-    return "–" if found is None else f"{found.value:.0f}"
+    """Return a row's per cent of the peak."""
+    found = timed_row(run, workload, row).percent_of_peak
+    return NOT_MEASURED if found is None else f"{found.value:.0f}"
 
 
 def time(run: str, workload: str, row: str) -> str:

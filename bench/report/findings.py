@@ -45,8 +45,8 @@ def _fastest(results: Results) -> str:
     if row.speed_up is not None:
         on = "" if len(winners) == 1 else f"on {shown.workload.name} "
         text += f": {on}{estimate_text(row.speed_up)} times as fast as {shown.workload.baseline_label}"
-    if row.percent_of_limit is not None:
-        text += f", {row.percent_of_limit.value:.0f} % of the limit"
+    if row.percent_of_peak is not None:
+        text += f", {row.percent_of_peak.value:.0f} % of the peak"
     return text + "."
 
 

@@ -3,7 +3,7 @@
 overview     three workloads, a small, a medium and a large network: points of the speed-up with its interval
 speedups     the same for all workloads
 seven-ways   the book's step in the rows that the 2019 post is about, and its claims
-limit        per cent of the limit: a line a row, a column a workload
+peak         per cent of the peak, where it was measured: a line a row, a column a workload
 sweep-NAME   seconds against what the sweep varies, a curve a row
 """
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bench.records import Results
 from bench.report.drawing import rows_to_show, save, style
-from bench.report.limit_plot import limit
+from bench.report.peak_plot import peak
 from bench.report.post_plot import has_ways, seven_ways
 from bench.report.speedup_plot import speedups
 from bench.report.sweep_plot import sweep
@@ -32,8 +32,8 @@ def draw(results: Results, folder: Path) -> list[Path]:
             paths += save(speedups(results, default), folder / "speedups")
             if has_ways(results):
                 paths += save(seven_ways(results), folder / "seven-ways")
-        if any(row.percent_of_limit for of in default for row in rows_to_show(results, of)):
-            paths += save(limit(results, default), folder / "limit")
+        if any(row.percent_of_peak for of in default for row in rows_to_show(results, of)):
+            paths += save(peak(results, default), folder / "peak")
         for name in sweeps:
             of_sweep = [of for of in results.workloads if of.workload.sweep == name]
             paths += save(sweep(results, name, of_sweep), folder / f"sweep-{name}")

@@ -9,7 +9,18 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from bench.records import CONTROL, Results, Row, WorkloadResult
-from bench.report.drawing import DARK, GREY, LIMIT, caption, labels_to_show, mark_speed_ups, short
+from bench.report.drawing import (
+    DARK,
+    GREY,
+    PEAK_LINE,
+    RATE,
+    REFERENCE_LINE,
+    REFERENCE_NAME,
+    caption,
+    labels_to_show,
+    mark_speed_ups,
+    short,
+)
 from bench.report.palette import MARKERS, look
 from bench.report.text import number_text, seconds_text
 
@@ -34,23 +45,23 @@ def speedups(results: Results, workloads: list[WorkloadResult]) -> Figure:
     for axes in list(grid.flat)[len(workloads) :]:
         axes.set_visible(False)
     figure.suptitle("Speed-up over the baseline (logarithmic scale)", x=0.01, ha="left", fontsize=12, weight="bold")
-    _legend(figure, labels, columns, caption(results))
+    rates = []
+    if any(of.peak for of in workloads):
+        rates.append(_rate("peak: multiply-adds in registers", PEAK_LINE))
+    if any(of.reference for of in workloads):
+        rates.append(_rate(f"reference rate: {REFERENCE_NAME}", REFERENCE_LINE))
+    _legend(figure, labels, columns, caption(results), rates)
     return figure
 
 
 def _highest(results: Results, workloads: list[WorkloadResult]) -> float:
-    """Return the highest speed-up that any panel shows, that of the limit included."""
+    """Return the highest speed-up that any panel shows, those at the peak and at the reference rate included."""
     names = {of.workload.name for of in workloads}
     values = [row.speed_up.high or row.speed_up.value for row in results.rows if row.workload in names and row.speed_up]
-    return max([2.0, *values, *(reachable for of in workloads if (reachable := _reachable(results, of)))])
-
-
-def _reachable(results: Results, of: WorkloadResult) -> float | None:
-    """Return the speed-up at which a row would be as fast as the limit."""
-    baseline = results.row(of.workload.name, of.workload.baseline_label)
-    if baseline is None or baseline.seconds is None or of.limit_seconds is None:
-        return None
-    return baseline.seconds / of.limit_seconds
+    rates = [
+        results.speed_up_at(of, seconds) for of in workloads for seconds in (of.peak_seconds, of.reference_seconds)
+    ]
+    return max([2.0, *values, *(rate for rate in rates if rate is not None)])
 
 
 def _panel(axes: Axes, results: Results, of: WorkloadResult, labels: list[str], high: float) -> None:
@@ -61,9 +72,10 @@ def _panel(axes: Axes, results: Results, of: WorkloadResult, labels: list[str], 
     axes.set_ylim(len(labels) - 0.4, -0.6)
     _control_band(axes, results.row(workload.name, CONTROL))
     axes.axvline(1.0, color=DARK, linewidth=0.8, zorder=1)
-    reachable = _reachable(results, of)
-    if reachable is not None:
-        axes.axvline(reachable, color=LIMIT, linewidth=1.1, linestyle=(0, (4, 2)), zorder=1)
+    for seconds, dashes in ((of.peak_seconds, PEAK_LINE), (of.reference_seconds, REFERENCE_LINE)):
+        rate = results.speed_up_at(of, seconds)
+        if rate is not None:
+            axes.axvline(rate, color=RATE, linewidth=1.1, linestyle=dashes, zorder=1)
     for position, label in enumerate(labels):
         row = results.row(workload.name, label)
         if row is not None:
@@ -137,7 +149,7 @@ def _number(axes: Axes, value: float, position: int, text: str, colour: str = "b
     )
 
 
-def _legend(figure: Figure, labels: list[str], columns: int, title: str) -> None:
+def _legend(figure: Figure, labels: list[str], columns: int, title: str, rates: list[Line2D]) -> None:
     """Say what shapes, whiskers, band and lines mean, and under which conditions it was measured."""
     families = dict.fromkeys(look(label).family for label in labels)
     colours = {
@@ -151,9 +163,13 @@ def _legend(figure: Figure, labels: list[str], columns: int, title: str) -> None
     handles += [
         Line2D([], [], color="black", linewidth=1.3, label="95 % interval"),
         Patch(color=BAND, label="noise floor: the control's interval"),
-        Line2D([], [], color=LIMIT, linewidth=1.1, linestyle=(0, (4, 2)), label="limit: a large matrix product's rate"),
+        *rates,
     ]
     ncols = math.ceil(len(handles) / 2) if columns == COLUMNS else 2
     legend = figure.legend(handles=handles, loc="outside lower left", ncols=ncols, fontsize=7.5, title=title)
     legend.set_alignment("left")
     legend.get_title().set(fontsize=7.5, color=DARK)
+
+
+def _rate(label: str, dashes: tuple[int, tuple[float, float]]) -> Line2D:
+    return Line2D([], [], color=RATE, linewidth=1.1, linestyle=dashes, label=label)

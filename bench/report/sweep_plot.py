@@ -11,7 +11,17 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from scipy.optimize import isotonic_regression
 
 from bench.records import Estimate, Results, Workload, WorkloadResult
-from bench.report.drawing import DARK, GREY, LIMIT, caption, labels_to_show, short
+from bench.report.drawing import (
+    DARK,
+    GREY,
+    PEAK_LINE,
+    RATE,
+    REFERENCE_LINE,
+    REFERENCE_NAME,
+    caption,
+    labels_to_show,
+    short,
+)
 from bench.report.palette import look
 from bench.report.speedup_plot import speedups
 from bench.report.text import seconds_text
@@ -34,7 +44,7 @@ Point = tuple[int, Estimate]
 
 
 def sweep(results: Results, name: str, workloads: list[WorkloadResult]) -> Figure:
-    """Return the figure of a sweep: log-log curves, with the limit; points of speed-ups for the dtypes."""
+    """Return the figure of a sweep: log-log curves, peak and reference rate too; points of speed-ups for the dtypes."""
     if name == "dtype":
         return speedups(results, workloads)
     panels: dict[str, list[WorkloadResult]] = {}
@@ -63,7 +73,7 @@ def sweep(results: Results, name: str, workloads: list[WorkloadResult]) -> Figur
 
 
 def _panel(axes: Axes, results: Results, name: str, workloads: list[WorkloadResult]) -> None:
-    """Draw the curves of all rows and the limit against what the sweep varies."""
+    """Draw the curves of all rows, of the peak and of the reference rate, against what the sweep varies."""
     _, of, up = SWEEPS[name]
 
     def per(of_workload: WorkloadResult) -> float:
@@ -82,10 +92,14 @@ def _panel(axes: Axes, results: Results, name: str, workloads: list[WorkloadResu
             _curve(axes, label, points)
             if name == "threads" and label == "multithreaded":
                 _ideal(axes, points)
-    limits = sorted((of(each.workload), each.limit_seconds * per(each)) for each in workloads if each.limit_seconds)
-    if limits:
-        axes.plot(*zip(*limits, strict=True), color=LIMIT, linewidth=1.3, linestyle="--", label="limit")
-        _name(axes, "limit", limits[-1][0], limits[-1][1], LIMIT)
+    for rate, dashes, found in (
+        ("peak", PEAK_LINE, [(each, each.peak_seconds) for each in workloads]),
+        (REFERENCE_NAME, REFERENCE_LINE, [(each, each.reference_seconds) for each in workloads]),
+    ):
+        ends = sorted((of(each.workload), seconds * per(each)) for each, seconds in found if seconds is not None)
+        if ends:
+            axes.plot(*zip(*ends, strict=True), color=RATE, linewidth=1.3, linestyle=dashes, label=rate)
+            _name(axes, rate, *ends[-1], RATE)
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
     axes.set_xlim(ticks[0] / 1.3, ticks[-1] * max(2.0, (ticks[-1] / ticks[0]) ** 0.42))  # room for the names

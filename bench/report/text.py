@@ -1,9 +1,18 @@
-"""Numbers as text: times with their units, ratios and intervals with as many digits as they deserve."""
+"""Figures as text: times with their units, ratios and intervals with as many digits as they deserve, outcomes."""
 
 import math
 
 from bench.records import Estimate
 
+SHORT_OUTCOMES = {
+    "unavailable": "–",
+    "interrupted": "–",
+    "left out": "slow",
+    "timed out": "hung",
+    "crashed": "crash",
+    "unfinished": "unfin.",
+    "implausible": "implaus.",
+}
 UNITS = (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6), ("ns", 1e-9))
 
 
@@ -57,3 +66,8 @@ def flops_text(flops: float) -> str:
         if flops >= scale:
             return f"{number_text(flops / scale)} {unit}"
     return f"{flops:.0f} flop"
+
+
+def short_outcome(outcome: str) -> str:
+    """Return an outcome in eight letters at most: of "wrong after 501 calls" the first word."""
+    return "wrong" if outcome.startswith("wrong") else SHORT_OUTCOMES.get(outcome, outcome[:8])

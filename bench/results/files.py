@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from bench.records import SCHEMA, Results
-from bench.results import schema1
+from bench.results import schema1, schema2
 from impls.errors import UserError
 
 LATEST = Path("results/latest.json")  # of the current folder: what commands read that are not given a file
@@ -29,7 +29,8 @@ def read(path: Path) -> Results:
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: not JSON, or truncated: {error}") from error
     ours = content.get(Results.KEY) if isinstance(content, dict) else None
-    schema = ours.get("schema") if isinstance(ours, dict) else None
+    ours = ours if isinstance(ours, dict) else {}
+    schema = ours.get("schema")
     if type(schema) is not int or schema < 1:
         raise UserError(
             f"{path}: not a results file of backprop-bench: expected the key {Results.KEY!r} with a schema number"
@@ -37,6 +38,8 @@ def read(path: Path) -> Results:
     if schema > SCHEMA:
         raise UserError(f"{path}: schema {schema}, this version reads up to {SCHEMA}; install a newer backprop-bench")
     try:
-        return schema1.upgraded(content) if schema == 1 else msgspec.convert(ours, Results)
+        if schema == 1:
+            return schema1.upgraded(content)
+        return msgspec.convert(schema2.upgraded(ours) if schema == 2 else ours, Results)
     except msgspec.ValidationError as error:
         raise UserError(f"{path}: damaged or edited by hand: {error}; run the benchmark again") from error

@@ -1,8 +1,9 @@
 """What a reader should know before believing the figures, in words."""
 
 from collections.abc import Iterable, Sequence
+from statistics import median
 
-from bench.records import NOT_TIMED_HERE, OK, Row
+from bench.records import NOT_TIMED_HERE, OK, Process, Row, WorkloadResult
 from bench.results import estimates
 from bench.results.controls import controls_off
 
@@ -14,6 +15,8 @@ WIDE = 0.03  # half-width of an interval over its value
 JITTER = 1.05  # upper over lower quartile, relative to the baseline's, from which on it is said where it is sure
 OVER_SHARE = 1.05  # cores used over cores given
 MAX_OVERHEAD_PERCENT = 1.0  # of a sample
+MIN_GROWTH_BYTES = 64  # of a process's memory, per call …
+MIN_GROWN_BYTES = 1e6  # … and over all its calls: less may be the allocator's own
 
 
 def notes_on_run(
@@ -33,6 +36,23 @@ def notes_on_run(
             "left out as too slow: repeat it on an idle machine"
         )
     return notes
+
+
+def notes_on_peaks(workloads: Sequence[WorkloadResult]) -> list[str]:
+    """Return why workloads have no peak, those of the same reason together."""
+    by_reason: dict[str, list[str]] = {}
+    for of in workloads:
+        if of.no_peak:
+            by_reason.setdefault(of.no_peak, []).append(of.workload.name)
+    return [
+        no_peak_text(reason) if len(names) == len(workloads) else f"{', '.join(names)}: {no_peak_text(reason)}"
+        for reason, names in by_reason.items()
+    ]
+
+
+def no_peak_text(reason: str) -> str:
+    """Return in words that the per cent of the peak are missing, and why."""
+    return f"no % of peak: {reason}"
 
 
 def notes_on_workloads(workloads: Iterable[list[Row]], precision: float | None = None) -> list[str]:
@@ -150,6 +170,17 @@ def _notes_on_row(row: Row, baseline: Row, is_off: bool) -> list[str]:
         )
     if row.cores_used is not None and row.cores_used > row.threads * OVER_SHARE:
         notes.append(f"used {row.cores_used:.2f} cores, but was given {row.threads}")
+    peak = row.percent_of_peak
+    if peak is not None and (peak.low or peak.value) > 100:
+        notes.append(
+            f"faster than the peak ({peak.value:.0f} %), which cannot be: the peak was measured while the machine was "
+            "slower; repeat the run on an idle machine"
+        )
+    if row.strayed:
+        notes.append(f"{row.strayed}: its times may not be those of the CPUs that it was given")
+    growth_bytes = median(process.growth_bytes for process in row.processes)
+    if growth_bytes >= MIN_GROWTH_BYTES and median(map(_grown_bytes, row.processes)) >= MIN_GROWN_BYTES:
+        notes.append(f"its memory grows by {_bytes_text(growth_bytes)} per call")
     outliers = estimates.outliers(row.samples)
     if row.compilations or outliers:
         what = _count(row.compilations, "compilation") if row.compilations else _count(outliers, "outlier")
@@ -158,6 +189,19 @@ def _notes_on_row(row: Row, baseline: Row, is_off: bool) -> list[str]:
     if overhead_percent > MAX_OVERHEAD_PERCENT:
         notes.append(f"the harness's own share of a sample is {overhead_percent:.1f} %")
     return notes
+
+
+def _grown_bytes(process: Process) -> float:
+    """Return by how much a process's memory grew over all its samples."""
+    return process.growth_bytes * process.calls * len(process.samples)
+
+
+def _bytes_text(count: float) -> str:
+    """Return a number of bytes with its unit: 240 bytes, 24.3 kB, 1.9 MB."""
+    for unit, scale in (("MB", 1e6), ("kB", 1e3)):
+        if count >= scale:
+            return f"{count / scale:.1f} {unit}"
+    return f"{count:.0f} bytes"
 
 
 def _count(number: int, what: str) -> str:

@@ -1,7 +1,7 @@
 """Results files of the first edition (schema 1), turned into today's records.
 
 There, rows were dictionaries, samples stood in pytest-benchmark's section alone, without the CPU time of each, and
-the samples behind the limit were not kept.
+the samples behind the reference rate, then called the limit, were not kept.
 """
 
 from typing import Any
@@ -12,9 +12,9 @@ from bench.records import (
     SCHEMA,
     Estimate,
     FirstCall,
-    Limit,
     Machine,
     Process,
+    Rate,
     Results,
     Row,
     Sample,
@@ -23,6 +23,7 @@ from bench.records import (
     Workload,
     WorkloadResult,
 )
+from bench.results.schema2 import NO_PEAK, product_flops, product_words
 
 
 class OldSettings(msgspec.Struct):
@@ -73,7 +74,6 @@ class OldRow(msgspec.Struct):
     build: dict[str, str] = {}
     compilations_in_samples: int = 0
     speed_up: Estimate | None = None
-    percent_of_limit: Estimate | None = None
 
 
 class OldResults(msgspec.Struct):
@@ -145,8 +145,12 @@ def upgraded(content: dict[str, Any]) -> Results:
 
 def _workload(old: OldWorkload) -> WorkloadResult:
     names = Workload.__struct_fields__
-    limit = Limit(old.gemm_size, [], old.gemm_flops_per_second) if old.gemm_size is not None else None
-    return WorkloadResult(Workload(*(getattr(old, name) for name in names)), old.examples, old.flops, limit)
+    reference = None
+    if old.gemm_size is not None:
+        reference = Rate(product_words(old.gemm_size), product_flops(old.gemm_size), [], old.gemm_flops_per_second)
+    return WorkloadResult(
+        Workload(*(getattr(old, name) for name in names)), old.examples, old.flops, no_peak=NO_PEAK, reference=reference
+    )
 
 
 def _row(old: OldRow, seconds: list[float]) -> Row:
@@ -182,5 +186,4 @@ def _row(old: OldRow, seconds: list[float]) -> Row:
         spread=old.spread,
         cores_used=old.cores_used,
         speed_up=old.speed_up,
-        percent_of_limit=old.percent_of_limit,
     )

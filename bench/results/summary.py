@@ -1,6 +1,6 @@
 """Estimates made from the samples of a workload's rows."""
 
-from bench.records import OK, Limit, Process, Row, Workload, WorkloadResult, product_flops
+from bench.records import OK, Process, Rate, Row, Workload, WorkloadResult
 from bench.results import estimates, precision
 
 PAIRED_OUTCOMES = (OK, "crashed", "timed out")  # of a baseline whose samples, as far as they go, are right
@@ -9,20 +9,23 @@ PAIRED_OUTCOMES = (OK, "crashed", "timed out")  # of a baseline whose samples, a
 def summarise(
     workload: Workload,
     rows: list[Row],
-    limit: Limit | None,
+    peak: Rate | str,
+    reference: Rate | str,
     data_examples: int,
     asked_precision: float | None = None,
 ) -> WorkloadResult:
     """Fill in the estimates of a workload's rows, the baseline first among them; return the workload's record.
 
+    `peak` and `reference` are what the rows are measured against, or in words why there is no such rate.
     `data_examples` is how many examples an epoch goes through, `asked_precision` the precision at which the run ended,
     if one was asked for. Figures made of samples are there only where the outcome is ok. A baseline that crashed or
     hung late has been right until then: speed-ups are from what was paired before.
     """
     examples = workload.examples(data_examples)
     flops = workload.flops(examples)
-    if limit is not None:
-        limit.flops_per_second = product_flops(limit.size) / estimates.seconds(limit.samples)
+    for rate in (peak, reference):
+        if isinstance(rate, Rate):
+            rate.flops_per_second = rate.flops / estimates.seconds(rate.samples)
     for row in rows:
         row.processes = [process for process in row.processes if process.samples]  # others were interrupted
     baseline = rows[0]
@@ -35,10 +38,17 @@ def summarise(
         row.seconds = _seconds(row, baseline)
         row.spread = estimates.spread(row.samples)
         row.cores_used = _cores_used(row.processes)
-        if limit is not None:
-            percent = 100 * flops / product_flops(limit.size)
-            row.percent_of_limit = estimates.paired_ratio(limit.samples, row.samples).scaled(percent)
-    return WorkloadResult(workload, examples, flops, limit)
+        if isinstance(peak, Rate) and estimates.pairs(peak.samples, row.samples):
+            percent = 100 * flops / peak.flops
+            row.percent_of_peak = precision.ratio(peak.samples, row.samples, asked_precision).scaled(percent)
+    return WorkloadResult(
+        workload,
+        examples,
+        flops,
+        peak=peak if isinstance(peak, Rate) else None,
+        no_peak=peak if isinstance(peak, str) else "",
+        reference=reference if isinstance(reference, Rate) else None,
+    )
 
 
 def _seconds(row: Row, baseline: Row) -> float:
