@@ -36,15 +36,22 @@ lint: $(INSTALLED)
 profiles: $(INSTALLED)
 	$(BIN)/backprop profile
 
+TWINS := --impl=in_place --impl=twin=in_place --impl=slower=tests/slower_in_place.py
+
 # The committed results, recordings and figures, made anew; for an idle machine that has everything of bench-all.
 reference: $(INSTALLED)
 	$(BIN)/backprop bench --results=results/reference/default
 	$(BIN)/backprop bench --all --seconds=12 --results=results/reference/all
 	$(BIN)/backprop bench --all --sweep=batch-grid --generations=3 --seconds=3 --results=results/reference/batch-grid
-	for run in 01 02 03 04 05 06 07 08 09 10; do \
-	    $(BIN)/backprop bench --workload=book --results=results/reference/control/$$run || exit; \
-	    rm -f results/reference/control/$$run/*.md results/reference/control/$$run/*.svg results/reference/control/$$run/*.png; \
+	for run in $$(seq -w 30); do \
+	    $(BIN)/backprop bench --workload=book --results=results/reference/control/$$run $(TWINS):Slower || exit; \
 	done
+	for run in 1 2 3 4 5; do \
+	    $(BIN)/backprop bench --workload=book --results=results/reference/precision/$$run $(TWINS):LittleSlower \
+	        --precision=0.5% || exit; \
+	done
+	rm -f results/reference/control/*/*.md results/reference/control/*/*.svg results/reference/control/*/*.png
+	rm -f results/reference/precision/*/*.md results/reference/precision/*/*.svg results/reference/precision/*/*.png
 	$(BIN)/backprop profile --out=profiles/recordings
 	$(BIN)/backprop profile --out=profiles/recordings --workload=large
 	$(MAKE) figures
@@ -71,13 +78,14 @@ $(INSTALLED): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	    echo "make: needs Python 3.11 or newer, $(PYTHON) is $(VERSION); name another: make PYTHON=python3.13" >&2; exit 1; }
 	@$(BIN)/python -c 'import sys; sys.exit("%d.%d" % sys.version_info[:2] != "$(VERSION)")' 2>/dev/null || rm -rf .venv
+	@echo "installing into .venv what pyproject.toml asks for; about a minute"
 ifdef UV
-	test -x $(BIN)/python || "$(UV)" venv --quiet --seed --python $(PYTHON) .venv
+	@test -x $(BIN)/python || "$(UV)" venv --quiet --seed --python $(PYTHON) .venv
 else
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv || { rm -rf .venv; \
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || { rm -rf .venv; \
 	    echo "make: $(PYTHON) lacks its module venv; on Debian: apt install python3-venv" >&2; exit 1; }
 endif
-	$(PIP) --editable '.[dev]'
+	@$(PIP) --editable '.[dev]'
 	@touch $@
 
 clean:

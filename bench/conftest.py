@@ -7,6 +7,7 @@ and storage work as its users know them.
 
 import importlib.util
 import math
+import secrets
 import signal
 import textwrap
 from collections.abc import Generator
@@ -62,14 +63,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--sweep", action="append", default=[], metavar="NAME", help="batch, batch-grid, width, depth, threads or dtype"
     )
     group.addoption("--brief", action="store_true", help="tell little; what `backprop bench` does without -v")
-    group.addoption("--data", metavar="digits|mnist|DIR", help="data set (default: digits)")
+    group.addoption(
+        "--data", metavar="digits|mnist|DIR", help="data set (default: mnist if BACKPROP_MNIST is set, else digits)"
+    )
     for option, default, metavar, words in (
         ("--generations", settings.generations, "N", "processes per row"),
         ("--seconds", settings.workload_seconds, "S", "sampling time per workload"),
         ("--budget", settings.budget_seconds, "S", "longest call that a row may take"),
         ("--time-out", settings.time_out, "S", "longest wait for a worker"),
+        ("--most-seconds", settings.most_seconds, "S", "longest time that --precision may take"),
     ):
         group.addoption(option, default=f"{default:g}", metavar=metavar, help=f"{words} (default: {default:g})")
+    group.addoption(
+        "--precision",
+        metavar="P%",
+        help="go on until every speed-up's 95 %% interval is within so many per cent of its value",
+    )
     group.addoption(
         "--results",
         metavar="DIR",
@@ -87,6 +96,9 @@ def pytest_configure(config: pytest.Config) -> None:
             workload_seconds=_positive("--seconds", option("seconds")),
             budget_seconds=_positive("--budget", option("budget")),
             time_out=_positive("--time-out", option("time_out")),
+            precision=_percent("--precision", option("precision")) if option("precision") else None,
+            most_seconds=_positive("--most-seconds", option("most_seconds")),
+            seed=secrets.randbits(32),
         )
         run = Run(
             Asked(
@@ -174,6 +186,18 @@ def _positive(option: str, text: str, whole: bool = False) -> float:
     return number
 
 
+def _percent(option: str, text: str) -> float:
+    """Return the share that an option gives as "1%" or "1 %". Raises UserError."""
+    number = text.removesuffix("%").strip()
+    try:
+        share = float(number) / 100
+    except ValueError:
+        share = math.nan
+    if number == text or not 0 < share < 1:
+        raise UserError(f"{option}: expected per cent such as 1% or 0.5%, found {text!r}")
+    return share
+
+
 @pytest.fixture
 def found(request: pytest.FixtureRequest, workload: str, label: str) -> Row:
     """Return what was found about the row of a test; the first test has the samples of all of them taken."""
@@ -219,6 +243,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         return
     if run.results.interrupted:
         session.exitstatus = ENDED_BY_INTERRUPT
+    elif run.failed:
+        session.exitstatus = session.exitstatus or pytest.ExitCode.INTERNAL_ERROR
     if run.timed:
         try:
             with _no_interrupt():

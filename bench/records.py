@@ -92,8 +92,9 @@ class Settings(msgspec.Struct, frozen=True):
     time_out: float = 120.0  # for any answer of a worker
     min_rounds: int = 5
     max_rounds: int = 40
-    seed: int = 0
-    precision: float | None = None  # half-width over value of every interval, to be reached by more generations
+    seed: int = 0  # of everything that is drawn; a run draws its own, so that no row can know it
+    precision: float | None = None  # half-width over value of every interval, to be reached by more generations …
+    most_seconds: float = 600.0  # … within this time, over all workloads
 
 
 # --- Requests to a worker and its replies, one JSON object a line ------------------------------------------------
@@ -249,7 +250,7 @@ class Taken(Reply):
     untimed_calls: int  # before the timed ones, from the same parameters
     idle_cpus: float  # that this process, and all that it started, used since its last sample: others were timed then
     read_at_rest_seconds: float  # that reading the parameters took when nothing could be pending …
-    read_after_one_seconds: float | None  # … after one call; None where none went before the timed ones …
+    read_after_one_seconds: float  # … after the untimed call, if there was one …
     read_after_all_seconds: float  # … and after the timed calls
     own_bytes: int  # resident memory of this process and of all that it started, without what they share in files
     compilations: int

@@ -66,6 +66,7 @@ class Run:
             self.settings = msgspec.structs.replace(asked.settings, generations=1, workload_seconds=0)
         self.dataset: Dataset = load(asked.data)
         self.results: Results | None = None  # once the samples were taken
+        self.failed = False  # by a fault of the benchmark itself, before all samples were taken
         self.selected: set[tuple[str, str]] = set()  # rows to sample, by workload and label
         self._folder = asked.folder
 
@@ -114,8 +115,9 @@ class Run:
             )
             for name, of in selected.items()
         ]
-        notes = notes_on_run(sampler.interrupted, steal_percent, others)
+        notes = notes_on_run(sampler.interrupted, steal_percent, others, sampler.failure)
         notes += notes_on_peaks(workloads) if self.timed else []
+        self.failed = bool(sampler.failure)
         self.results = Results(
             schema=SCHEMA,
             date=date.isoformat(timespec="seconds"),
@@ -129,7 +131,7 @@ class Run:
             other_cpus=others,
             workloads=workloads,
             rows=[row for of in rows.values() for row in of],
-            notes=notes + notes_on_workloads(rows.values()),
+            notes=notes + notes_on_workloads(rows.values(), self.settings.precision),
         )
         return self.results
 

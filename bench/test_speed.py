@@ -8,7 +8,6 @@ from bench.records import NOT_TIMED_HERE, OK, Row
 from bench.replay import Replay
 
 
-@pytest.mark.filterwarnings("ignore:Benchmark fixture was not used")  # by a row that fails, which says why itself
 @pytest.mark.filterwarnings("ignore:Benchmark fixture was not used")  # by a row that has no samples
 def test_speed(found: Row, replay: Replay, benchmark: Any, replayed: list[Any]) -> None:
     """Replay the samples of a row; skip one that could not be timed here, fail one that must not be."""

@@ -23,6 +23,7 @@ from bench.problem.dataset import CLASSES, Dataset, one_hot
 from bench.problem.parameters import initial_parameters
 from impls.errors import UserError
 from impls.interface import Array, Implementation, Parameters
+from impls.registry import backprop_command
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,9 +141,8 @@ def load_network(path: Path) -> Parameters:
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error
     except (BadZipFile, EOFError, ValueError) as error:
-        raise UserError(
-            f"{path}: not a saved network, or damaged: {error}; save one with: backprop train --save"
-        ) from error
+        command = backprop_command("train --save")
+        raise UserError(f"{path}: not a saved network, or damaged: {error}; save one with: {command}") from error
 
 
 def _network(arrays: dict[str, Array]) -> Parameters:

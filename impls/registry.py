@@ -56,9 +56,19 @@ def no_compiler() -> str | None:
 
 def pip_command(requirement: str) -> str:
     """Return the command that installs a requirement where the user stands: for this very Python."""
-    python = Path(sys.executable)
-    shown = python.relative_to(Path.cwd()) if python.is_relative_to(Path.cwd()) else python
-    return f"{shlex.quote(str(shown))} -m pip install {requirement}"
+    return f"{_from_here(Path(sys.executable))} -m pip install {requirement}"
+
+
+def backprop_command(arguments: str) -> str:
+    """Return a command of ours as it can be typed where the user stands: by its name in an active environment."""
+    program = Path(sys.executable).with_name("backprop")
+    active = shutil.which("backprop") == str(program)
+    return f"{'backprop' if active else _from_here(program)} {arguments}"
+
+
+def _from_here(program: Path) -> str:
+    """Return the path of a program, from the current folder if it is within, quoted for a shell."""
+    return shlex.quote(str(program.relative_to(Path.cwd()) if program.is_relative_to(Path.cwd()) else program))
 
 
 def _extra(name: str) -> str:

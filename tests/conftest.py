@@ -1,5 +1,6 @@
 """What all tests need."""
 
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -11,6 +12,12 @@ from bench import cli
 # A shell that starts the tests in the background has them ignore SIGINT, and with them every process that they start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_sessionstart() -> None:
+    """Hide pytest-xdist from the benchmarks that tests start: beside others they would not be timed."""
+    os.environ.pop("PYTEST_XDIST_WORKER", None)
+
 
 Backprop = Callable[..., tuple[int, str, str]]
 

@@ -14,14 +14,16 @@ import pytest
 from made_up_results import made_up_results
 
 from bench import cli
-from bench.cli import COMMANDS
 from bench.records import Results
 from bench.results.files import to_builtins
+from bench.table_of_commands import COMMANDS
 from bench.training import load_network
 from impls import registry
 from impls.errors import RowError
 from impls.registry import ENTRIES, Entry, Needs
 
+ROOT = Path(__file__).parent.parent
+verify = importlib.import_module("bench.commands.verify")  # not the command of that name
 FAULTY = Path(__file__).parent / "faulty_rows.py"
 Backprop = Callable[..., tuple[int, str, str]]
 
@@ -79,6 +81,14 @@ def test_verify_shows_where_a_row_raises(backprop: Backprop) -> None:
     assert at.startswith("  at         faulty_rows.py:")
     assert at.endswith('in step: raise RuntimeError("the tensor\\nwas not there")')
     assert not any(kit in out for kit in ("trial.py", "kit.py", "result_checks.py"))
+
+
+@pytest.mark.parametrize(("load", "factor"), [(None, 1.0), (0.1, 1.0), (5.0, 2.5)])
+def test_verify_waits_longer_on_a_busy_machine(
+    monkeypatch: pytest.MonkeyPatch, load: float | None, factor: float
+) -> None:
+    monkeypatch.setattr(verify, "cores", lambda: 2)
+    assert verify._default_time_out(load) == factor * verify.TIME_OUT_SECONDS
 
 
 def test_verify_all_names_every_violation(backprop: Backprop) -> None:
@@ -212,7 +222,7 @@ def test_every_command_is_in_the_table() -> None:
 
 
 def test_outside_a_checkout_it_says_where_it_is_used(backprop: Backprop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cli, "in_checkout", lambda: False)
+    monkeypatch.setattr(registry, "in_checkout", lambda: False)
     for arguments in (("list",), ("bench", "--benchmark-disable"), ("--help",), ()):
         status, out, err = backprop(*arguments)
         assert (status, out) == (2, "")
@@ -248,6 +258,68 @@ def test_how_a_command_may_end(
             cli.main()
 
 
+# --- Ctrl-C ------------------------------------------------------------------------------------------------------
+
+INTERRUPT_AT = """
+import signal, sys
+
+class Interrupts:  # when a module is looked for
+    def find_spec(self, name, path=None, target=None):
+        if name == {module!r}:
+            try:
+                signal.raise_signal(signal.SIGINT)
+            except KeyboardInterrupt:
+                if {hides}:
+                    raise AttributeError("half imported")
+                raise
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.meta_path.insert(0, Interrupts())
+sys.argv = {arguments!r}
+from bench.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments"),
+    [
+        ("click", ("list",)),
+        ("impls.registry", ("list",)),
+        ("bench.commands.list", ("list",)),
+        ("numpy", ("compare", "in_place", "numba")),
+        ("pytest", ("bench",)),
+        ("bench.run", ("bench",)),
+        ("sklearn.datasets", ("bench", "--data=digits")),
+        ("profiles.tables", ("profile", "in_place")),
+    ],
+)
+def test_an_interrupted_import_ends_in_a_word(module: str, arguments: tuple[str, ...]) -> None:
+    done = interrupted(module, arguments, hides=False)
+    assert (done.returncode, done.stderr.strip()) == (130, "backprop: interrupted")
+    assert "Traceback" not in done.stdout
+
+
+@pytest.mark.parametrize("module", ["click", "numpy"])
+def test_so_does_one_that_another_error_hides(module: str) -> None:
+    done = interrupted(module, ("compare", "in_place", "numba"), hides=True)
+    assert (done.returncode, done.stderr) == (130, "backprop: interrupted\n")
+
+
+def interrupted(module: str, arguments: tuple[str, ...], hides: bool) -> "subprocess.CompletedProcess[str]":
+    """Run a command in a process that gets SIGINT when it looks for a module."""
+    program = INTERRUPT_AT.format(module=module, arguments=["backprop", *arguments], hides=hides)
+    command = [sys.executable, "-c", program]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_what_is_imported_before_ctrl_c_is_heeded() -> None:
+    """Only what the interpreter itself needs: a Ctrl-C that falls into it ends in a traceback."""
+    program = "import sys; before = set(sys.modules); import bench.cli; print(sorted(set(sys.modules) - before))"
+    out = subprocess.check_output([sys.executable, "-S", "-c", program], cwd=ROOT, text=True)
+    assert out == "['bench', 'bench.cli']\n"
+
+
 # --- Results -----------------------------------------------------------------------------------------------------
 
 
@@ -270,7 +342,10 @@ def test_compare_and_plot_take_the_latest_run(
     ]
     status, _, err = backprop("compare", "in_place", "no_row")
     assert status == 2
-    assert "no workload has both 'in_place' and 'no_row'; timed were: per_example, control, batched_2d, in_place" in err
+    assert (
+        "no workload has both 'in_place' and 'no_row'; timed were: per_example, control, batched_2d, in_place; " in err
+    )
+    assert "or time both with: " in err
 
 
 def compared(backprop: Backprop, results: Results, path: Path, *rows: str) -> list[str]:

@@ -15,7 +15,8 @@ from profiles.recorder import NotPermitted, py_spy
 
 ROOT = Path(__file__).parent.parent
 BIN = Path(sys.executable).parent
-SMALL = ("--workload=20-8-4:4", "--generations=1", "--seconds=0.1", "--impl=in_place")
+ROWS = ("--impl=in_place", "--impl=batched_2d", "--impl=mine.py:Mine")  # that commands of the pages compare
+SMALL = ("--workload=20-8-4:4", "--generations=1", "--seconds=0.1", *ROWS)
 # what is done instead of a command that takes minutes, needs the network or needs what is not everywhere
 INSTEAD = {
     "make": "make --dry-run",
@@ -79,7 +80,7 @@ def run(folder: Path, command: str) -> "subprocess.CompletedProcess[str]":
 
 def quick(command: str) -> str:
     """Return a command that shows in seconds whether the one in the page works."""
-    bare = command.replace(".venv/bin/", "")
+    bare = command.replace(".venv/bin/", "").replace("=/tmp/", "=")  # where another user's files may stand
     for start, instead in INSTEAD.items():
         if bare.startswith(start):
             return f"{instead} {bare.removeprefix(start)}" if start == "make" else instead

@@ -8,6 +8,7 @@ import io
 import itertools
 import logging
 import os
+import re
 import signal
 import struct
 import threading
@@ -30,6 +31,7 @@ from rich.console import Console
 from bench.problem import data, dataset, mnist
 from impls.errors import UserError
 from impls.interface import Array
+from impls.registry import backprop_command
 
 MNIST = os.environ.get(data.ENVIRONMENT)
 IMAGES, LABELS, TEST_IMAGES, TEST_LABELS = mnist.CONTENT
@@ -132,6 +134,17 @@ def test_sources_of_mnist(tmp_path: Path, content: dict[str, bytes], monkeypatch
     monkeypatch.delenv(data.ENVIRONMENT)
     assert data.load("mnist").name == "mnist"
     assert data.load().name == "digits"
+    monkeypatch.setattr(mnist, "cache_folder", lambda: tmp_path / "nowhere")
+    monkeypatch.setenv(data.ENVIRONMENT, str(tmp_path))
+    assert data.load("mnist").name == "mnist"  # where the variable says
+
+
+def test_without_mnist_both_ways_to_it_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(data.ENVIRONMENT, raising=False)
+    monkeypatch.setattr(mnist, "cache_folder", lambda: tmp_path)
+    command = re.escape(backprop_command("data fetch"))
+    with pytest.raises(UserError, match=f"download it with: {command}; .* in BACKPROP_MNIST$"):
+        data.load("mnist")
 
 
 def test_missing_folder_and_file(tmp_path: Path, content: dict[str, bytes]) -> None:
@@ -200,7 +213,7 @@ def test_bad_images(bad: bytes, told: str, tmp_path: Path, content: dict[str, by
         data.load(tmp_path)
     message = str(caught.value)
     assert message.startswith(f"{path}: expected ")
-    assert message.endswith(f"; download it with: backprop data fetch --to {tmp_path}")
+    assert message.endswith(f"; download it with: {backprop_command(f'data fetch --to {tmp_path}')}")
     assert "\n" not in message
 
 
@@ -222,7 +235,7 @@ def test_a_bomb_is_not_unpacked(suffix: str, start: bytes, tmp_path: Path, conte
     finally:
         tracemalloc.stop()
     told = "expected at most 9,424 bytes of content, found more: not MNIST"
-    assert str(caught.value) == f"{path}: {told}; download it with: backprop data fetch --to {tmp_path}"
+    assert str(caught.value) == f"{path}: {told}; download it with: {backprop_command(f'data fetch --to {tmp_path}')}"
 
 
 @pytest.mark.parametrize(

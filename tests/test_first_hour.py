@@ -5,7 +5,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import time
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -109,6 +111,19 @@ def test_more_workloads_share_one_table_and_details_are_there_when_asked_for(tmp
     done = bench(tmp_path, "--impl=in_place", *more, "--generations=1", "-v")
     assert "Legend:" in done.stdout
     assert "peak MB" in done.stdout
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing is known of other processes")
+def test_other_processes_that_use_the_cpus_are_told(tmp_path: Path) -> None:
+    busy = [sys.executable, "-c", "while True: pass"]
+    with subprocess.Popen(busy) as first, subprocess.Popen(busy) as second:
+        try:
+            done = bench(tmp_path, "--impl=in_place", "--seconds=1")
+        finally:
+            first.kill()
+            second.kill()
+    assert done.returncode == 0
+    assert "CPUs busy during the run; calls take longer then, and rows may be left out" in " ".join(done.stdout.split())
 
 
 # --- pytest-benchmark's options ----------------------------------------------------------------------------------
@@ -270,9 +285,30 @@ def test_types_are_published() -> None:
     assert (ROOT / "impls" / "py.typed").is_file()
 
 
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not a clone")
+def test_sdist_and_wheel_hold_what_is_tracked(tmp_path: Path) -> None:
+    """The sdist is a checkout; the wheel has the packages, and what they read beside them."""
+    tracked = set(subprocess.check_output(["git", "ls-files"], cwd=ROOT, text=True).splitlines())
+    copy = tmp_path / "copy"
+    for name in tracked:
+        (copy / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, copy / name)
+    program = "from setuptools.build_meta import *; build_sdist('dist'); build_wheel('dist')"
+    subprocess.run([sys.executable, "-W", "ignore", "-c", program], cwd=copy, capture_output=True, check=True)
+    with tarfile.open(next((copy / "dist").glob("*.tar.gz"))) as archive:
+        sdist = {name.partition("/")[2] for name in archive.getnames()}
+    assert tracked - sdist == {".gitignore"}
+    with zipfile.ZipFile(next((copy / "dist").glob("*.whl"))) as archive:
+        wheel = set(archive.namelist())
+    modules = {name for name in tracked if name.endswith(".py") and not name.startswith("tests/")}
+    assert {*modules, "impls/py.typed", "profiles/flamegraph.js"} <= wheel
+    assert not {name for name in wheel if name.startswith(("tests/", "results/"))}
+
+
 def test_an_installed_copy_refuses_in_one_line(tmp_path: Path) -> None:
     for package in ("bench", "impls", "profiles"):
         shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("rust", "__pycache__"))
+    (tmp_path / "bench.py").write_text("raise SystemExit('own')")  # of the user
     program = "from bench.cli import main; main()"
     done = subprocess.run(
         [sys.executable, "-c", program, "list"], cwd=tmp_path, capture_output=True, text=True, check=False

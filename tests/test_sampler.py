@@ -5,14 +5,16 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
 from bench.cpus import cores
+from bench.measurement import sampler as sampler_module
 from bench.measurement import timing
 from bench.measurement.candidates import Candidate, plan
 from bench.measurement.process import WorkerProcess
-from bench.measurement.rounds import Rounds
+from bench.measurement.rounds import Rounds, plan_rounds
 from bench.measurement.sampler import PEAK, REFERENCE, Sampler
 from bench.measurement.timing import Arrangement, TimedCall
 from bench.records import CONTROL, Rate, Reply, Row, Settings, Take, Workload, WorkloadResult
@@ -264,13 +266,13 @@ def test_every_sample_goes_from_the_start_of_its_turn_to_what_is_left() -> None:
     taken = timed.sample()
     assert done == ["untimed", "read", "timed", "timed", "timed", "read"]
     assert (timed.left, taken.calls, taken.untimed_calls) == (6, 3, 1)
-    assert taken.read_after_one_seconds is not None
+    assert taken.read_after_one_seconds > 0
     done.clear()
     timed.calls = 1  # long enough by itself
     timed.arrange(8)
     taken = timed.sample()
     assert done == ["arrange 8", "read", "read", "timed", "read"]
-    assert (taken.calls, taken.untimed_calls, taken.read_after_one_seconds) == (1, 0, None)
+    assert (taken.calls, taken.untimed_calls, taken.read_after_one_seconds) == (1, 0, 0.0)
 
 
 @pytest.mark.skipif(cores() < 2, reason="one core only")
@@ -326,3 +328,84 @@ def test_an_epoch_goes_through_the_data_set() -> None:
     found, _ = summary(sampler)
     assert found.examples == 20
     assert found.flops == workload.flops(20)
+
+
+def test_what_is_needed_first_is_known_from_processes_that_did_nothing_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each generation begins with another workload; those that none begins with get processes of their own."""
+    workloads = [Workload(f"w{number}", (6, 5, 4), 3) for number in range(3)]
+    candidates = {workload.name: plan(workload, [find("in_place")]) for workload in workloads}
+    run(candidates, Settings(generations=2, workload_seconds=0.1, min_rounds=2))
+    found = {name: [len(candidate.row.first_calls) for candidate in of] for name, of in candidates.items()}
+    assert found == {"w0": [1, 1, 1], "w1": [1, 1, 1], "w2": [1, 1, 1]}
+    for of in candidates.values():
+        for candidate in of:
+            (first,) = candidate.row.first_calls
+            assert first.import_seconds > 1e-3  # NumPy's own import is part of it
+            assert first.first_call_seconds > 0
+
+
+def test_a_fault_of_the_benchmark_ends_the_run_once_and_keeps_what_was_finished(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(self: Rounds) -> None:
+        if self._generation == 1:
+            raise OSError("too many open files")
+        rounds_run(self)
+
+    rounds_run = Rounds.run
+    monkeypatch.setattr(Rounds, "run", fail)
+    sampler = sample(["in_place"], generations=3)
+    assert sampler.failure == "OSError: too many open files"
+    assert not sampler.interrupted
+    rows = by_label(sampler)
+    summary(sampler)
+    assert {row.outcome for row in rows.values()} == {"ok"}
+    assert rows["in_place"].timed
+    assert [process.generation for process in rows["in_place"].processes] == [0]
+    assert "too many open files" in capsys.readouterr().err  # the traceback, for whoever mends it
+
+
+def test_a_precision_takes_generations_until_it_is_reached_or_the_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[int] = []
+
+    def narrow_enough(rows: Sequence[Row], precision: float) -> bool:
+        assert precision == 0.25
+        looks.append(len(rows[0].processes))
+        return len(looks) == 3
+
+    monkeypatch.setattr(sampler_module, "narrow_enough", narrow_enough)
+    settings = Settings(generations=2, workload_seconds=0.1, min_rounds=2, precision=0.25)
+    rows = by_label(run({"small": plan(SMALL, [find("in_place")])}, settings))
+    assert looks == [2, 3, 4]
+    assert len(rows["in_place"].processes) == 4
+    looks.clear()
+    late = msgspec.structs.replace(settings, most_seconds=0.001)
+    assert len(by_label(run({"small": plan(SMALL, [find("in_place")])}, late))["in_place"].processes) == 2
+
+
+def test_an_interrupted_generation_is_judged_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By what the calls of the last sample left behind, if the round that is compared was not reached."""
+
+    def interrupt(self: Rounds, number: int, candidates: list[Candidate], *, compared: bool) -> None:
+        if compared:
+            raise KeyboardInterrupt
+        round_(self, number, candidates, compared=compared)
+
+    round_ = Rounds._round
+    monkeypatch.setattr(Rounds, "_round", interrupt)
+    frauds = FAULTY.with_name("timed_frauds.py")
+    rows = by_label(sample([f"{frauds}:Tires", "in_place"], generations=1))
+    assert re.fullmatch(r"wrong after \d+ calls", rows["Tires"].outcome)
+    assert rows["in_place"].outcome == "ok"
+    assert rows["in_place"].worst_error is not None
+
+
+def test_every_row_has_five_samples_or_more_however_slow_it_is() -> None:
+    of = Workload("slow", (784, 30, 10), 10)
+    candidates = plan(of, [find(name) for name in ("pure_python", "batched_2d", "in_place")])
+    for candidate, seconds in zip(candidates, (0.03, 0.03, 0.08, 0.001, 0.001), strict=True):
+        candidate.calls, candidate.call_seconds = 1, seconds
+    for workload_seconds in (0.1, 3.0, 10.0, 30.0, 1000.0):
+        strides, count = plan_rounds(candidates, Settings(workload_seconds=workload_seconds))
+        fewest = min(len(range(0, count, stride)) for stride in strides.values())
+        assert fewest >= 5, (workload_seconds, strides, count)

@@ -6,6 +6,8 @@ from pathlib import Path
 import click
 import pytest
 
+from bench.cli import INTERRUPTED
+
 BENCH = Path(__file__).parent.parent
 SHOW = {  # options that ask for pytest-benchmark's own tables
     "-v",
@@ -21,6 +23,16 @@ BRIEF = ("--brief", "-q", "--no-header", "--tb=no", "-rN", "--benchmark-quiet", 
 USAGE = 2
 
 
+class _Interrupts:
+    """A plugin that knows whether Ctrl-C ended pytest: its exit status for it, 2, may also mean other things."""
+
+    seen = False
+
+    def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+        """Take note, unless it was only a call of pytest.exit."""
+        self.seen = self.seen or not excinfo.errisinstance(pytest.exit.Exception)
+
+
 @click.command(
     context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []},
     add_help_option=False,
@@ -34,9 +46,11 @@ def bench(options: tuple[str, ...]) -> int:
     --all                   the frameworks' rows, too, and those that cannot run here
     --workload=NAME|SPEC    a workload, such as book or 784-64-10:32:float32:2; repeatable
     --sweep=NAME            batch, batch-grid, width, depth, threads or dtype
-    --data=digits|mnist|DIR what the images are
+    --data=digits|mnist|DIR what the images are (mnist if BACKPROP_MNIST is set, else digits)
     --generations=N         processes per row (7)
     --seconds=S             sampling time per workload (6)
+    --precision=1%          go on until every interval is that narrow, for at most …
+    --most-seconds=S        … so long (600)
     --budget=S              longest call that a row may take (0.1)
     --time-out=S            longest silence of a worker (120)
     --results=DIR           where the results go (results/runs/DATE-TIME)
@@ -58,5 +72,8 @@ def bench(options: tuple[str, ...]) -> int:
         arguments.append("--benchmark-only")
     if not any(option.split("=")[0] in SHOW for option in options):
         arguments += BRIEF
-    status = int(pytest.main([*arguments, *options]))
+    interrupts = _Interrupts()
+    status = int(pytest.main([*arguments, *options], plugins=[interrupts]))
+    if interrupts.seen:
+        return INTERRUPTED
     return USAGE if status == pytest.ExitCode.USAGE_ERROR else status

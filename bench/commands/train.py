@@ -37,7 +37,9 @@ def _sizes(_context: click.Context, _option: click.Parameter, text: str) -> tupl
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--dtype", type=click.Choice(DTYPES), default="float64", show_default=True)
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True)
-@click.option("--data", metavar="digits|mnist|DIR", help="Data set (default: BACKPROP_MNIST if set, else digits).")
+@click.option(
+    "--data", metavar="digits|mnist|DIR", help="Data set (default: mnist if BACKPROP_MNIST is set, else digits)."
+)
 @click.option("--save", type=click.Path(path_type=Path), help="Save the trained network to this .npz file.")
 @click.option("--plot", type=click.Path(path_type=Path), help="Draw accuracy against time to FILE.svg and FILE.png.")
 def train(

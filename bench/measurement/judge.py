@@ -111,6 +111,15 @@ class Answered:
         return not self.asked <= taken.started <= taken.started + taken.seconds <= taken.ended <= self.answered
 
 
+def suspicion(answered: Sequence[Answered], typical: float) -> tuple[str, str] | None:
+    """Return the outcome and the reason if the times of a row cannot be believed; `typical` as for `implausible`."""
+    reason = unfinished([one.taken for one in answered])
+    if reason:
+        return "unfinished", reason
+    reason = implausible(answered, typical)
+    return ("implausible", reason) if reason else None
+
+
 def missed_seconds(answered: Sequence[Answered]) -> float:
     """Return the time of a request in which the worker did not say that it was busy, the shortest of all rounds."""
     return min(one.missed_seconds for one in answered)
@@ -135,21 +144,16 @@ def implausible(answered: Sequence[Answered], typical: float) -> str:
 def unfinished(taken: Sequence[Taken]) -> str:
     """Return in words that work goes on after the calls have returned, "" if it does not.
 
-    Reading the result has to wait for what still computes it, started or not. The lower quartile over the rounds has to
-    be late, which no single disturbance brings about.
+    Reading the result has to wait for what still computes it, started or not. A disturbance makes it late, too: so it
+    has to be late every time.
     """
-    waits = [reply.read_after_all_seconds - reply.read_at_rest_seconds for reply in taken]
-    sample = lower_quartile([reply.seconds for reply in taken])
-    if taken and lower_quartile(waits) > PENDING_AFTER_ALL * sample + PENDING_SECONDS:
-        share = lower_quartile(waits) / (sample + lower_quartile(waits))
-        return f"{share:.0%} of the work is done after the timed calls have returned"
-    after_one = [
-        reply.read_after_one_seconds - reply.read_at_rest_seconds
-        for reply in taken
-        if reply.read_after_one_seconds is not None
-    ]
-    call = lower_quartile([reply.seconds / reply.calls for reply in taken])
-    if after_one and lower_quartile(after_one) > PENDING_AFTER_ONE * call + PENDING_SECONDS:
-        share = lower_quartile(after_one) / (call + lower_quartile(after_one))
-        return f"{share:.0%} of the work of a call is done after it has returned"
+    sample = min(reply.seconds for reply in taken)
+    waited = min(reply.read_after_all_seconds - reply.read_at_rest_seconds for reply in taken)
+    if waited > PENDING_AFTER_ALL * sample + PENDING_SECONDS:
+        return f"{waited / (sample + waited):.0%} of the work is done after the timed calls have returned"
+    after_one = [reply.read_after_one_seconds - reply.read_at_rest_seconds for reply in taken if reply.untimed_calls]
+    call = min(reply.seconds / reply.calls for reply in taken)
+    waited = min(after_one, default=0.0)
+    if waited > PENDING_AFTER_ONE * call + PENDING_SECONDS:
+        return f"{waited / (call + waited):.0%} of the work of a call is done after it has returned"
     return ""

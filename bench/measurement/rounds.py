@@ -6,6 +6,7 @@ A round takes one sample of each row, all of the same turn of the problem, on th
 import math
 import random
 import statistics
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,8 @@ from bench.records import Arrange, Arranged, HandedOver, HandOver, Sample, Setti
 
 SLOW = 3  # times a typical row's sample, from which a row is sampled less often …
 MAX_STRIDE = 5  # … but at least in every fifth round
+TRIALS = 3  # of a row's times, before it is called unfinished or implausible
+REST_SECONDS = 0.02  # between two samples of a row alone
 MAX_ROUNDS = 10_000  # of a generation, so that every turn of a run has a number of its own
 
 
@@ -73,11 +76,9 @@ class Rounds:
             worker, place = self._workers[candidate.worker_key], cpus[: candidate.threads]
             worker.confine(place, candidate.busiest_threads, children=candidate.children)
             try:
-                worker.ask(Arrange(turn), Arranged)
-                asked = perf_counter()
-                reply = worker.ask(Take(), Taken)
-                answered.append((candidate, judge.Answered(asked, reply, perf_counter())))
-                self._evidence[candidate.label].last = turn, reply
+                one = self._ask(candidate, turn)
+                answered.append((candidate, one))
+                self._evidence[candidate.label].last = turn, one.taken
                 if compared:
                     candidate.row.strayed = children.strayed(worker.pid, set(place)) or candidate.row.strayed
                     self._hand_over(candidate)
@@ -130,12 +131,36 @@ class Rounds:
                 if errors and row.open:
                     calls = left[candidate.label].untimed_calls + left[candidate.label].calls
                     row.fail(_wrong_after(calls), errors)
-            for outcome, reason in (
-                ("unfinished", judge.unfinished(taken)),
-                ("implausible", judge.implausible(evidence.answered, typical)),
-            ):
-                if reason and row.open:
-                    row.fail(outcome, reason)
+            if row.open:
+                self._examine(candidate, evidence.answered, typical)
+
+    def _examine(self, candidate: Candidate, answered: Sequence[judge.Answered], typical: float) -> None:
+        """Fail a row whose times cannot be believed; a suspicion has to come up again in samples of the row alone."""
+        suspicion = judge.suspicion(answered, typical)
+        try:
+            for _ in range(TRIALS - 1):
+                if suspicion is None:
+                    return
+                again = [self._sample_alone(candidate) for _ in answered]
+                suspicion = judge.suspicion(again, typical)
+        except WorkerFailed as failure:
+            suspicion = failure.outcome, str(failure)
+        if suspicion is not None:
+            candidate.row.fail(*suspicion)
+
+    def _sample_alone(self, candidate: Candidate) -> judge.Answered:
+        """Take one more sample of a row, for the judge only. Raises WorkerFailed."""
+        time.sleep(REST_SECONDS)
+        turn, _ = self._evidence[candidate.label].last or (0, None)
+        return self._ask(candidate, turn)
+
+    def _ask(self, candidate: Candidate, turn: int) -> judge.Answered:
+        """Have a worker take a sample of a turn. Raises WorkerFailed."""
+        worker = self._workers[candidate.worker_key]
+        worker.ask(Arrange(turn), Arranged)
+        asked = perf_counter()
+        reply = worker.ask(Take(), Taken)
+        return judge.Answered(asked, reply, perf_counter())
 
 
 def _wrong_after(calls: int) -> str:

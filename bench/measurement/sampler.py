@@ -6,9 +6,10 @@ workloads of the same number of threads, because starting them is expensive; eac
 workload, so that what a first call takes is known from processes that had done nothing before.
 """
 
+import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from itertools import groupby
+from itertools import count, groupby
 from pathlib import Path
 
 from bench.cpus import places, siblings, usable_cpus
@@ -34,6 +35,7 @@ from bench.records import (
     Started,
     Workload,
 )
+from bench.results.precision import MAX_GENERATIONS, narrow_enough
 from impls.interface import Array
 from impls.registry import Entry
 
@@ -99,17 +101,23 @@ class Sampler:
         return Rate(chosen.what, chosen.flops, candidate.row.processes)
 
     def _run_groups(self, shared: Shared) -> None:
-        """Sample all workloads, those of the same number of threads together."""
+        """Sample all workloads, those of the same number of threads together, each group in its share of the time."""
         workloads = sorted((of[0].workload for of in self.candidates.values()), key=lambda w: w.threads)
+        start, seconds = time.monotonic(), self.settings.most_seconds / max(1, len(workloads))
         total, done = self.settings.generations * len(workloads), 0
         for _, of_threads in groupby(workloads, key=lambda w: w.threads):
-            group = list(of_threads)
-            for generation in range(self.settings.generations):
-                first = generation % len(group)
+            group = waiting = list(of_threads)
+            for generation in count():
+                waiting = [of for of in waiting if self._asks_for_more(of, generation)]
+                finished = workloads.index(group[-1]) + 1
+                if not waiting or (generation >= self.settings.generations and _over(start + finished * seconds)):
+                    break
                 try:
-                    for workload in group[first:] + group[:first]:
-                        message = f"generation {generation + 1} of {self.settings.generations}: {workload.name}"
-                        self._progress(message, done / total)
+                    for workload in _beginning_with(generation, waiting):
+                        fraction = done / total
+                        if self.settings.precision is not None:
+                            fraction = min(0.99, (time.monotonic() - start) / self.settings.most_seconds)
+                        self._progress(self._message(workload, generation), fraction)
                         self._sample_workload(workload, generation, shared)
                         done += 1
                 finally:
@@ -117,6 +125,21 @@ class Sampler:
             if self.settings.workload_seconds > 0:
                 for workload in group:
                     self._first_calls(workload, shared)
+
+    def _asks_for_more(self, workload: Workload, generations: int) -> bool:
+        """Return whether a workload needs more generations than so many."""
+        if generations < self.settings.generations:
+            return True
+        precision = self.settings.precision
+        if precision is None or generations >= MAX_GENERATIONS:
+            return False
+        return not narrow_enough([candidate.row for candidate in self.candidates[workload.name]], precision)
+
+    def _message(self, workload: Workload, generation: int) -> str:
+        """Return what is being done, in words."""
+        if generation < self.settings.generations:
+            return f"generation {generation + 1} of {self.settings.generations}: {workload.name}"
+        return f"generation {generation + 1}: {workload.name}, not yet ± {100 * (self.settings.precision or 0):g} %"
 
     def _sample_workload(self, workload: Workload, generation: int, shared: Shared) -> None:
         """Prepare every candidate of a workload, then take its rounds."""
@@ -253,6 +276,16 @@ class Sampler:
 
     def _all(self) -> list[Candidate]:
         return [candidate for of in self.candidates.values() for candidate in of]
+
+
+def _over(deadline: float) -> bool:
+    return time.monotonic() > deadline
+
+
+def _beginning_with(number: int, workloads: Sequence[Workload]) -> list[Workload]:
+    """Return the workloads in turn, beginning with the one of that number."""
+    first = number % len(workloads)
+    return [*workloads[first:], *workloads[:first]]
 
 
 def _side_by_side(candidates: list[Candidate]) -> tuple[list[tuple[Candidate, list[int]]], list[Candidate]]:

@@ -73,7 +73,7 @@ class TimedCall:
         self._arrange = arrange
         self._read = read
         self._read_at_rest_seconds = 0.0
-        self._ended: tuple[float, float] | None = None  # wall and CPU seconds at the end of the last sample
+        self._ended: tuple[float, float] | None = None  # wall and CPU seconds when this process came to rest
         self._idle_cpus = 0.0  # since then
 
     def arrange(self, turn: int) -> None:
@@ -119,7 +119,7 @@ class TimedCall:
         """
         start = perf_counter()
         of_children = children.cpu_seconds()
-        read_after_one_seconds = None
+        read_after_one_seconds = 0.0
         untimed_calls = int(self.calls > 1)
         if untimed_calls:
             function, arguments = self._untimed
@@ -145,8 +145,12 @@ class TimedCall:
         )
         if seconds < self.sample_seconds:  # calibrated while the machine was slower
             self.calls = min(MAX_CALLS, round(self.calls * self.sample_seconds / seconds + 0.5))
-        self._ended = perf_counter(), _cpu_seconds()
+        self.rest()
         return taken
+
+    def rest(self) -> None:
+        """Begin to watch what this process computes until the next turn, while others are timed."""
+        self._ended = perf_counter(), _cpu_seconds()
 
     def _seconds_to_read(self) -> float:
         """Read what the calls computed, keep it, and return the seconds that it took."""

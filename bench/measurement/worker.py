@@ -215,7 +215,10 @@ class Worker:
                     file.write(np.ascontiguousarray(array, np.float64).data)
                 return [records.Tensor(array.dtype.name, array.shape) for array in arrays]
 
-            return records.HandedOver(write(left.weights), write(left.biases), children=children.look())
+            weights, biases = write(left.weights), write(left.biases)
+        handed_over = records.HandedOver(weights, biases, children=children.look())
+        self._timed.rest()
+        return handed_over
 
     def _take(self) -> records.Taken:
         """Time one sample; tell how often code was compiled meanwhile."""

@@ -23,8 +23,9 @@ ENVIRONMENT = "BACKPROP_MNIST"  # the variable that names a folder with the four
 def load(source: str | Path | None = None) -> Dataset:
     """Return the data set that `source` names.
 
-    "digits"; "mnist", in the user's cache, where `mnist.fetch` puts it; or a folder with the four files of MNIST, each
-    with or without .gz. None: the folder in the environment variable BACKPROP_MNIST, or the digits where it is not set.
+    "digits"; "mnist", in the folder that the environment variable BACKPROP_MNIST names, or where it is not set in the
+    user's cache, where `mnist.fetch` puts it; or a folder with the four files of MNIST, each with or without .gz.
+    None: MNIST if BACKPROP_MNIST is set, else the digits.
     Raises UserError if MNIST is not there, or is not MNIST byte for byte.
     """
     source = source or os.environ.get(ENVIRONMENT) or "digits"
@@ -45,9 +46,8 @@ def _load_digits() -> Dataset:
 def _load_mnist(source: str | Path) -> Dataset:
     from bench.problem import mnist  # the digits need neither pooch nor requests
 
-    (images, labels), (images_test, labels_test) = mnist.read(
-        mnist.cache_folder() if source == "mnist" else Path(source)
-    )
+    folder = (os.environ.get(ENVIRONMENT) or mnist.cache_folder()) if source == "mnist" else source
+    (images, labels), (images_test, labels_test) = mnist.read(Path(folder))
     return Dataset(
         "mnist",
         # 256, not 255: so are the numbers in the book's mnist.pkl.gz, and its results were made with them

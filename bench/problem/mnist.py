@@ -8,6 +8,7 @@ checks the SHA-256 of the content, because the same content can be compressed in
 import gzip
 import hashlib
 import math
+import shlex
 import zlib
 from collections.abc import Mapping, Sequence
 from multiprocessing import TimeoutError as NotFinished
@@ -25,8 +26,10 @@ from requests.exceptions import ChunkedEncodingError
 from rich.console import Console
 from rich.progress import DownloadColumn, Progress
 
+from bench.problem.data import ENVIRONMENT
 from bench.problem.dataset import PIXELS, one_hot
 from impls.errors import UserError
+from impls.registry import backprop_command
 
 CONTENT = {  # of the four files: bytes, SHA-256
     "train-images-idx3-ubyte": (47_040_016, "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db"),
@@ -153,8 +156,9 @@ def _find(folder: Path, name: str) -> Path:
 
 
 def _remedy(folder: Path) -> str:
-    option = "" if folder == cache_folder() else f" --to {folder}"
-    return f"download it with: backprop data fetch{option}"
+    if folder == cache_folder():
+        return f"download it with: {backprop_command('data fetch')}; or name a folder that has it in {ENVIRONMENT}"
+    return f"download it with: {backprop_command(f'data fetch --to {shlex.quote(str(folder))}')}"
 
 
 def _bad_file(path: Path, fault: str) -> UserError:

@@ -116,11 +116,14 @@ def growth(run: str, dtype: str, threads: str, *rows: str) -> str:
 
 
 def runs_of_the_control(*labels: str) -> str:
-    """Return the table of the A/A runs: the control, and some rows, run by run."""
+    """Return the table of the A/A runs: the control, and some rows, run by run; `twin/in_place` is one over another."""
     runs = control_runs()
     shown = (CONTROL, *labels)
-    lines = [f"| run | {' | '.join(f'`{label}`' for label in shown)} |", f"| ---: |{' --- |' * len(shown)}"]
-    by_label: dict[str, list[Estimate]] = {label: [estimate(run, "book", label) for run in runs] for label in shown}
+    heads = [" over ".join(f"`{name}`" for name in label.split("/")) for label in shown]
+    lines = [f"| run | {' | '.join(heads)} |", f"| ---: |{' --- |' * len(shown)}"]
+    by_label: dict[str, list[Estimate]] = {
+        label: [estimate(run, "book", *label.split("/")) for run in runs] for label in shown
+    }
     for index in range(len(runs)):
         cells = [f"{number_text(of[index].value, 4)} ({interval_text(of[index])})" for of in by_label.values()]
         lines.append(f"| {index + 1} | {' | '.join(cells)} |")

@@ -20,9 +20,9 @@ def reference(run: str) -> Results:
     return read(REFERENCE / run / "results.json")
 
 
-def control_runs() -> list[str]:
-    """Return the names of the A/A runs."""
-    return [f"control/{path.name}" for path in sorted((REFERENCE / "control").iterdir()) if path.is_dir()]
+def control_runs(folder: str = "control") -> list[str]:
+    """Return the names of the A/A runs, or of those in another folder."""
+    return [f"{folder}/{path.name}" for path in sorted((REFERENCE / folder).iterdir()) if path.is_dir()]
 
 
 def timed_row(run: str, workload: str, label: str) -> Row:
@@ -129,10 +129,29 @@ def overhead(run: str) -> str:
     return f"{number_text(max(found), 2)} %"
 
 
-def held(label: str = CONTROL) -> str:
-    """Return in how many of the A/A runs the control's interval held 1: 10 of 10."""
-    found = [estimate(run, "book", label) for run in control_runs()]
+def held(label: str = CONTROL, over: str = "", folder: str = "control") -> str:
+    """Return in how many of the A/A runs the interval of the control, or of another row, held 1: 10 of 10."""
+    found = [estimate(run, "book", label, over) for run in control_runs(folder)]
     return f"{sum(each.holds(1.0) for each in found)} of {len(found)}"
+
+
+def told_slower(label: str, over: str, folder: str = "control") -> str:
+    """Return in how many of the A/A runs the interval said that a row is slower than another one: 29 of 30."""
+    found = [estimate(run, "book", label, over) for run in control_runs(folder)]
+    return f"{sum(each.high is not None and each.high < 1.0 for each in found)} of {len(found)}"
+
+
+def half_width(label: str, over: str = "", folder: str = "control") -> str:
+    """Return the median, over the A/A runs, of a row's half-width: ± 0.8 %."""
+    found = [estimate(run, "book", label, over).half_width or 0.0 for run in control_runs(folder)]
+    return f"± {number_text(100 * statistics.median(found), 2)} %"
+
+
+def generations_of(folder: str) -> str:
+    """Return the fewest and the most generations of the runs in a folder: 12 to 31."""
+    rows = [timed_row(run, "book", CONTROL) for run in control_runs(folder)]
+    found = [len(row.processes) for row in rows]
+    return f"{min(found)} to {max(found)}"
 
 
 def control_range(what: str) -> str:

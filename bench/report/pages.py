@@ -74,6 +74,9 @@ FIGURES: dict[str, Callable[..., str]] = {
         figure.__name__: figure
         for figure in (
             figures.conditions,
+            figures.told_slower,
+            figures.half_width,
+            figures.generations_of,
             figures.control_range,
             figures.held,
             figures.overhead,

@@ -7,6 +7,7 @@ from bench.results import precision
 from bench.results.estimates import pairs, typical_rounds
 from bench.results.summary import PAIRED_OUTCOMES
 from impls.errors import UserError
+from impls.registry import backprop_command
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,10 @@ def compare_rows(results: Results, slow: str, fast: str) -> dict[str, Comparison
             found[of.workload.name] = Comparison(ratio, len(paired), typical_rounds(paired))
     if not found:
         timed = ", ".join(dict.fromkeys(row.label for row in results.rows if row.timed))
-        raise UserError(f"no workload has both {slow!r} and {fast!r}; timed were: {timed}")
+        raise UserError(
+            f"no workload has both {slow!r} and {fast!r}; timed were: {timed}; name the results of another run before "
+            f"the rows, or time both with: {backprop_command('bench --impl=… --impl=…')}"
+        )
     return found
 
 

@@ -19,13 +19,22 @@ MIN_GROWTH_BYTES = 64  # of a process's memory, per call …
 MIN_GROWN_BYTES = 1e6  # … and over all its calls: less may be the allocator's own
 
 
-def notes_on_run(interrupted: bool, steal_percent: float | None, other_cpus: float | None) -> list[str]:
-    """Return what holds for a run as a whole."""
+def notes_on_run(
+    interrupted: bool, steal_percent: float | None, other_cpus: float | None, failure: str = ""
+) -> list[str]:
+    """Return what holds for a run as a whole; `failure` is what ended it early, if anything did."""
     notes = ["the run was interrupted: the figures come from what was finished"] if interrupted else []
+    if failure:
+        notes.append(
+            f"the run ended early, by a fault of the benchmark: {failure}; the figures come from what was finished"
+        )
     if steal_percent is not None and steal_percent > NOISY_STEAL_PERCENT:
         notes.append(f"the hypervisor gave {steal_percent:.1f} % of the CPU time to others during the run")
     if other_cpus is not None and other_cpus > BUSY_CPUS:
-        notes.append(f"other processes kept {other_cpus:.1f} CPUs busy during the run: repeat it on an idle machine")
+        notes.append(
+            f"other processes kept {other_cpus:.1f} CPUs busy during the run; calls take longer then, and rows may be "
+            "left out as too slow: repeat it on an idle machine"
+        )
     return notes
 
 
@@ -46,14 +55,17 @@ def no_peak_text(reason: str) -> str:
     return f"no % of peak: {reason}"
 
 
-def notes_on_workloads(workloads: Iterable[list[Row]]) -> list[str]:
-    """Return what holds for the rows of each workload of a run; the baseline is the first of a workload's rows."""
+def notes_on_workloads(workloads: Iterable[list[Row]], precision: float | None = None) -> list[str]:
+    """Return what holds for the rows of each workload of a run; the baseline is the first of a workload's rows.
+
+    `precision` is the one that was asked for, if any.
+    """
     by_workload = list(workloads)
     off = controls_off([row for rows in by_workload for row in rows])
-    return [note for rows in by_workload for note in notes_on_rows(rows, off)]
+    return [note for rows in by_workload for note in notes_on_rows(rows, off, precision)]
 
 
-def notes_on_rows(rows: list[Row], off: Sequence[str] | None = None) -> list[str]:
+def notes_on_rows(rows: list[Row], off: Sequence[str] | None = None, precision: float | None = None) -> list[str]:
     """Return what holds for the rows of one workload, the baseline first among them.
 
     `off` are the workloads of the run whose control does not hold, by default of a run that has no other workload.
@@ -69,11 +81,12 @@ def notes_on_rows(rows: list[Row], off: Sequence[str] | None = None) -> list[str
         notes += [
             f"{name}, {row.label}: {note}" for note in _notes_on_row(row, rows[0], row.is_control and name in off)
         ]
-    wide = [row.label for row in timed if _is_wide(row) and not (row.is_control and name in off)]
+    widest = WIDE if precision is None else precision
+    wide = [row.label for row in timed if _is_wider(row, widest) and not (row.is_control and name in off)]
     if wide:
+        remedy = "run longer" if precision is None else "run longer (--most-seconds)"
         notes.append(
-            f"{name}: intervals wider than ± {100 * WIDE:.0f} % for {', '.join(wide)}: "
-            "run longer, or on an idle machine"
+            f"{name}: intervals wider than ± {100 * widest:g} % for {', '.join(wide)}: {remedy}, or on an idle machine"
         )
     notes += [f"{name}: {note}" for note in _notes_on_few(timed, rows[0])]
     if rows[0].timed and (rows[0].spread or 0) > NOISY_SPREAD:
@@ -191,6 +204,6 @@ def _count(number: int, what: str) -> str:
     return f"{number} {what}{plural * (number != 1)}"
 
 
-def _is_wide(row: Row) -> bool:
+def _is_wider(row: Row, widest: float) -> bool:
     half_width = row.speed_up.half_width if row.speed_up else None
-    return half_width is not None and half_width > WIDE
+    return half_width is not None and half_width > widest

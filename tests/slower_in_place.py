@@ -1,0 +1,27 @@
+"""`in_place`, slower by a known share: what the A/A runs have to find (results/notes/control.md)."""
+
+from time import perf_counter
+from typing import ClassVar
+
+from impls.in_place import InPlace
+from impls.interface import Batch
+
+
+class Slower(InPlace):
+    """Each step takes 3 % longer: it waits, which costs the same share on a fast and on a slow machine."""
+
+    share: ClassVar[float] = 0.03
+
+    def step(self, batch: Batch, learning_rate: float) -> None:
+        start = perf_counter()
+        super().step(batch, learning_rate)
+        end = perf_counter()
+        end += self.share * (end - start)
+        while perf_counter() < end:
+            pass
+
+
+class LittleSlower(Slower):
+    """1.5 %."""
+
+    share = 0.015

@@ -1,0 +1,160 @@
+"""How far rounding may lead hundreds of steps: right rows stay far inside, one wrong step falls outside."""
+
+from collections.abc import Generator
+
+import msgspec
+import numpy as np
+import pytest
+
+from bench.measurement.examples import Shared, shared_examples
+from bench.problem.data import load
+from bench.problem.dataset import one_hot
+from bench.problem.problem import Problem, Turn
+from bench.problem.workloads import default_workloads
+from bench.records import Workload
+from impls.conformance.oracle import oracle_gradients
+from impls.conformance.trajectory import Step, Stop, trajectory
+from impls.interface import Parameters
+from impls.registry import entries, find
+
+RIGHT = 0.25  # of what is allowed: the most that a right row reaches
+TURNS = (1, 2, 3)
+
+
+def workload(name: str, dtype: str) -> Workload:
+    return msgspec.structs.replace(default_workloads()[name], dtype=dtype)
+
+
+CASES = [  # a workload and as many calls as a fast row makes in a sample
+    pytest.param(workload(name, dtype), calls, id=f"{name}-{dtype}-{calls}")
+    for name, dtype, calls in (
+        ("book", "float64", 250),
+        ("book", "float32", 500),
+        ("batch", "float64", 30),
+        ("batch", "float32", 60),
+        ("deep", "float32", 40),
+        ("epoch", "float64", 2),
+        ("epoch", "float32", 3),
+    )
+]
+WRONG: dict[str, dict[str, float]] = {
+    "float64": {"left out": 1e9, "twice": 1e9, "an example less": 1e8},
+    "float32": {"left out": 9, "twice": 9, "an example less": 2},
+}
+
+
+@pytest.fixture(scope="module")
+def shared() -> Generator[Shared]:
+    data = load("digits")
+    with shared_examples(data.x_train[:1500], one_hot(data.labels_train[:1500])) as paths:
+        yield paths
+
+
+def steps_of(problem: Problem, turn: Turn, calls: int) -> list[Step]:
+    batches = list(problem.mini_batches(turn))
+    return [(x, y, turn.learning_rate) for _ in range(calls) for x, y in batches]
+
+
+def stop_of(problem: Problem, turn: Turn, steps: list[Step]) -> Stop:
+    (stop,) = trajectory(turn.parameters, steps, [len(steps)], problem.workload.dtype)
+    return stop
+
+
+def walked(problem: Problem, turn: Turn, steps: list[Step]) -> Parameters:
+    """Return where right steps in the workload's dtype lead."""
+    tensors = [np.asarray(p, np.float64) for p in (*turn.parameters.weights, *turn.parameters.biases)]
+    layers = len(turn.parameters.weights)
+    for x, y, learning_rate in steps:
+        dW, db = oracle_gradients(Parameters(tensors[:layers], tensors[layers:]), x, y)
+        tensors = [
+            (p - learning_rate * dp).astype(problem.workload.dtype).astype(np.float64)
+            for p, dp in zip(tensors, dW + db, strict=True)
+        ]
+    return Parameters(tensors[:layers], tensors[layers:])
+
+
+@pytest.mark.parametrize(("workload", "calls"), CASES)
+def test_right_rows_stay_far_inside(shared: Shared, workload: Workload, calls: int) -> None:
+    """All rows that can be loaded here, and whose cost is the quadratic one."""
+    problem = Problem.make(workload, shared.examples, 0)
+    turn = problem.turn(1)
+    stop = stop_of(problem, turn, steps_of(problem, turn, calls))
+    shares = {}
+    for entry in entries().values():
+        if entry.unavailable() or entry.name == "pure_python":
+            continue
+        cls = find(entry.name).load()
+        if workload.dtype in cls.dtypes and cls.cost == "quadratic":
+            with cls(workload.sizes, workload.batch_size, workload.dtype, 1) as implementation:
+                implementation.load(turn.parameters)
+                function, arguments = problem.call(implementation, problem.native_data(implementation), turn)
+                for _ in range(calls):
+                    function(*arguments)
+                errors, shares[entry.name] = stop.errors(implementation.parameters())
+                assert errors == ""
+    assert len(shares) >= 5
+    assert max(shares.values()) < RIGHT, shares
+
+
+@pytest.mark.parametrize(("workload", "calls"), CASES)
+def test_one_wrong_step_falls_outside(shared: Shared, workload: Workload, calls: int) -> None:
+    """Wherever it is: the first, one in the middle, the last."""
+    problem = Problem.make(workload, shared.examples, 0)
+    for number in TURNS:
+        turn = problem.turn(number)
+        steps = steps_of(problem, turn, calls)
+        stop = stop_of(problem, turn, steps)
+        assert stop.errors(walked(problem, turn, steps))[1] < RIGHT
+        for at in (0, len(steps) // 2, len(steps) - 1):
+            x, y, learning_rate = steps[at]
+            fewer = len(x) - max(1, len(x) // 10)
+            wrong: dict[str, list[Step]] = {
+                "left out": [],
+                "twice": [steps[at], steps[at]],
+                "an example less": [(x[:fewer], y[:fewer], learning_rate * fewer / len(x))],
+            }
+            for what, instead in wrong.items():
+                errors, share = stop.errors(walked(problem, turn, [*steps[:at], *instead, *steps[at + 1 :]]))
+                assert share > WRONG[workload.dtype][what], (number, at, what)
+                assert "error" in errors
+
+
+def test_what_cannot_be_compared_is_infinitely_wrong(shared: Shared) -> None:
+    problem = Problem.make(workload("book", "float64"), shared.examples, 0)
+    turn = problem.turn(1)
+    stop = stop_of(problem, turn, steps_of(problem, turn, 2))
+    weights, biases = stop.expected
+    nan = [np.full_like(weights[0], np.nan), *weights[1:]]
+    for found in (
+        Parameters(nan, biases),
+        Parameters(weights[:1], biases),
+        Parameters(weights, [*biases, biases[0]]),
+        None,
+    ):
+        errors, share = stop.errors(found)
+        assert errors
+        assert share == np.inf
+
+
+def test_a_stop_does_not_change_when_the_walk_goes_on(shared: Shared) -> None:
+    problem = Problem.make(workload("book", "float64"), shared.examples, 0)
+    turn = problem.turn(1)
+    steps = steps_of(problem, turn, 5)
+    first, second = trajectory(turn.parameters, steps, [2, 5], "float64")
+    assert (first.examples, second.examples) == (20, 50)
+    alone = stop_of(problem, turn, steps[:2])
+    assert all(map(np.array_equal, first.expected.weights, alone.expected.weights))
+    assert not np.array_equal(first.expected.weights[0], second.expected.weights[0])
+
+
+def test_no_two_turns_are_the_same_problem_and_each_is_the_same_everywhere(shared: Shared) -> None:
+    for of in (workload("book", "float32"), workload("epoch", "float64")):
+        turns = [Problem.make(of, shared.examples, 5).turn(number) for number in range(20)]
+        assert len({turn.learning_rate for turn in turns}) == 20
+        assert len({turn.examples.tobytes() for turn in turns}) == 20
+        assert len({turn.parameters.weights[0].tobytes() for turn in turns}) == 20
+        again = Problem.make(of, shared.examples, 5).turn(7)
+        assert again.learning_rate == turns[7].learning_rate
+        assert np.array_equal(again.examples, turns[7].examples)
+        assert all(map(np.array_equal, again.parameters.weights, turns[7].parameters.weights))
+        assert Problem.make(of, shared.examples, 6).turn(7).learning_rate != turns[7].learning_rate
