@@ -11,7 +11,7 @@ else
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 endif
 
-.PHONY: bench bench-all clean figures lint profiles reference rust rust-test test
+.PHONY: bench bench-all clean figures lint mutants profiles reference rust rust-test test
 
 bench: $(INSTALLED)
 	$(BIN)/backprop bench
@@ -55,6 +55,10 @@ reference: $(INSTALLED)
 	$(BIN)/backprop profile --out=profiles/recordings
 	$(BIN)/backprop profile --out=profiles/recordings --workload=large
 	$(MAKE) figures
+
+# The score of the conformance kit, made anew: minutes.
+mutants: $(INSTALLED)
+	$(BIN)/python -m tests.mutants
 
 figures: $(INSTALLED)
 	$(BIN)/backprop figures

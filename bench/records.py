@@ -167,7 +167,14 @@ class Pause(Request, frozen=True):
 
 
 class Verify(Request, frozen=True):
-    """Run the whole conformance kit."""
+    """Run all checks of the conformance kit; if they find nothing, explore with random programs."""
+
+    examples: int  # programs, at most
+    seed: int
+    seconds: float  # for the programs, and as many again to shrink one that fails
+    folder: str  # for PROGRAM, the one that was begun last, and for Hypothesis
+
+    PROGRAM: ClassVar[str] = "program.py"
 
 
 AnyRequest = Start | Prepare | PrepareFirst | PrepareRate | Arrange | Take | HandOver | Loop | Pause | Verify
@@ -282,6 +289,7 @@ class Paused(Reply):
 
 class Verified(Reply):
     violations: list[Violation]
+    programs: int  # that were run
 
 
 # --- Results -----------------------------------------------------------------------------------------------------

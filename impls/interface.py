@@ -58,6 +58,7 @@ class Implementation(ABC):
 
     dtypes: ClassVar[tuple[str, ...]] = ("float64", "float32")
     cost: ClassVar[str] = "quadratic"  # or "cross-entropy"
+    compiles_per_shape: ClassVar[bool] = False  # then `backprop verify` explores with few shapes, not with hundreds
 
     @classmethod
     def build(cls) -> dict[str, str]:

@@ -29,6 +29,7 @@ class Jax(Implementation):
     """One compiled function from parameters to parameters."""
 
     device: ClassVar[str] = "cpu"
+    compiles_per_shape = True
 
     @classmethod
     def build(cls) -> dict[str, str]:

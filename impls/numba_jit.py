@@ -42,7 +42,7 @@ class NumbaJit(Implementation):
         self._x = np.zeros((batch_size, self.sizes[0]), self.dtype)  # (B, n_0), for `epoch`
         self._y = np.zeros((batch_size, self.sizes[-1]), self.dtype)  # (B, n_L)
         self._cores = min(threads, config.NUMBA_NUM_THREADS)
-        self._blas = threadpool_limits(limits=1, user_api="blas") if threads > 1 else None
+        self._blas: threadpool_limits | None = threadpool_limits(limits=1, user_api="blas") if threads > 1 else None
         self._add_gradient, self._epoch = (
             (add_gradient, epoch) if threads == 1 else (add_gradient_parallel, epoch_parallel)
         )
@@ -83,6 +83,7 @@ class NumbaJit(Implementation):
     def close(self) -> None:
         if self._blas is not None:
             self._blas.restore_original_limits()
+            self._blas = None
 
 
 def views(flat: Array, sizes: NDArray[np.intp]) -> tuple[list[Array], list[Array]]:

@@ -26,6 +26,8 @@ from impls.interface import Array, Batch, Implementation, Parameters
 class TensorFlow(Implementation):
     """A traced graph for the step and for the epoch."""
 
+    compiles_per_shape = True
+
     @classmethod
     def build(cls) -> dict[str, str]:
         flags = {key: str(value) for key, value in tf.sysconfig.get_build_info().items()}

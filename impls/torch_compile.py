@@ -28,6 +28,7 @@ class TorchCompiled(Implementation):
     """One compiled graph for the step."""
 
     backend: ClassVar[str] = "inductor"
+    compiles_per_shape = True
 
     @classmethod
     def build(cls) -> dict[str, str]:

@@ -36,6 +36,23 @@ class Segfaults(Batched2D):
         os.kill(os.getpid(), signal.SIGSEGV)
 
 
+class SegfaultsWhenDeep(Batched2D):
+    """Passes all named checks, which have no network of seven layers of weights."""
+
+    def step(self, batch: Batch, learning_rate: float) -> None:
+        if len(self.sizes) > 7:
+            os.kill(os.getpid(), signal.SIGSEGV)
+        super().step(batch, learning_rate)
+
+
+class WrongWhenDeep(Batched2D):
+    """Passes all named checks, too."""
+
+    def gradients(self, batch: Batch) -> Parameters:
+        dW, db = super().gradients(batch)
+        return Parameters([dW_l / 2 if layer > 5 else dW_l for layer, dW_l in enumerate(dW)], db)
+
+
 class Exits(Batched2D):
     def step(self, batch: Batch, learning_rate: float) -> None:
         sys.exit(0)

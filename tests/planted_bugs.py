@@ -3,12 +3,14 @@
 All derive from `Right`, which conforms, and change no more than the bug needs.
 """
 
+import threading
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
+from threadpoolctl import threadpool_limits
 
 from impls.interface import Array, Batch, Implementation, Parameters
 
@@ -365,6 +367,90 @@ class ShufflesData(Right):
         data.x[:], data.y[:] = data.x[order], data.y[order]
 
 
+@rejected_by("epoch-of-some")
+class EachExampleOnce(Right):
+    """Goes through the examples of each mini-batch as a set."""
+
+    def take(self, data: Any, indices: NDArray[np.intp]) -> Batch:
+        once = indices[np.sort(np.unique(indices, return_index=True)[1])]
+        return super().take(data, once)  # type: ignore[no-any-return]
+
+
+@rejected_by("epoch-of-some")
+class EveryExample(Right):
+    """Goes through the whole data set, though the order names a part of it."""
+
+    def epoch(self, data: Any, order: NDArray[np.intp], learning_rate: float) -> None:
+        rest = np.setdiff1d(np.arange(len(data.x)), order)
+        super().epoch(data, np.concatenate([order, rest]), learning_rate)
+
+
+@rejected_by("epoch-of-some")
+class AtMostTheData(Right):
+    """Ends an epoch after as many examples as the data set has, though the order repeats some."""
+
+    def epoch(self, data: Any, order: NDArray[np.intp], learning_rate: float) -> None:
+        super().epoch(data, order[: len(data.x)], learning_rate)
+
+
+@rejected_by("long-epoch")
+class EndsEpochEarly(Right):
+    """Ends an epoch after 64 mini-batches."""
+
+    def epoch(self, data: Any, order: NDArray[np.intp], learning_rate: float) -> None:
+        super().epoch(data, order[: 64 * self.batch_size], learning_rate)
+
+
+@rejected_by("many-steps")
+class GivesUp(Right):
+    """Does nothing from its 100th step on."""
+
+    steps = 0
+
+    def step(self, batch: Batch, learning_rate: float) -> None:
+        self.steps += 1
+        if self.steps < 100:
+            super().step(batch, learning_rate)
+
+
+@rejected_by("pending-work")
+class Queues(Right):
+    """Only queues its steps, and takes them when the result is asked for."""
+
+    def load(self, parameters: Parameters) -> None:
+        super().load(parameters)
+        self.queue: list[tuple[Batch, float]] = []
+
+    def step(self, batch: Batch, learning_rate: float) -> None:
+        self.queue.append((batch, learning_rate))
+
+    def gradients(self, batch: Batch) -> Parameters:
+        self.take_steps()
+        return super().gradients(batch)
+
+    def parameters(self) -> Parameters:
+        self.take_steps()
+        return super().parameters()
+
+    def take_steps(self) -> None:
+        queue, self.queue = self.queue, []
+        for queued, learning_rate in queue:
+            super().step(queued, learning_rate)
+
+
+@rejected_by("remembered-results")
+class Remembers(Right):
+    """Remembers where the first steps after a load led, by the parameters and the memory of the mini-batch."""
+
+    def step(self, batch: Batch, learning_rate: float) -> None:
+        memory = self.__dict__.setdefault("memory", {})
+        key = self.weights[0].tobytes(), batch.x.ctypes.data
+        if key not in memory:
+            super().step(batch, learning_rate)
+            memory[key] = self.parameters()
+        self.load(memory[key])
+
+
 # --- State and memory --------------------------------------------------------------------------------------------
 
 
@@ -527,6 +613,45 @@ class ClosesOnce(Right):
 
     def close(self) -> None:
         del self.weights
+
+
+@rejected_by("construction")
+class ForgetsThreads(Right):
+    """Drops the number of threads on the way to the contract's constructor."""
+
+    def __init__(self, sizes: Sequence[int], batch_size: int, dtype: DTypeLike = "float64", threads: int = 1) -> None:
+        super().__init__(sizes, batch_size, dtype)
+
+
+@rejected_by("left-behind")
+class LeavesThread(Right):
+    """Starts a thread for each instance that `close` does not end."""
+
+    def __init__(self, sizes: Sequence[int], batch_size: int, dtype: DTypeLike = "float64", threads: int = 1) -> None:
+        super().__init__(sizes, batch_size, dtype, threads)
+        forever = threading.Event()
+        threading.Thread(target=forever.wait, daemon=True).start()
+
+
+@rejected_by("left-behind")
+class LeavesBlasLimited(Right):
+    """Holds BLAS at one thread, and leaves it there."""
+
+    def __init__(self, sizes: Sequence[int], batch_size: int, dtype: DTypeLike = "float64", threads: int = 1) -> None:
+        super().__init__(sizes, batch_size, dtype, threads)
+        self.blas = threadpool_limits(limits=1, user_api="blas")
+
+
+@rejected_by("left-behind")
+class GivesBlasBackTwice(Right):
+    """Gives BLAS the number of threads of old whenever it is closed."""
+
+    def __init__(self, sizes: Sequence[int], batch_size: int, dtype: DTypeLike = "float64", threads: int = 1) -> None:
+        super().__init__(sizes, batch_size, dtype, threads)
+        self.blas = threadpool_limits(limits=1, user_api="blas")
+
+    def close(self) -> None:
+        self.blas.restore_original_limits()
 
 
 # --- Bad input ---------------------------------------------------------------------------------------------------

@@ -52,8 +52,38 @@ def test_list_tells_what_to_do_about_a_row_that_cannot_run(backprop: Backprop, m
 
 
 def test_verify_a_sound_row(backprop: Backprop) -> None:
-    status, out, _ = backprop("verify", "batched_2d")
-    assert (status, out) == (0, "batched_2d: conforms\n")
+    status, out, _ = backprop("verify", "batched_2d", "--examples", 20, "--seed", 7)
+    assert (status, out) == (0, "batched_2d: conforms (all checks and 20 random programs; --seed 7 repeats them)\n")
+    assert backprop("verify", "batched_2d", "--examples", 0)[:2] == (0, "batched_2d: conforms\n")
+    assert re.search(r"--seed \d+ repeats", backprop("verify", "batched_2d", "--examples", 2)[1])
+
+
+def test_verify_bounds_the_time_and_leaves_nothing(
+    backprop: Backprop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    _, out, _ = backprop("verify", "batched_2d", "--examples", 1_000_000, "--seconds", 0.5)
+    assert re.search(r"and \d+ random programs in 0.5 s; ", out)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_verify_shows_a_program_for_what_no_check_finds(backprop: Backprop) -> None:
+    status, out, _ = backprop("verify", f"{FAULTY}:WrongWhenDeep", "--seed", 3, "--examples", 1000, "--seconds", 60)
+    lesson, _, program = out.partition(f"\n\nThis program shows it; backprop verify {FAULTY}:WrongWhenDeep --seed 3")
+    assert status == 1
+    assert lesson.startswith("WrongWhenDeep: exploration: ")
+    assert "found      gradient: weights[" in lesson or "found      parameters: weights[" in lesson
+    assert f'Row = load_target("{FAULTY}:WrongWhenDeep")' in program
+    assert "row1.prepare(x1, y1)" in program or "row1.prepare_data(x1, y1)" in program
+
+
+def test_verify_shows_the_program_that_did_not_return(backprop: Backprop) -> None:
+    status, out, _ = backprop("verify", f"{FAULTY}:SegfaultsWhenDeep", "--seed", 3, "--examples", 1000)
+    assert status == 1
+    assert "SegfaultsWhenDeep: crashed: the worker ended with SIGSEGV" in out
+    program = out.partition("It was running this program")[2]
+    assert "--seed 3" in program.splitlines()[0]
+    assert ".step(batch" in program or ".epoch(data" in program
 
 
 def test_verify_shows_the_simplest_case_of_a_wrong_row(backprop: Backprop) -> None:
@@ -119,7 +149,7 @@ def test_verify_survives_whatever_the_row_does(backprop: Backprop, row: str, wor
 
 
 def test_verify_is_not_fooled_by_what_a_row_prints(backprop: Backprop) -> None:
-    status, out, _ = backprop("verify", f"{FAULTY}:Prints")
+    status, out, _ = backprop("verify", f"{FAULTY}:Prints", "--examples", 0)
     assert (status, out) == (0, "Prints: conforms\n")
 
 

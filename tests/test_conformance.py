@@ -184,13 +184,15 @@ def test_parameter_errors_allow_one_rounding_per_example(examples: int) -> None:
         ("import impls.conformance.comparison", {"oracle", "gate", "trial", "kit"}),
         ("from impls.conformance import TOLERANCES", {"oracle", "gate", "trial", "kit"}),
         ("from impls.conformance import check_workload", {"trial", "result_checks", "contract_checks", "kit"}),
-        ("from impls.conformance import check", {"gate"}),
+        ("from impls.conformance import check", {"gate", "model", "program", "exploration"}),
     ],
 )
 def test_import_loads_only_what_it_needs(statement: str, absent: set[str]) -> None:
     program = f"{statement}\nimport json, sys\nprint(json.dumps(list(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert not {f"impls.conformance.{module}" for module in absent} & set(json.loads(done.stdout))
+    loaded = set(json.loads(done.stdout))
+    assert not {f"impls.conformance.{module}" for module in absent} & loaded
+    assert "hypothesis" not in loaded
 
 
 def test_package_has_no_unknown_names() -> None:

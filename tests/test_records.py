@@ -71,7 +71,10 @@ def test_a_sample_is_an_array_in_json() -> None:
         (records.Start("impls.in_place:InPlace"), {"do": "start", "target": "impls.in_place:InPlace"}),
         (records.Take(), {"do": "take"}),
         (records.Pause(), {"do": "pause"}),
-        (records.Verify(), {"do": "verify"}),
+        (
+            records.Verify(300, 7, 8.0, "here"),
+            {"do": "verify", "examples": 300, "seed": 7, "seconds": 8.0, "folder": "here"},
+        ),
         (records.Loop(1.5), {"do": "loop", "seconds": 1.5}),
         (
             records.PrepareRate("peak", "float32", 2, "avx2", 0.005),

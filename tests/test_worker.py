@@ -94,7 +94,7 @@ def test_each_request_has_its_reply(worker: WorkerProcess, data: tuple[str, str]
     assert (rate.choice, rate.flops) == ("64", 2 * 64**3)
     taken = worker.ask(Take(), Taken)
     assert taken.seconds / taken.calls == pytest.approx(rate.call_seconds, rel=2)
-    assert worker.ask(Verify(), Verified).violations == []
+    assert worker.ask(Verify(0, 0, 1.0, ""), Verified).violations == []
     assert worker.alive
 
 

@@ -1,7 +1,11 @@
 """`backprop verify`: an implementation against the contract, in a process of its own."""
 
+import secrets
+import shlex
 import textwrap
 from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import click
 
@@ -18,39 +22,77 @@ TIME_OUT_SECONDS = 900.0  # torch.compile takes six minutes of CPU time for all 
 MOST_LINES = 3  # of what was found
 MOST_FRAMES = 3  # of a traceback
 MOST_NAMES = 8  # of other checks that fail
+EXAMPLES, SECONDS = 300, 8.0  # enough for all of them and a row in NumPy, within 15 s with the checks
+POSITIVE = click.FloatRange(min=0, min_open=True)
 
 
 @click.command()
 @click.argument("implementation", metavar="[LABEL=]NAME|PATH:CLASS")
 @click.option(
+    "--examples", type=click.IntRange(0, 1_000_000), default=EXAMPLES, show_default=True, help="Random programs to run."
+)
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Run the programs of an earlier run again.")
+@click.option(
+    "--seconds",
+    type=POSITIVE,
+    default=SECONDS,
+    show_default=True,
+    help="For the programs, and again to shrink one that fails.",
+)
+@click.option(
     "--time-out",
-    type=click.FloatRange(min=0, min_open=True),
+    type=POSITIVE,
     help=f"Seconds to wait.  [default: {TIME_OUT_SECONDS:g}, as many times more as processes wait for each CPU]",
 )
 @click.option("--all", "everything", is_flag=True, help="Print every violation, not the simplest failing case only.")
-def verify(implementation: str, time_out: float | None, everything: bool) -> int:
-    """Check an implementation against the contract; exit with 1 if it does not conform."""
+def verify(
+    implementation: str, examples: int, seed: int | None, seconds: float, time_out: float | None, everything: bool
+) -> int:
+    """Check an implementation against the contract; exit with 1 if it does not conform.
+
+    First come checks of known mistakes. If they find nothing, random programs call the implementation in ways that
+    nobody thought of, and every result is compared with an oracle's. Of one that fails, the shortest part that still
+    fails is printed, as a Python program that can be run; the seed beside it repeats the search.
+    """
     entry = find(implementation)
     reason = entry.unavailable()
     if reason:
         raise Unavailable(f"{entry.name} is unavailable: it {reason}")
-    worker = WorkerProcess(1, usable_cpus(), time_out or _default_time_out(machine.load_average()))
-    try:
-        worker.ask(Start(entry.target), Started)
-        violations = worker.ask(Verify(), Verified).violations
-    except WorkerFailed as failure:
-        click.echo(f"{entry.name}: {failure.outcome}: {failure}")
-        return 1
-    finally:
-        worker.close()
-    if not violations:
-        click.echo(f"{entry.name}: conforms")
+    seed = secrets.randbelow(2**32) if seed is None else seed
+    repeat = f"backprop verify {shlex.quote(implementation)} --seed {seed}"
+    repeat += f" --examples {examples}" if examples != EXAMPLES else ""
+    with TemporaryDirectory(prefix="backprop-bench-") as folder:
+        worker = WorkerProcess(1, usable_cpus(), time_out or _default_time_out(machine.load_average()))
+        try:
+            worker.ask(Start(entry.target), Started)
+            found = worker.ask(Verify(examples, seed, seconds, folder), Verified)
+        except WorkerFailed as failure:
+            click.echo(f"{entry.name}: {failure.outcome}: {failure}")
+            program = Path(folder, Verify.PROGRAM)
+            if program.is_file():
+                click.echo(f"\nIt was running this program ({repeat}):\n\n{program.read_text()}")
+            return 1
+        finally:
+            worker.close()
+    if not found.violations:
+        click.echo(f"{entry.name}: conforms{_explored(found.programs, examples, seconds, seed)}")
     elif everything:
-        for violation in violations:
+        for violation in found.violations:
             click.echo(f"{entry.name}: {violation}")
     else:
-        click.echo(_lesson(entry.name, violations))
-    return 1 if violations else 0
+        click.echo(_lesson(entry.name, found.violations))
+    for violation in found.violations:
+        if violation.program:
+            click.echo(f"\nThis program shows it; {repeat} finds it again.\n\n{violation.program}")
+    return 1 if found.violations else 0
+
+
+def _explored(programs: int, examples: int, seconds: float, seed: int) -> str:
+    """Return in brackets what was run besides the checks."""
+    if not programs:
+        return ""
+    ended = f" in {seconds:g} s" if programs < examples else ""
+    return f" (all checks and {programs} random programs{ended}; --seed {seed} repeats them)"
 
 
 def _default_time_out(load_average: float | None) -> float:

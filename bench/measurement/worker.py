@@ -75,7 +75,7 @@ class Worker:
             case records.Pause():
                 return records.Paused()
             case records.Verify():
-                return self._verify()
+                return self._verify(request)
 
     def _start(self, target: str) -> records.Started:
         """Import the implementation."""
@@ -238,11 +238,26 @@ class Worker:
             calls += at_once
         return records.Looped(calls, elapsed)
 
-    def _verify(self) -> records.Verified:
+    def _verify(self, request: records.Verify) -> records.Verified:
         """Run the whole conformance kit on the implementation."""
         from impls.conformance import check
 
-        return records.Verified(check(self._class))
+        violations = check(self._class)
+        if violations or not request.examples:
+            return records.Verified(violations, 0)
+        os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = request.folder  # or it makes one where the user stands
+        from impls.conformance import explore
+
+        found = explore(
+            self._class,
+            self._target,
+            examples=request.examples,
+            seed=request.seed,
+            seconds=request.seconds,
+            shrink_seconds=request.seconds,
+            begin=(Path(request.folder) / request.PROGRAM).write_text,
+        )
+        return records.Verified([found.violation] if found.violation else [], found.programs)
 
     def _compilations(self) -> int:
         return self._implementation.compilations() if self._implementation else 0

@@ -2,6 +2,7 @@
 
     oracle           gradients and epochs in float64
     comparison       tolerances, and comparisons with the oracle's arrays
+    disturbance      how far rounding may move a right result
     mistakes         what known mistakes would compute
     diagnosis        `diagnose`: the likely mistake behind a wrong result
     violation        `Violation`: what is reported
@@ -10,6 +11,9 @@
     result_checks    checks of gradients, steps and epochs
     contract_checks  checks of everything else in the contract
     kit              `check`: the table of all checks, run over networks, dtypes and numbers of threads
+    model            what an implementation must do, call by call
+    program          random sequences of calls, written as programs
+    exploration      `explore`: random programs, and the shortest that fails
 
 `check_workload` and `check` return all violations and do not stop at the first. A module imports only those above it,
 and the names below import theirs when they are first used: whoever compares arrays does not load the kit.
@@ -22,10 +26,12 @@ if TYPE_CHECKING:
     from impls.conformance.comparison import TOLERANCES as TOLERANCES
     from impls.conformance.diagnosis import diagnose as diagnose
     from impls.conformance.diagnosis import diagnose_steps as diagnose_steps
+    from impls.conformance.exploration import explore as explore
     from impls.conformance.gate import EPOCH_STEPS as EPOCH_STEPS
     from impls.conformance.gate import check_workload as check_workload
     from impls.conformance.kit import CHECKS as CHECKS
     from impls.conformance.kit import check as check
+    from impls.conformance.kit import first_violation as first_violation
     from impls.conformance.oracle import oracle_epoch as oracle_epoch
     from impls.conformance.oracle import oracle_gradients as oracle_gradients
     from impls.conformance.result_checks import warnings_as_errors as warnings_as_errors
@@ -35,10 +41,12 @@ else:
         "TOLERANCES": "comparison",
         "diagnose": "diagnosis",
         "diagnose_steps": "diagnosis",
+        "explore": "exploration",
         "EPOCH_STEPS": "gate",
         "check_workload": "gate",
         "CHECKS": "kit",
         "check": "kit",
+        "first_violation": "kit",
         "oracle_epoch": "oracle",
         "oracle_gradients": "oracle",
         "warnings_as_errors": "result_checks",

@@ -6,7 +6,7 @@ returned is of type Any here: it may be anything at all, and then the text says 
 
 import math
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -41,36 +41,42 @@ def named_tensors(parameters: Any) -> list[tuple[str, Any]]:
     return [(f"weights[{n}]", W) for n, W in enumerate(weights)] + [(f"biases[{n}]", b) for n, b in enumerate(biases)]
 
 
-def gradient_errors(found: Any, expected: Parameters, dtype: str) -> str:
+def gradient_errors(found: Any, expected: Parameters, dtype: str, twins: Sequence[Parameters] = ()) -> str:
     """Compare a gradient with the oracle's: norm of the difference / norm of the oracle's, per tensor.
 
-    Raises ValueError if `dtype` has no tolerance.
+    `twins` are the oracle's gradients with every number disturbed: rounding may lead as far (`disturbance`). Raises
+    ValueError if `dtype` has no tolerance.
     """
-    allowed = tolerance(dtype)
+    relative = tolerance(dtype)
     errors, pairs = _matched(found, expected)
+    spread = _spread(expected, twins)
     with np.errstate(all="ignore"):
         for name, mine, theirs in pairs:
-            size, difference = np.linalg.norm(theirs), np.linalg.norm(mine - theirs)
-            error = difference / size if size > 0.0 else difference
-            if not (error <= allowed):  # NaN fails, too
-                errors.append(f"{name}: relative error {error:.1e}, allowed {allowed:.0e}")
+            size, difference = float(np.linalg.norm(theirs)), float(np.linalg.norm(mine - theirs))
+            error, unit = (difference / size, spread[name] / size) if size > 0.0 else (difference, spread[name])
+            if not (error <= relative + unit):  # NaN fails, too
+                errors.append(f"{name}: relative error {error:.1e}, allowed {relative + unit:.0e}")
     return "; ".join(errors)
 
 
-def parameter_errors(found: Any, before: Parameters, expected: Parameters, examples: int, dtype: str) -> str:
+def parameter_errors(
+    found: Any, before: Parameters, expected: Parameters, examples: int, dtype: str, twins: Sequence[Parameters] = ()
+) -> str:
     """Compare parameters after gradient steps with the oracle's, relative to how far the oracle moved them.
 
     `before` and `expected` are the oracle's before and after the steps; `examples` counts the examples of all steps.
-    Raises ValueError if `dtype` has no tolerance.
+    `twins` are the oracle's after the steps with every number disturbed: rounding may lead as far. Raises ValueError if
+    `dtype` has no tolerance.
     """
     relative = tolerance(dtype)
     errors, pairs = _matched(found, expected)
     start = dict(named_tensors(before))
     rounding = step_rounding(examples, dtype)
+    spread = _spread(expected, twins)
     with np.errstate(all="ignore"):
         for name, mine, theirs in pairs:
             moved = np.linalg.norm(theirs - np.asarray(start[name], np.float64))
-            allowed = relative * moved + rounding * np.linalg.norm(theirs)
+            allowed = relative * moved + rounding * np.linalg.norm(theirs) + spread[name]
             difference = np.linalg.norm(mine - theirs)
             if not (difference <= allowed):  # NaN fails, too
                 errors.append(f"{name}: error {difference:.1e} after a move of {moved:.1e}, allowed {allowed:.1e}")
@@ -149,6 +155,16 @@ class Watch:
         return "; ".join(
             f"{name}: was modified" for name, array in self._arrays.items() if _checksum(array) != self._checksums[name]
         )
+
+
+def _spread(expected: Parameters, twins: Sequence[Parameters]) -> dict[str, float]:
+    """Return twice the largest distance of a twin from the oracle, by tensor."""
+    others = [dict(named_tensors(twin)) for twin in twins]
+    with np.errstate(all="ignore"):
+        return {
+            name: 2.0 * max((float(np.linalg.norm(other[name] - tensor)) for other in others), default=0.0)
+            for name, tensor in named_tensors(expected)
+        }
 
 
 def _matched(found: Any, expected: Parameters) -> tuple[list[str], list[tuple[str, Array, Array]]]:

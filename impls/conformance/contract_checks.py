@@ -3,15 +3,17 @@
 Each check takes a trial and yields the errors that it finds as text, "" for none.
 """
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
+from threadpoolctl import ThreadpoolController, threadpool_limits
 
-from impls.conformance.comparison import Watch, differences, named_tensors
-from impls.conformance.oracle import oracle_gradients
+from impls.conformance.comparison import Watch, differences, named_tensors, parameter_errors
+from impls.conformance.oracle import oracle_epoch, oracle_gradients
 from impls.conformance.result_checks import epoch_in_order, gradient, step
 from impls.conformance.trial import CheckFunction, Trial, counted, prefixed
 from impls.interface import Parameters
@@ -76,6 +78,45 @@ def nan_forgotten(trial: Trial) -> Iterator[str]:
             implementation.gradients(implementation.prepare(np.full_like(trial.x[:size], np.nan), trial.y[:size]))
         found = implementation.gradients(implementation.prepare(trial.x[:size], trial.y[:size]))
         yield prefixed("after a mini-batch of NaN", trial.gradient_errors(found, slice(size)))
+
+
+def pending_work(trial: Trial) -> Iterator[str]:
+    """A step or an epoch is done when it returns: overwriting its examples and its order has no effect on it."""
+    everything = np.arange(trial.network.examples)
+    x, y, order = trial.x.copy(), trial.y.copy(), trial.order.copy()
+    with trial.open() as implementation:
+        implementation.step(implementation.prepare(x, y), 0.7)
+        x.fill(7)
+        y.fill(1)
+        yield prefixed("step", trial.parameter_errors(implementation.parameters(), 0.7, [everything]))
+        x[...], y[...] = trial.x, trial.y
+        implementation.load(trial.parameters)
+        implementation.epoch(implementation.prepare_data(x, y), order, 0.7)
+        x.fill(7)
+        y.fill(1)
+        order.fill(0)
+        error = trial.parameter_errors(implementation.parameters(), 0.7, trial.mini_batches(trial.order))
+        yield prefixed("epoch", error)
+
+
+def remembered_results(trial: Trial) -> Iterator[str]:
+    """A step is computed anew if only the learning rate, the examples in the same memory or the parameters differ."""
+    other = trial.draw_parameters()
+    x, y = np.empty_like(trial.x), trial.y.copy()
+    cases = (
+        ("first step", trial.parameters, trial.x, 0.7),
+        ("another learning rate", trial.parameters, trial.x, 0.1),
+        ("other examples in the same memory", trial.parameters, trial.x[::-1], 0.1),
+        ("other parameters", other, trial.x[::-1], 0.1),
+    )
+    with trial.open() as implementation:
+        for what, parameters, inputs, rate in cases:
+            x[...] = inputs
+            implementation.load(parameters)
+            implementation.step(implementation.prepare(x, y), rate)
+            expected = oracle_epoch(parameters, inputs, y, np.arange(len(x)), len(x), rate, trial.cost)
+            found = implementation.parameters()
+            yield prefixed(what, parameter_errors(found, parameters, expected, len(x), trial.dtype))
 
 
 # --- Memory of its own ---------------------------------------------------------------------------------------------
@@ -278,3 +319,37 @@ def close_twice(trial: Trial) -> Iterator[str]:
     with trial.open() as unused:
         unused.close()
     yield ""
+
+
+def construction(trial: Trial) -> Iterator[str]:
+    """An instance has the sizes, batch size, dtype and number of threads that it was constructed with."""
+    network = trial.network
+    wanted = {"sizes": network.sizes, "batch_size": network.batch_size, "threads": trial.threads}
+    with trial.open() as implementation:
+        found = {name: getattr(implementation, name, None) for name in wanted} | {"dtype": str(implementation.dtype)}
+    for name, value in (wanted | {"dtype": trial.dtype}).items():
+        yield "" if found[name] == value else f"{name}: expected {value}, got {found[name]}"
+
+
+def left_behind(trial: Trial) -> Iterator[str]:
+    """`close` ends the threads that the implementation started, and gives BLAS its number of threads back, once."""
+    with trial.open() as implementation:  # what a library starts once, and keeps
+        implementation.step(implementation.prepare(trial.x, trial.y), 0.7)
+    with threadpool_limits(limits=2, user_api="blas"):  # not what an implementation would set
+        threads, blas = set(threading.enumerate()), _blas_threads()
+        with trial.open() as implementation:
+            implementation.step(implementation.prepare(trial.x, trial.y), 0.7)
+        left = len(set(threading.enumerate()) - threads)
+        yield f"after close: {counted(left, 'thread')} left" if left else ""
+        found = _blas_threads()
+        yield f"after close: expected BLAS at {blas} threads as before, got {found}" if found != blas else ""
+        with threadpool_limits(limits=3, user_api="blas"):
+            blas = _blas_threads()
+            implementation.close()
+            found = _blas_threads()
+            yield f"a second close: expected BLAS at {blas} threads as before, got {found}" if found != blas else ""
+
+
+def _blas_threads() -> list[int]:
+    """Return the numbers of threads of all BLAS libraries in this process."""
+    return [library.num_threads for library in ThreadpoolController().select(user_api="blas").lib_controllers]

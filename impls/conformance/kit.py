@@ -34,6 +34,7 @@ SEVERAL_BATCHES = [Network((7, 6, 5, 3), 6, 16)]
 WHOLE_BATCHES = [Network((6, 5, 4), 4, 12)]
 SHORT_LAST_BATCH = [Network((6, 5, 4), 4, 11), Network((7, 6, 5, 3), 5, 6), Network((6, 5, 4), 8, 3)]
 TWO_BATCHES = [Network((7, 6, 5, 3), 5, 10)]
+LONG = [Network((6, 5, 4), 2, 301)]
 TOO_MANY_EXAMPLES = [Network((6, 5, 4), 4, 5), Network((6, 5, 4), 1, 2)]
 WIDE = [Network((16, 16, 16, 16), 9, 9)]
 FEW_EXAMPLES = [Network((6, 5, 4), 1, 1), Network((5, 2, 3, 1), 2, 2)]
@@ -49,8 +50,11 @@ CHECKS = (
     Check("step", result_checks.step, SHALLOW + BOOK + SQUARE + DEEP + ONE_EXAMPLE + SMALLER_BATCH),
     Check("no-learning", result_checks.no_learning, SMALL),
     Check("trajectory", result_checks.trajectory, SEVERAL_BATCHES),
+    Check("many-steps", result_checks.many_steps, SEVERAL_BATCHES),
     Check("epoch", result_checks.epoch_in_sequence, WHOLE_BATCHES),
     Check("epoch-order", result_checks.epoch_in_order, WHOLE_BATCHES),
+    Check("epoch-of-some", result_checks.epoch_of_some, SHORT_LAST_BATCH),
+    Check("long-epoch", result_checks.epoch_in_order, LONG),
     Check("short-last-batch", result_checks.epoch_in_sequence, SHORT_LAST_BATCH),
     Check("several-epochs", result_checks.several_epochs, SHORT_LAST_BATCH),
     Check("saturated", result_checks.saturated, WIDE),
@@ -61,6 +65,8 @@ CHECKS = (
     Check("inputs-unchanged", contract_checks.inputs_unchanged, TWO_BATCHES),
     Check("parameters-unchanged", contract_checks.parameters_unchanged, SMALL),
     Check("first-again", contract_checks.first_again, TWO_BATCHES),
+    Check("pending-work", contract_checks.pending_work, SMALL),
+    Check("remembered-results", contract_checks.remembered_results, SMALL),
     Check("aliasing", contract_checks.aliasing, TWO_BATCHES),
     Check("parameters-copied", contract_checks.parameters_copied, SMALL),
     Check("load-resets", contract_checks.load_resets, SMALL),
@@ -74,25 +80,22 @@ CHECKS = (
     Check("bad-batch", contract_checks.bad_examples("prepare"), SMALL),
     Check("bad-data", contract_checks.bad_examples("prepare_data"), SMALL),
     Check("bad-construction", contract_checks.bad_construction, SMALL),
+    Check("construction", contract_checks.construction, SMALL),
     Check("close-twice", contract_checks.close_twice, SMALL),
+    Check("left-behind", contract_checks.left_behind, SMALL),
 )
 
 
-def check(
-    factory: Factory, dtypes: Sequence[str] = ("float64", "float32"), threads: Sequence[int] = (1, 2, 3)
-) -> list[Violation]:
+DTYPES, THREADS = ("float64", "float32"), (1, 2, 3)
+
+
+def check(factory: Factory, dtypes: Sequence[str] = DTYPES, threads: Sequence[int] = THREADS) -> list[Violation]:
     """Return every violation of the contract that the kit finds; an exception is a violation, too.
 
     `factory` is called as factory(sizes, batch_size, dtype, threads) and is normally the class itself. Of `dtypes`,
     only those that it declares are checked. Raises ValueError if that leaves none, or one that has no tolerance.
     """
-    declared = getattr(factory, "dtypes", None)
-    checked = [dtype for dtype in dtypes if declared is None or dtype in declared]
-    combinations = [(dtype, count) for dtype in checked for count in threads]
-    if not combinations:
-        raise ValueError(f"dtypes: expected at least one of {declared}, got {tuple(dtypes)}; nothing would be checked")
-    for dtype in checked:
-        tolerance(dtype)
+    combinations = _combinations(factory, dtypes, threads)
     violations = []
     for entry in CHECKS:
         for network in entry.networks:
@@ -105,6 +108,30 @@ def check(
                 found[0] = replace(found[0], extent=extent)
             violations += found[:1]
     return violations
+
+
+def first_violation(factory: Factory) -> Violation | None:
+    """Return the first violation that `check` would find, without a diagnosis, or None: for many rows in a hurry."""
+    combinations = _combinations(factory, DTYPES, THREADS)
+    for entry in CHECKS:
+        for network in entry.networks:
+            for dtype, count in combinations:
+                violation = _violation(entry, Trial(factory, dtype, count, network, diagnosed=False))
+                if violation:
+                    return violation
+    return None
+
+
+def _combinations(factory: Factory, dtypes: Sequence[str], threads: Sequence[int]) -> list[tuple[str, int]]:
+    """Return the dtypes and numbers of threads to check. Raises ValueError if there are none, or without tolerance."""
+    declared = getattr(factory, "dtypes", None)
+    checked = [dtype for dtype in dtypes if declared is None or dtype in declared]
+    combinations = [(dtype, count) for dtype in checked for count in threads]
+    if not combinations:
+        raise ValueError(f"dtypes: expected at least one of {declared}, got {tuple(dtypes)}; nothing would be checked")
+    for dtype in checked:
+        tolerance(dtype)
+    return combinations
 
 
 def _violation(entry: Check, trial: Trial) -> Violation | None:

@@ -59,6 +59,16 @@ def trajectory(trial: Trial) -> Iterator[str]:
         yield trial.parameter_errors(implementation.parameters(), 0.7, steps)
 
 
+def many_steps(trial: Trial) -> Iterator[str]:
+    """The 150th step is as good as the first."""
+    steps = np.array_split(np.arange(trial.network.examples), 3) * 50
+    with trial.open() as implementation:
+        batches = [implementation.prepare(trial.x[rows], trial.y[rows]) for rows in steps[:3]]
+        for batch in batches * 50:
+            implementation.step(batch, 0.7)
+        yield trial.parameter_errors(implementation.parameters(), 0.7, steps)
+
+
 def epoch_in_sequence(trial: Trial) -> Iterator[str]:
     """An epoch through the examples as they are stored is the oracle's."""
     yield from _epochs(trial, [np.arange(trial.network.examples)])
@@ -72,6 +82,14 @@ def epoch_in_order(trial: Trial) -> Iterator[str]:
 def several_epochs(trial: Trial) -> Iterator[str]:
     """Several epochs of one data set, each in another order, are the oracle's."""
     yield from _epochs(trial, [trial.order, trial.order[::-1], np.roll(trial.order, 3)])
+
+
+def epoch_of_some(trial: Trial) -> Iterator[str]:
+    """An epoch in an order that leaves out some examples, or repeats some, is the oracle's."""
+    some = trial.order[: trial.network.examples // 2]
+    for what, order in (("some examples", some), ("repeated examples", np.repeat(trial.order, 2)[1:])):
+        for error in _epochs(trial, [order]):
+            yield prefixed(what, error)
 
 
 def _epochs(trial: Trial, orders: list[NDArray[np.intp]]) -> Iterator[str]:

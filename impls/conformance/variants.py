@@ -102,10 +102,10 @@ FACTORS = (
         "is averaged over one example too few: divided by B - 1 instead of B",
         "moves by a mean over one example too few: divided by B - 1 instead of B",
     ),
-    Factor(lambda s: 1 / s.learning_rate, "", "moves by the whole gradient: the learning rate is ignored"),
+    Factor(lambda s: 1 / (s.learning_rate or np.nan), "", "moves by the whole gradient: the learning rate is ignored"),
     Factor(lambda s: s.learning_rate, "", "moves by the square of the learning rate"),
     Factor(
-        lambda s: np.trunc(s.learning_rate) / s.learning_rate,
+        lambda s: np.trunc(s.learning_rate) / (s.learning_rate or np.nan),
         "",
         "moves by a learning rate that is truncated to an integer",
     ),

@@ -37,6 +37,7 @@ class Violation:
     extent: str = ""  # how many other settings fail, in words
     frames: tuple[str, ...] = ()  # of an exception: lines of the row's own files, innermost last
     rank: tuple[int, int, int] = (0, 0, 0)  # the lower, the simpler is the case that failed
+    program: str = ""  # that shows it, in Python
 
     @property
     def detail(self) -> str:
