@@ -116,8 +116,8 @@ class Run:
             for name, of in selected.items()
         ]
         notes = notes_on_run(sampler.interrupted, steal_percent, others, sampler.failure)
-        self.failed = bool(sampler.failure)
         notes += notes_on_peaks(workloads) if self.timed else []
+        self.failed = bool(sampler.failure)
         self.results = Results(
             schema=SCHEMA,
             date=date.isoformat(timespec="seconds"),

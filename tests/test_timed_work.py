@@ -9,7 +9,7 @@ import pytest
 
 from bench.cpus import cores
 from bench.measurement.candidates import plan
-from bench.measurement.sampler import Sampler
+from bench.measurement.sampler import PEAK, REFERENCE, Sampler
 from bench.problem.workloads import default_workloads
 from bench.records import Row, Settings, Workload
 from bench.results.notes import notes_on_rows
@@ -29,7 +29,7 @@ def sampled(workload: Workload, *frauds: str, generations: int = 1) -> dict[str,
     sampler = Sampler({workload.name: plan(workload, entries)}, settings, data, lambda *_: None)
     sampler.run()
     rows = [candidate.row for candidate in sampler.candidates[workload.name]]
-    summarise(workload, rows, "not measured", "not measured", 1500)
+    summarise(workload, rows, sampler.rate(workload.name, PEAK), sampler.rate(workload.name, REFERENCE), 1500)
     return {row.label: row for row in rows}
 
 
