@@ -439,6 +439,7 @@ class Machine(msgspec.Struct):
     cpu_model: str = "unknown processor"
     cpus: int | None = None
     usable_cpus: int | None = None
+    siblings: list[list[int]] = []  # the usable CPUs by core: those in one list are hardware threads of the same core
     memory_bytes: int | None = None
     governor: str = ""
     hypervisor: bool | None = None

@@ -6,6 +6,8 @@ import pytest
 
 from bench import cpus
 from bench.measurement import rounds
+from bench.records import Machine
+from bench.report.text import cpus_text
 
 
 @pytest.fixture
@@ -57,3 +59,16 @@ def test_strides_take_a_row_to_every_cpu(monkeypatch: pytest.MonkeyPatch, usable
         assert 1 <= stride <= max(1.0, min(wanted, rounds.MAX_STRIDE))
         assert math.gcd(stride, usable) == 1
         assert {number * stride % usable for number in range(usable)} == set(range(usable))
+
+
+@pytest.mark.parametrize(
+    ("usable", "siblings", "text"),
+    [
+        (2, [[0], [1]], "2 CPUs"),
+        (4, [[0, 2], [1, 3]], "4 CPUs on 2 cores"),
+        (2, [[0, 1]], "2 CPUs on 1 core"),
+        (8, [], "8 CPUs"),  # of an older file
+    ],
+)
+def test_shared_cores_are_said(usable: int, siblings: list[list[int]], text: str) -> None:
+    assert cpus_text(Machine(usable_cpus=usable, siblings=siblings)) == text

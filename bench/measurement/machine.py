@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.cpus import usable_cpus
+from bench.cpus import siblings, usable_cpus
 from bench.records import Machine
 
 IDLE = (3, 4)  # fields of /proc/stat: idle, iowait
@@ -23,6 +23,7 @@ def facts() -> Machine:
         cpu_model=cpu_model(),
         cpus=os.cpu_count(),
         usable_cpus=len(usable_cpus()),
+        siblings=siblings(),
         memory_bytes=_memory_bytes(),
         governor=_read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
         hypervisor="hypervisor" in _cpu_info().get("flags", "").split(),

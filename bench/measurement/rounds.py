@@ -65,7 +65,13 @@ class Rounds:
                 due = [c for c in self._candidates if number % self.strides[c.label] == 0 or number == compared]
                 self._round(number, [candidate for candidate in due if candidate.row.open], compared=number == compared)
         finally:
-            self._judge()
+            try:
+                self._judge()
+            except BaseException:  # a second Ctrl-C, most likely
+                for candidate in self._candidates:
+                    if candidate.entry.target:
+                        candidate.process.samples.clear()
+                raise
 
     def _round(self, number: int, candidates: list[Candidate], *, compared: bool) -> None:
         """Take one sample of each; an interrupted round counts for nothing."""
@@ -168,9 +174,13 @@ def _wrong_after(calls: int) -> str:
 
 
 def _growth_bytes(taken: Sequence[Taken]) -> float:
-    """Return by how much a process's resident memory grew per call, from its second sample to its last."""
-    calls = sum(reply.untimed_calls + reply.calls for reply in taken[2:])
-    return max(0, taken[-1].own_bytes - taken[1].own_bytes) / calls if calls else 0.0
+    """Return by how much a process's resident memory grew per call, over the second half of its samples.
+
+    What libraries allocate once, at some early call, and keep, is no growth.
+    """
+    middle = len(taken) // 2
+    calls = sum(reply.untimed_calls + reply.calls for reply in taken[middle + 1 :])
+    return max(0, taken[-1].own_bytes - taken[middle].own_bytes) / calls if calls else 0.0
 
 
 def plan_rounds(candidates: Sequence[Candidate], settings: Settings) -> tuple[dict[str, int], int]:

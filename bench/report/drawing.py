@@ -15,6 +15,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from bench.atomic import write_whole
 from bench.records import CONTROL, Results, Row, WorkloadResult
 from bench.report.palette import in_order
+from bench.report.text import cpus_text
 
 STYLE: dict[Any, Any] = {
     "axes.spines.top": False,
@@ -81,7 +82,7 @@ def caption(results: Results) -> str:
     machine = results.machine
     parts = [
         machine.cpu_model,
-        f"{machine.usable_cpus} usable CPUs" if machine.usable_cpus else "",
+        cpus_text(machine) if machine.usable_cpus else "",
         f"Python {machine.python}" if machine.python else "",
         f"NumPy {machine.versions['numpy']}" if "numpy" in machine.versions else "",
         machine.numpy_blas,

@@ -4,7 +4,7 @@ import statistics
 from functools import cache
 
 from bench.records import CONTROL, Estimate, Rate, Results, Row, WorkloadResult
-from bench.report.text import estimate_text, flops_text, number_text, seconds_text
+from bench.report.text import cpus_text, estimate_text, flops_text, number_text, seconds_text
 from bench.results.compare import compare_rows
 from bench.results.files import read
 from impls import ROOT
@@ -109,7 +109,7 @@ def conditions(run: str) -> str:
     minutes = f", {results.duration_seconds / 60:.1f} minutes" if results.duration_seconds else ""
     virtual = ", a virtual machine" if machine.hypervisor else ""
     return (
-        f"{machine.cpu_model}{virtual}, {machine.usable_cpus} CPUs; Python {machine.python}, "
+        f"{machine.cpu_model}{virtual}, {cpus_text(machine)}; Python {machine.python}, "
         f"NumPy {machine.versions.get('numpy', '?')} with {machine.numpy_blas}; {results.data}; "
         f"{rows} rows, {results.settings.generations} processes each{minutes}; {results.date[:10]}"
     )

@@ -2,7 +2,7 @@
 
 import math
 
-from bench.records import Estimate
+from bench.records import Estimate, Machine
 
 SHORT_OUTCOMES = {
     "unavailable": "–",
@@ -14,6 +14,13 @@ SHORT_OUTCOMES = {
     "implausible": "implaus.",
 }
 UNITS = (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6), ("ns", 1e-9))
+
+
+def cpus_text(machine: Machine) -> str:
+    """Return how many CPUs a run could use, and how many cores they share: 2 CPUs; 4 CPUs on 2 cores."""
+    shared = len(machine.siblings) if machine.siblings else machine.usable_cpus
+    on = "" if shared == machine.usable_cpus else f" on {shared} core" + "s" * (shared != 1)
+    return f"{machine.usable_cpus} CPUs{on}"
 
 
 def seconds_text(seconds: float) -> str:
