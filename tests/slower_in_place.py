@@ -8,7 +8,7 @@ from impls.interface import Batch
 
 
 class Slower(InPlace):
-    """Each step waits for 3 % of its time, the same share on a fast and on a slow machine; the two clocks cost 1 % more."""
+    """Each step waits for 3 % of its time, on a fast and on a slow machine; reading the clock costs 1 % more."""
 
     share: ClassVar[float] = 0.03
 
