@@ -408,6 +408,7 @@ def test_fetch_draws_a_bar_on_a_terminal(tmp_path: Path, mirrors: Mirrors) -> No
 
 
 def test_fetch_goes_to_the_cache_by_default(tmp_path: Path, mirrors: Mirrors, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("BACKPROP_MNIST", raising=False)  # which goes before the cache
     monkeypatch.setattr(pooch, "os_cache", lambda name: tmp_path / name)
     assert mirrors.fetch(None) == tmp_path / "backprop-bench" / "mnist"
     assert data.load("mnist").name == "mnist"
