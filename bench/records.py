@@ -85,8 +85,8 @@ class Workload(msgspec.Struct, frozen=True):
 class Settings(msgspec.Struct, frozen=True):
     """How much to measure."""
 
-    generations: int = 7
-    workload_seconds: float = 6.0  # of sampling per workload, over all generations
+    generations: int = 10
+    workload_seconds: float = 4.0  # of sampling per workload, over all generations
     sample_seconds: float = 0.005  # at least, per sample
     budget_seconds: float = 0.1  # a call that takes longer leaves its row out
     time_out: float = 120.0  # for any answer of a worker
@@ -111,7 +111,7 @@ class Start(Request, frozen=True):
 
 
 class Prepare(Request, frozen=True):
-    """Construct, check and calibrate the implementation on a workload."""
+    """Construct the implementation on a workload and call it; check and calibrate it if no process did so before."""
 
     workload: Workload
     threads: int
@@ -119,6 +119,8 @@ class Prepare(Request, frozen=True):
     seed: int
     sample_seconds: float
     budget_seconds: float | None  # None: the row is in whatever a call takes
+    calls: Count = 0  # of a sample, as an earlier process found that was checked; 0: check and calibrate …
+    call_seconds: float = 0.0  # … and how long one of them took there
 
 
 class PrepareFirst(Request, frozen=True):

@@ -15,7 +15,8 @@ from rich.console import Console
 from bench.atomic import check_writable, write_whole
 from bench.measurement import machine
 from bench.measurement.candidates import Candidate, plan
-from bench.measurement.sampler import PEAK, REFERENCE, Sampler
+from bench.measurement.rate_workers import PEAK, REFERENCE
+from bench.measurement.sampler import Sampler
 from bench.problem.data import load
 from bench.problem.dataset import Dataset, one_hot
 from bench.problem.workloads import select

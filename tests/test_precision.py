@@ -26,20 +26,20 @@ def apart(generations: int, percent: float) -> list[float]:
 
 
 def test_it_stops_when_every_interval_is_narrow_and_not_before() -> None:
-    baseline, quiet = sampled("per_example", [1.0] * 8), sampled("quiet", apart(8, 0.1))
+    baseline, quiet = sampled("per_example", [1.0] * 11), sampled("quiet", apart(11, 0.1))
     assert narrow_enough([baseline, quiet], 0.01)
-    assert not narrow_enough([baseline, quiet, sampled("noisy", apart(8, 3))], 0.01)
-    assert not narrow_enough([baseline, sampled(CONTROL, apart(8, 3)), quiet], 0.01)
-    assert narrow_enough([baseline, quiet, sampled("noisy", apart(8, 3))], 0.04)
+    assert not narrow_enough([baseline, quiet, sampled("noisy", apart(11, 3))], 0.01)
+    assert not narrow_enough([baseline, sampled(CONTROL, apart(11, 3)), quiet], 0.01)
+    assert narrow_enough([baseline, quiet, sampled("noisy", apart(11, 3))], 0.04)
 
 
-def test_it_does_not_stop_before_the_seventh_generation() -> None:
-    assert not narrow_enough([sampled("per_example", [1.0] * 6), sampled("in_place", [0.1] * 6)], 0.01)
-    assert narrow_enough([sampled("per_example", [1.0] * 7), sampled("in_place", [0.1] * 7)], 0.01)
+def test_it_does_not_stop_before_the_tenth_generation() -> None:
+    assert not narrow_enough([sampled("per_example", [1.0] * 9), sampled("in_place", [0.1] * 9)], 0.01)
+    assert narrow_enough([sampled("per_example", [1.0] * 10), sampled("in_place", [0.1] * 10)], 0.01)
 
 
 def test_the_interval_that_is_quoted_is_the_one_that_had_to_be_narrow() -> None:
-    one, other = sampled("per_example", [1.0] * 9), sampled("in_place", apart(9, 0.8))
+    one, other = sampled("per_example", [1.0] * 12), sampled("in_place", apart(12, 0.8))
     quoted, plain = ratio(one.samples, other.samples, 0.01).half_width, paired_ratio(one.samples, other.samples)
     assert quoted is not None
     assert plain.half_width is not None
@@ -51,11 +51,11 @@ def test_the_interval_that_is_quoted_is_the_one_that_had_to_be_narrow() -> None:
 
 
 def test_rows_that_failed_are_not_waited_for() -> None:
-    baseline, good = sampled("per_example", [1.0] * 7), sampled("in_place", [0.1] * 7)
+    baseline, good = sampled("per_example", [1.0] * 10), sampled("in_place", [0.1] * 10)
     assert narrow_enough([baseline, good, sampled("gone", [0.1], "crashed")], 0.01)
     assert not narrow_enough([baseline, good, sampled("late", [0.1])], 0.01)
     lost = sampled("per_example", [1.0], "crashed")
-    assert narrow_enough([lost, sampled("noisy", apart(8, 3))], 0.01)
+    assert narrow_enough([lost, sampled("noisy", apart(11, 3))], 0.01)
     assert narrow_enough([Row("book", "per_example", "per_example", 1, OK, processes=processes(1.0))], 0.01)
 
 
@@ -103,7 +103,7 @@ def test_plain_intervals_under_the_same_rule_would_not() -> None:
 
 
 def test_the_margins_of_the_simulation_are_those_of_the_estimate() -> None:
-    logs = np.random.default_rng(5).normal(0, 0.01, (1, 9))
-    one, other = sampled("one", np.exp(logs[0]).tolist()), sampled("other", [1.0] * 9)
+    logs = np.random.default_rng(5).normal(0, 0.01, (1, 12))
+    one, other = sampled("one", np.exp(logs[0]).tolist()), sampled("other", [1.0] * 12)
     found = ratio(one.samples, other.samples, 0.01)
     assert found.half_width == pytest.approx(np.sinh(half_widths(logs, plain=False)[0, -1]), rel=1e-9)

@@ -14,8 +14,9 @@ from bench.measurement import sampler as sampler_module
 from bench.measurement import timing
 from bench.measurement.candidates import Candidate, plan
 from bench.measurement.process import WorkerProcess
+from bench.measurement.rate_workers import PEAK, REFERENCE, RateWorkers
 from bench.measurement.rounds import Rounds, plan_rounds
-from bench.measurement.sampler import PEAK, REFERENCE, Sampler
+from bench.measurement.sampler import Sampler
 from bench.measurement.timing import Arrangement, TimedCall
 from bench.records import CONTROL, Rate, Reply, Row, Settings, Take, Workload, WorkloadResult
 from bench.results.notes import notes_on_rows
@@ -100,12 +101,12 @@ def test_a_row_that_hangs_is_killed_once_and_not_tried_again() -> None:
 
 
 def test_an_interrupt_while_rows_are_prepared_keeps_the_generations_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(_self: Sampler, _rate: Candidate, generation: int) -> bool:
+    def interrupt(_self: RateWorkers, _workload: Workload, generation: int) -> list[Candidate]:
         if generation == 2:
             raise KeyboardInterrupt
-        return False
+        return []
 
-    monkeypatch.setattr(Sampler, "_prepare_rate", interrupt)
+    monkeypatch.setattr(RateWorkers, "ready", interrupt)
     sampler = sample(["in_place"], generations=4)
     found, _ = summary(sampler)
     assert sampler.interrupted
@@ -117,10 +118,10 @@ def test_an_interrupt_while_rows_are_prepared_keeps_the_generations_before(monke
 
 
 def test_a_row_that_an_interrupt_came_before_is_said_to_be_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(_self: Sampler, _rate: Candidate, _generation: int) -> bool:
+    def interrupt(_self: RateWorkers, _workload: Workload, _generation: int) -> list[Candidate]:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Sampler, "_prepare_rate", interrupt)
+    monkeypatch.setattr(RateWorkers, "ready", interrupt)
     sampler = sample(["in_place", f"{FAULTY}:Wrong"], generations=4)
     summary(sampler)
     outcomes = {label: row.outcome for label, row in by_label(sampler).items()}
@@ -160,7 +161,7 @@ def test_samples_of_a_round_are_pairs_and_the_control_is_another_process(monkeyp
     rows = by_label(sampler)
     for generation in range(2):
         assert {tuple(row.samples[generation]) for row in rows.values()} == {tuple(rows[CONTROL].samples[generation])}
-    assert len(set(pids)) == len(pids) == 2 * (len(rows) + 2)  # a fresh one for each row and rate in each
+    assert len(set(pids)) == len(pids) == 2 * len(rows) + 2  # a fresh one for each row in each, and one for each rate
     assert all(seconds > 0 for row in rows.values() for rounds in row.samples for seconds in rounds.values())
     assert all(
         sample.cpu_seconds is not None and sample.cpu_seconds > 0

@@ -59,18 +59,18 @@ NOISES = {"one-sided": one_sided, "heavy tail": heavy_tail}
 def test_the_interval_covers_the_truth_in_about_95_of_100_runs(
     noise: str, rounds: int, stride: int, apart: float
 ) -> None:
-    """Seven processes whose ratios are 0.5 to 1.3 % apart, with the counts of rounds that real runs have.
+    """Ten processes whose ratios are 0.5 to 1.3 % apart, with the counts of rounds that real runs have.
 
     A strided row is sampled in every fifth of the baseline's rounds. Drift wanders by 2 % from round to round, and both
     rows share it.
     """
     rng = np.random.default_rng([rounds, stride, len(noise)])
-    truth, runs, shape = 8.0, 1000, (7, rounds)
+    truth, runs, shape = 8.0, 1000, (10, rounds)
     covered = 0
     for _ in range(runs):
         drift = np.exp(np.cumsum(rng.normal(0, 0.02, shape), axis=1)) if noise == "drift" else 1.0
         slow, fast = (drift * NOISES.get(noise, one_sided)(rng, shape) for _ in range(2))
-        level = np.exp(rng.normal(0, apart, (7, 1)))
+        level = np.exp(rng.normal(0, apart, (10, 1)))
         _, low, high = interval(paired_ratio(by_round(truth * level * slow), by_round(fast, stride)))
         covered += low <= truth <= high
     assert 0.935 <= covered / runs <= 0.97
@@ -95,7 +95,7 @@ def row_of(label: str, samples: Generations, workload: str = "book") -> Row:
     return Row(workload, label, "per_example", 1, OK, processes=processes)
 
 
-@pytest.mark.parametrize(("workloads", "processes"), [(1, 7), (9, 7), (9, 3)])
+@pytest.mark.parametrize(("workloads", "processes"), [(1, 10), (9, 10), (9, 3)])
 def test_a_run_of_unchanged_code_raises_the_alarm_in_one_case_of_twenty(workloads: int, processes: int) -> None:
     """However many controls it has; each by its own 95 % interval, nine of them would in 37 % of runs."""
     rng = np.random.default_rng(workloads)
@@ -126,7 +126,7 @@ def test_a_joint_interval_is_that_of_a_higher_confidence() -> None:
     assert not holds_jointly(Estimate(1.05), 1.05, 1, 9)
 
 
-def jittering(rng: np.random.Generator, share: float, factor: float, processes: int = 7, rounds: int = 9) -> bool:
+def jittering(rng: np.random.Generator, share: float, factor: float, processes: int = 10, rounds: int = 9) -> bool:
     """Return whether a row is marked of whose samples a share takes `factor` times as long, on a noisy machine."""
     baseline, row = (heavy_tail(rng, (processes, rounds)) for _ in range(2))
     found = jitter(by_round(row * np.where(rng.random(row.shape) < share, factor, 1.0)), by_round(baseline))

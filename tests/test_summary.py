@@ -138,8 +138,8 @@ def test_the_columns_of_a_row_agree(peak: Rate) -> None:
     assert row.seconds == pytest.approx(estimates.seconds(row.samples))  # sampled in all rounds of the baseline
 
 
-def test_a_run_with_a_precision_quotes_wider_intervals_after_more_than_seven_generations() -> None:
-    for generations, wider in ((7, False), (8, True)):
+def test_a_run_with_a_precision_quotes_wider_intervals_after_more_than_ten_generations() -> None:
+    for generations, wider in ((10, False), (11, True)):
         rows = [disturbed("per_example", 4e-4, 1), disturbed("in_place", 4e-5, 2)]
         for each in rows:
             each.processes = [

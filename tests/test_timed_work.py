@@ -9,7 +9,8 @@ import pytest
 
 from bench.cpus import cores
 from bench.measurement.candidates import plan
-from bench.measurement.sampler import PEAK, REFERENCE, Sampler
+from bench.measurement.rate_workers import PEAK, REFERENCE
+from bench.measurement.sampler import Sampler
 from bench.problem.workloads import default_workloads
 from bench.records import Row, Settings, Workload
 from bench.results.notes import notes_on_rows

@@ -75,13 +75,17 @@ class Tires(Batched2D):
 
 
 class Naps(Batched2D):
-    """Leaves out one step of every hundred."""
+    """Leaves out one step, the twentieth since its parameters were loaded."""
 
     calls = 0
 
+    def load(self, parameters: Parameters) -> None:
+        self.calls = 0
+        super().load(parameters)
+
     def step(self, batch: Batch, learning_rate: float) -> None:
         self.calls += 1
-        if self.calls % 100:
+        if self.calls != 20:
             super().step(batch, learning_rate)
 
 

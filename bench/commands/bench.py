@@ -47,8 +47,8 @@ def bench(options: tuple[str, ...]) -> int:
     --workload=NAME|SPEC    a workload, such as book or 784-64-10:32:float32:2; repeatable
     --sweep=NAME            batch, batch-grid, width, depth, threads or dtype
     --data=digits|mnist|DIR what the images are (mnist if BACKPROP_MNIST is set, else digits)
-    --generations=N         processes per row (7)
-    --seconds=S             sampling time per workload (6)
+    --generations=N         processes per row (10)
+    --seconds=S             sampling time per workload (4)
     --precision=1%          go on until every interval is that narrow, for at most …
     --most-seconds=S        … so long (600)
     --budget=S              longest call that a row may take (0.1)

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from bench.records import CONTROL, Prepared, PreparedRate, Process, Row, Workload
 from impls.registry import Entry, find
 
+WorkerKey = tuple[str, bool, int]  # what tells the workers of one generation apart
+
 
 @dataclass(eq=False)
 class Candidate:
@@ -14,16 +16,14 @@ class Candidate:
     workload: Workload
     entry: Entry
     row: Row
-    calls: int = 0  # of a sample, as the worker of this generation was calibrated
+    calls: int = 0  # of a sample, as its workers are calibrated; 0: none was yet
     call_seconds: float = 0.0
     busiest_threads: tuple[int, ...] = ()
-    prepared: bool = False  # in an earlier generation, so that what a call takes is known
     cost: str = "quadratic"  # that it computes the gradient of
     children: bool = False  # whether its worker has started processes
 
     def calibrated(self, prepared: Prepared | PreparedRate) -> None:
         """Keep what a worker told of this generation's calls."""
-        self.prepared = True
         self.calls, self.call_seconds = prepared.calls, prepared.call_seconds
         self.busiest_threads = tuple(prepared.busiest_threads)
 
@@ -43,7 +43,7 @@ class Candidate:
         return self.row.is_control or self.label == self.workload.baseline_label
 
     @property
-    def worker_key(self) -> tuple[str, bool, int]:
+    def worker_key(self) -> WorkerKey:
         """Return what tells the workers of one generation apart: the control and each label have one of their own."""
         return self.entry.name, self.row.is_control, self.threads
 

@@ -174,13 +174,18 @@ def _wrong_after(calls: int) -> str:
 
 
 def _growth_bytes(taken: Sequence[Taken]) -> float:
-    """Return by how much a process's resident memory grew per call, over the second half of its samples.
+    """Return by how much a process's resident memory grew per call, over the third or the last quarter of its samples.
 
-    What libraries allocate once, at some early call, and keep, is no growth.
+    The smaller of the two counts, and the first half does not: what libraries allocate once, at some early call, and
+    keep, is no growth.
     """
-    middle = len(taken) // 2
-    calls = sum(reply.untimed_calls + reply.calls for reply in taken[middle + 1 :])
-    return max(0, taken[-1].own_bytes - taken[middle].own_bytes) / calls if calls else 0.0
+    middle, last = len(taken) // 2, len(taken) - 1
+    between = (middle + last) // 2
+    rates = []
+    for begin, end in ((middle, between), (between, last)):
+        calls = sum(reply.untimed_calls + reply.calls for reply in taken[begin + 1 : end + 1])
+        rates.append((taken[end].own_bytes - taken[begin].own_bytes) / calls if calls else 0.0)
+    return max(0.0, min(rates))
 
 
 def plan_rounds(candidates: Sequence[Candidate], settings: Settings) -> tuple[dict[str, int], int]:

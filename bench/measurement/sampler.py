@@ -6,6 +6,7 @@ workloads of the same number of threads, because starting them is expensive; eac
 workload, so that what a first call takes is known from processes that had done nothing before.
 """
 
+import random
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -13,9 +14,10 @@ from itertools import count, groupby
 from pathlib import Path
 
 from bench.cpus import places, siblings, usable_cpus
-from bench.measurement.candidates import Candidate
+from bench.measurement.candidates import Candidate, WorkerKey
 from bench.measurement.examples import Shared, shared_examples
 from bench.measurement.process import WorkerFailed, WorkerProcess
+from bench.measurement.rate_workers import RateWorkers
 from bench.measurement.rounds import Rounds
 from bench.problem.problem import Problem
 from bench.records import (
@@ -24,12 +26,9 @@ from bench.records import (
     FirstCalled,
     Prepare,
     Prepared,
-    PreparedRate,
     PrepareFirst,
-    PrepareRate,
     Process,
     Rate,
-    Row,
     Settings,
     Start,
     Started,
@@ -37,9 +36,7 @@ from bench.records import (
 )
 from bench.results.precision import MAX_GENERATIONS, narrow_enough
 from impls.interface import Array
-from impls.registry import Entry
 
-PEAK, REFERENCE = "peak", "reference"  # of the cores in use; what a library reaches
 BASELINE_BUDGETS = 4.0  # that a call of the baseline may take: without it there is no speed-up
 
 
@@ -59,15 +56,11 @@ class Sampler:
         self.interrupted = False
         self.failure = ""  # of the benchmark itself: what ended the run early
         self.data_examples = len(data[0])
-        self._rates = {
-            (name, kind): Candidate(of[0].workload, Entry(kind, "", ""), Row(name, kind, kind, of[0].workload.threads))
-            for name, of in candidates.items()
-            for kind in (PEAK, REFERENCE)
-        }
-        self._chosen: dict[tuple[str, str, int], PreparedRate] = {}  # by kind, dtype and threads: how, once per run
+        self._rates = RateWorkers(candidates, settings)
         self._data = data
+        self._random = random.Random(settings.seed)
         self._progress = progress
-        self._workers: dict[tuple[str, bool, int], WorkerProcess] = {}
+        self._workers: dict[WorkerKey, WorkerProcess] = {}
         self._hung: dict[str, str] = {}
 
     def run(self) -> None:
@@ -84,6 +77,8 @@ class Sampler:
         except Exception as error:  # not a row's: those are WorkerFailed; hours of samples must not be lost for it
             traceback.print_exc()
             self.failure = f"{type(error).__name__}: {error}"
+        finally:
+            self._rates.close()
         for candidate in self._all():
             if candidate.row.outcome == PENDING:
                 if (self.interrupted or self.failure) and not any(candidate.row.samples):
@@ -94,11 +89,7 @@ class Sampler:
 
     def rate(self, workload: str, kind: str) -> Rate | str:
         """Return the samples of the "peak" or the "reference" rate of a workload, or in words why there are none."""
-        candidate = self._rates[workload, kind]
-        chosen = self._chosen.get((kind, candidate.workload.dtype, candidate.threads))
-        if chosen is None or not candidate.row.open or not any(candidate.row.samples):
-            return candidate.row.reason or "it was not sampled"
-        return Rate(chosen.what, chosen.flops, candidate.row.processes)
+        return self._rates.rate(workload, kind)
 
     def _run_groups(self, shared: Shared) -> None:
         """Sample all workloads, those of the same number of threads together, each group in its share of the time."""
@@ -148,13 +139,14 @@ class Sampler:
             if candidate.row.open and hung and not candidate.is_baseline:
                 candidate.row.fail("timed out", f"not tried again: {hung}")
         candidates = [candidate for candidate in self.candidates[workload.name] if candidate.row.open]
-        rates = [self._rates[workload.name, kind] for kind in (PEAK, REFERENCE)]
-        self._start_workers([*candidates, *(rate for rate in rates if rate.row.open)])
+        candidates = self._random.sample(candidates, len(candidates))  # no row is always the first to start
+        self._start_workers(candidates, generation)
         ready = self._prepare([candidate for candidate in candidates if candidate.row.open], generation, shared)
         if ready and self.settings.workload_seconds > 0:
-            ready += [rate for rate in rates if rate.row.open and self._prepare_rate(rate, generation)]
+            ready += self._rates.ready(workload, generation)
         problem = Problem.make(workload, shared.examples, self.settings.seed)
-        Rounds(problem, ready, self._workers, self.settings, generation, Path(shared.exchange)).run()
+        workers = self._workers | self._rates.workers
+        Rounds(problem, ready, workers, self.settings, generation, Path(shared.exchange)).run()
         for candidate in ready:
             if candidate.row.outcome == "timed out":
                 self._note_hung(candidate, candidate.row.reason)
@@ -166,7 +158,7 @@ class Sampler:
         """
         ready = []
         while waiting:
-            together, waiting = _side_by_side(waiting)
+            together, waiting = _side_by_side(waiting, generation)
             for candidate, place in together:
                 worker = self._workers[candidate.worker_key]
                 worker.confine(place)
@@ -177,7 +169,9 @@ class Sampler:
                         data=shared.examples,
                         seed=self.settings.seed,
                         sample_seconds=self.settings.sample_seconds,
-                        budget_seconds=None if candidate.prepared else self._budget(candidate),
+                        budget_seconds=None if candidate.calls else self._budget(candidate),
+                        calls=candidate.calls,
+                        call_seconds=candidate.call_seconds,
                     )
                 )
             for candidate, _ in together:
@@ -201,35 +195,13 @@ class Sampler:
         """Return the longest call that a candidate may take, in seconds."""
         return self.settings.budget_seconds * (BASELINE_BUDGETS if candidate.is_baseline else 1.0)
 
-    def _prepare_rate(self, rate: Candidate, generation: int) -> bool:
-        """Have a worker prepare the peak or the reference rate; how is chosen once per run."""
-        key = (rate.label, rate.workload.dtype, rate.threads)
-        request = PrepareRate(
-            kind=rate.label,
-            dtype=rate.workload.dtype,
-            threads=rate.threads,
-            choice=self._chosen[key].choice if key in self._chosen else "",
-            sample_seconds=self.settings.sample_seconds,
-        )
-        worker = self._workers[rate.worker_key]
-        worker.confine(places(rate.threads, generation))
-        try:
-            prepared = worker.ask(request, PreparedRate)
-        except WorkerFailed as failure:
-            self._record(rate, failure)
-            return False
-        self._chosen.setdefault(key, prepared)
-        rate.calibrated(prepared)
-        rate.row.processes.append(Process(generation, prepared.calls))
-        return True
-
     def _first_calls(self, workload: Workload, shared: Shared) -> None:
         """Have fresh processes make the first calls that are not known yet, each nothing else."""
         missing = [c for c in self.candidates[workload.name] if any(c.row.samples) and not c.row.first_calls]
         while missing:
-            together, missing = _side_by_side([candidate for candidate in missing if candidate.row.open])
+            together, missing = _side_by_side([candidate for candidate in missing if candidate.row.open], number=0)
             try:
-                self._start_workers([candidate for candidate, _ in together])
+                self._start_workers([candidate for candidate, _ in together], generation=0)
                 for candidate, _ in together:
                     request = PrepareFirst(workload, candidate.threads, shared.examples, self.settings.seed)
                     self._workers[candidate.worker_key].send(request)
@@ -242,10 +214,10 @@ class Sampler:
             finally:
                 self._stop_workers()
 
-    def _start_workers(self, candidates: list[Candidate]) -> None:
+    def _start_workers(self, candidates: list[Candidate], generation: int) -> None:
         """Start the workers that are missing, as many side by side as there are cores."""
         missing = [c for c in candidates if c.worker_key not in self._workers or not self._workers[c.worker_key].alive]
-        cpus = usable_cpus()
+        cpus = places(len(usable_cpus()), generation)
         while missing:
             together, missing = missing[: len(cpus)], missing[len(cpus) :]
             for candidate, cpu in zip(together, cpus, strict=False):
@@ -288,17 +260,20 @@ def _beginning_with(number: int, workloads: Sequence[Workload]) -> list[Workload
     return [*workloads[first:], *workloads[:first]]
 
 
-def _side_by_side(candidates: list[Candidate]) -> tuple[list[tuple[Candidate, list[int]]], list[Candidate]]:
+def _side_by_side(
+    candidates: list[Candidate], number: int
+) -> tuple[list[tuple[Candidate, list[int]]], list[Candidate]]:
     """Return the first candidates that have room on the usable CPUs, each with its own, and the rest.
 
-    One alone is always among them, even where CPUs were taken away since the run began. While it is on its own, a
-    row on one thread has its core to itself.
+    Which CPU comes first depends on a number, so that no row is always on the same one. One alone is always among them,
+    even where CPUs were taken away since the run began. While it is on its own, a row on one thread has its core to
+    itself.
     """
-    free, together = siblings(), []
+    free, together = places(len(siblings()), number), []
     for candidate in candidates:
         if len(free) < candidate.threads:
             break
-        place, free = [of_core[0] for of_core in free[: candidate.threads]], free[candidate.threads :]
+        place, free = free[: candidate.threads], free[candidate.threads :]
         together.append((candidate, place))
     if candidates and not together:
         together = [(candidates[0], usable_cpus()[: candidates[0].threads])]

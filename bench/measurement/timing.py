@@ -87,6 +87,11 @@ class TimedCall:
         self._seconds_to_read()  # a first reading may be slow for reasons of its own
         self._read_at_rest_seconds = self._seconds_to_read()
 
+    def warm_up(self, seconds: float, calls: int) -> None:
+        """Make the calls of a sample, whose number another process found, but for the one that was made before."""
+        self.sample_seconds, self.calls = seconds, calls
+        time_calls(self.function, self.arguments, calls - 1)
+
     def calibrate(self, seconds: float) -> float:
         """Choose the calls of a sample so that it lasts at least `seconds`; return the seconds of a call."""
         self.sample_seconds = seconds

@@ -91,7 +91,7 @@ class Worker:
         return records.Started(self._import_seconds, os.getpid())
 
     def _prepare(self, request: records.Prepare) -> records.Prepared:
-        """Construct, call once, check and calibrate."""
+        """Construct and call once; check and calibrate, or warm up where an earlier process was checked."""
         from bench.measurement.cost import over_budget, shortest_seconds, surely_affordable
         from bench.problem.problem import Problem
 
@@ -113,10 +113,14 @@ class Worker:
             if seconds > budget:
                 raise _too_slow(seconds, budget)
 
-        self._check(problem)
         self._timed = self._timed_call(problem, threads, call)
-        gc.collect()
-        call_seconds = self._timed.calibrate(request.sample_seconds)
+        if request.calls:
+            call_seconds = request.call_seconds
+            self._timed.warm_up(request.sample_seconds, request.calls)
+        else:
+            self._check(problem)
+            gc.collect()
+            call_seconds = self._timed.calibrate(request.sample_seconds)
         if budget is not None and call_seconds > budget:
             raise _too_slow(call_seconds, budget)
         empty_seconds = time_calls(_empty, self._timed.arguments, EMPTY_CALLS)[0] / EMPTY_CALLS

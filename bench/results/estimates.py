@@ -18,7 +18,7 @@ although a slow row is sampled in every fifth of them only. A row without a spee
 lower quartiles. Rows that were sampled in the same rounds have exactly that mean either way, so that for them the ratio
 of two times, what `compare` says and the ratio of two shares of one rate are the same number, too.
 
-`tests/test_statistics.py` shows by simulation how often the interval holds the truth: seven processes that differ by
+`tests/test_statistics.py` shows by simulation how often the interval holds the truth: ten processes that differ by
 0.5 to 1.3 %, 5 to 40 rounds or 5 of 25, noise that only adds, with a heavy tail, and drift: in 94 to 96 of 100 runs.
 """
 

@@ -16,7 +16,8 @@ JITTER = 1.05  # upper over lower quartile, relative to the baseline's, from whi
 OVER_SHARE = 1.05  # cores used over cores given
 MAX_OVERHEAD_PERCENT = 1.0  # of a sample
 MIN_GROWTH_BYTES = 64  # of a process's memory, per call …
-MIN_GROWN_BYTES = 1e6  # … and over all its calls: less may be the allocator's own
+MIN_GROWN_BYTES = 1e6  # … and over all its calls: less may be the allocator's own; over fewer than FEW_CALLS …
+FEW_CALLS, MIN_GROWN_BYTES_OF_FEW = 20, 64e6  # … it may be the heap, which grows to what a problem needs
 
 
 def notes_on_run(
@@ -179,7 +180,7 @@ def _notes_on_row(row: Row, baseline: Row, is_off: bool) -> list[str]:
     if row.strayed:
         notes.append(f"{row.strayed}: its times may not be those of the CPUs that it was given")
     growth_bytes = median(process.growth_bytes for process in row.processes)
-    if growth_bytes >= MIN_GROWTH_BYTES and median(map(_grown_bytes, row.processes)) >= MIN_GROWN_BYTES:
+    if growth_bytes >= MIN_GROWTH_BYTES and sum(map(_has_grown, row.processes)) > len(row.processes) / 2:
         notes.append(f"its memory grows by {_bytes_text(growth_bytes)} per call")
     outliers = estimates.outliers(row.samples)
     if row.compilations or outliers:
@@ -191,9 +192,10 @@ def _notes_on_row(row: Row, baseline: Row, is_off: bool) -> list[str]:
     return notes
 
 
-def _grown_bytes(process: Process) -> float:
-    """Return by how much a process's memory grew over all its samples."""
-    return process.growth_bytes * process.calls * len(process.samples)
+def _has_grown(process: Process) -> bool:
+    """Return whether a process's memory grew by more over all its samples than it may without a leak."""
+    calls = process.calls * len(process.samples)
+    return process.growth_bytes * calls >= (MIN_GROWN_BYTES if calls >= FEW_CALLS else MIN_GROWN_BYTES_OF_FEW)
 
 
 def _bytes_text(count: float) -> str:

@@ -3,7 +3,7 @@
 To look after each generation and to stop at a moment when the interval happens to be narrow is to choose the moments
 at which the spread is underestimated: of plain 95 % intervals, only 93 of 100 would hold the truth. To wait until a
 wider interval is narrow enough, or until it has been narrow several times, hardly helps (93.4 of 100 at best), because
-the moment is chosen all the same. So a run that goes on after the first look quotes intervals of 96.5 %, and stops when
+the moment is chosen all the same. So a run that goes on after the first look quotes intervals of 96 %, and stops when
 these are narrow enough. Simulated with processes that differ by 0.3 to 1.8 %, for a precision of 0.5, 1 and 2 %, with
 at most 60 generations, 94 to 96 of 100 of them hold the truth, whatever number of generations it takes: for that reason
 they are called 95 % intervals. `pytest tests/test_precision.py` shows it.
@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from bench.records import Estimate, Row
 from bench.results.estimates import CONFIDENCE, Generations, paired_ratio, pairs
 
-MIN_GENERATIONS = 7  # before the first look
+MIN_GENERATIONS = 10  # before the first look
 MAX_GENERATIONS = 60  # after which a run ends, narrow or not
-LATER_CONFIDENCE = 0.965  # nominal, of an interval of more generations than at the first look
+LATER_CONFIDENCE = 0.96  # nominal, of an interval of more generations than at the first look
 
 
 def confidence(generations: int) -> float:
