@@ -11,6 +11,8 @@ else
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 endif
 
+# What is timed must not share the machine with the tests, whatever `make -j` says.
+.NOTPARALLEL:
 .PHONY: bench bench-all clean figures lint mutants profiles reference rust rust-test test
 
 bench: $(INSTALLED)
@@ -46,7 +48,7 @@ reference: $(INSTALLED)
 	for run in $$(seq -w 30); do \
 	    $(BIN)/backprop bench --workload=book --results=results/reference/control/$$run $(TWINS):Slower || exit; \
 	done
-	for run in 1 2; do \
+	for run in 1 2 3 4 5; do \
 	    $(BIN)/backprop bench --workload=book --results=results/reference/precision/$$run $(TWINS):LittleSlower \
 	        --precision=0.5% --most-seconds=120 || exit; \
 	done

@@ -7,6 +7,7 @@ import time
 from collections.abc import Generator
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -15,6 +16,7 @@ from bench.measurement.candidates import plan
 from bench.measurement.examples import shared_examples
 from bench.measurement.process import ENVIRONMENT, THREAD_VARIABLES, WorkerFailed, WorkerProcess
 from bench.measurement.sampler import Sampler
+from bench.measurement.worker import Worker
 from bench.records import (
     Loop,
     Looped,
@@ -33,6 +35,8 @@ from bench.records import (
     Verify,
     Workload,
 )
+from impls.batched_2d import Batched2D
+from impls.interface import Batch, Parameters
 from impls.registry import find
 
 FAULTY = Path(__file__).parent / "faulty_rows.py"
@@ -96,6 +100,26 @@ def test_each_request_has_its_reply(worker: WorkerProcess, data: tuple[str, str]
     assert taken.seconds / taken.calls == pytest.approx(rate.call_seconds, rel=2)
     assert worker.ask(Verify(0, 0, 1.0, ""), Verified).violations == []
     assert worker.alive
+
+
+def test_what_an_earlier_process_found_is_not_found_out_again(data: tuple[str, str]) -> None:
+    """Later processes of a row are checked by what their timed calls leave behind."""
+    calls: list[str] = []
+
+    class Counted(Batched2D):
+        def gradients(self, batch: Batch) -> Parameters:
+            calls.append("gradients")
+            return super().gradients(batch)
+
+    worker = Worker(lambda: False)
+    worker._class = Counted
+    first = worker.answer(prepare(data))
+    assert isinstance(first, Prepared)
+    assert len(calls) > first.calls
+    calls.clear()
+    later = worker.answer(msgspec.structs.replace(prepare(data), budget_seconds=None, calls=4, call_seconds=0.25))
+    assert isinstance(later, Prepared)
+    assert (later.calls, later.call_seconds, len(calls)) == (4, 0.25, 4)
 
 
 def test_a_request_ends_a_loop(worker: WorkerProcess, data: tuple[str, str]) -> None:

@@ -62,4 +62,6 @@ def _controls(results: Results) -> str:
     what = "The control holds" if len(controls) == 1 else f"All {len(controls)} controls hold"
     missed = [workload for workload, estimate in controls.items() if not estimate.holds(1.0)]
     chance = f" (that the interval of {', '.join(missed)} excludes 1 can be chance)" if missed else ""
+    if len(missed) > 1:  # nor are they independent
+        chance = f" (that those of {', '.join(missed)} exclude 1 can be chance: they come from the same processes)"
     return f"{what}{chance}: identical code is as fast as itself; {noise}."
