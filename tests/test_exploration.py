@@ -197,6 +197,21 @@ def test_the_model_says_nothing_of_numbers_near_overflow() -> None:
         model.step(x, y, 1.0)
 
 
+@pytest.mark.parametrize(("scale", "raised"), [(1.0, Violated), (10.0, OutOfRange)])
+def test_the_model_says_nothing_where_rounding_decides(scale: float, raised: type[Exception]) -> None:
+    """Twenty-five steps of a deep network with large weights in float32: found as a right row that was rejected."""
+    model = Model((69, 38, 17, 6, 2, 5, 2, 64), 12, "float32")
+    model.load(model.draw_parameters(seed=3, scale=scale))
+    x, y = model.draw_examples(7, seed=2)
+    for _ in range(25):
+        model.step(x, y, 3.0)
+    off = Parameters([2 * W.astype("float32") for W in model._now.weights], model._now.biases)
+    with pytest.raises(raised):
+        model.parameters(off)
+    with pytest.raises(raised):
+        model.gradient(off, x, y)
+
+
 def test_parameters_are_exact_without_a_step() -> None:
     model = Model((2, 1), 3)
     p = model.draw_parameters(seed=0)

@@ -26,6 +26,7 @@ from impls.interface import Array, Parameters
 #   float64    1.1e-16  3.9e-13    1e-12      3e-15                float32: 2e-8 and more
 #   float32    6.0e-08  2.1e-04    1e-4       3e-6                 TF32, float16: 3e-4 and more
 TOLERANCES = {"float64": 1e-12, "float32": 1e-4}
+SENSITIVE = 0.05  # of a tensor, or of its move
 
 
 def tolerance(dtype: str) -> float:
@@ -81,6 +82,21 @@ def parameter_errors(
             if not (difference <= allowed):  # NaN fails, too
                 errors.append(f"{name}: error {difference:.1e} after a move of {moved:.1e}, allowed {allowed:.1e}")
     return "; ".join(errors)
+
+
+def is_sensitive(expected: Parameters, twins: Sequence[Parameters], before: Parameters | None = None) -> bool:
+    """Return whether rounding may lead a tensor so far away that nothing can be said of it.
+
+    Compared is with the move since `before`, if given, or else with the tensor itself. Where small disturbances have
+    grown that much, they do not grow in proportion, and eight twins do not tell how far a ninth would get.
+    """
+    start = dict(named_tensors(before)) if before is not None else {}
+    spread = _spread(expected, twins)
+    with np.errstate(all="ignore"):
+        return any(
+            spread[name] > SENSITIVE * float(np.linalg.norm(tensor - np.asarray(start.get(name, 0.0), np.float64)))
+            for name, tensor in named_tensors(expected)
+        )
 
 
 def step_rounding(examples: int, dtype: str) -> float:
