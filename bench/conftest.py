@@ -60,7 +60,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption("--workload", action="append", default=[], metavar="NAME|SPEC", help="workload; repeatable")
     group.addoption(
-        "--sweep", action="append", default=[], metavar="NAME", help="batch, batch-grid, width, depth, threads or dtype"
+        "--sweep",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="batch, batch-grid, width, width-grid, depth, threads, strong, weak, data or dtype",
     )
     group.addoption("--brief", action="store_true", help="tell little; what `backprop bench` does without -v")
     group.addoption(

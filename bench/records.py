@@ -44,6 +44,7 @@ class Workload(msgspec.Struct, frozen=True):
     baseline: str = "per_example"  # the implementation that speed-ups are relative to …
     baseline_threads: int = 1  # … on this many cores
     sweep: str = ""  # the sweep that it belongs to, if any
+    epoch_examples: int = 0  # that an epoch goes through; 0: as many as the run has for all epochs
 
     def __post_init__(self) -> None:
         msgspec.structs.force_setattr(self, "name", printable(self.name, MAX_NAME))
@@ -74,12 +75,13 @@ class Workload(msgspec.Struct, frozen=True):
 
     def examples(self, data_examples: int) -> int:
         """Return the examples that one timed call goes through, given those of the data set."""
-        return data_examples if self.timed == "epoch" else self.batch_size
+        return self.epoch_examples or data_examples if self.timed == "epoch" else self.batch_size
 
     def describe(self) -> str:
         """Return the workload in words: `784-30-10, batch 10, float64, 1 thread, step`."""
         threads = "1 thread" if self.threads == 1 else f"{self.threads} threads"
-        return f"{'-'.join(map(str, self.sizes))}, batch {self.batch_size}, {self.dtype}, {threads}, {self.timed}"
+        timed = f"epoch of {self.epoch_examples:,} examples" if self.epoch_examples else self.timed
+        return f"{'-'.join(map(str, self.sizes))}, batch {self.batch_size}, {self.dtype}, {threads}, {timed}"
 
 
 class Settings(msgspec.Struct, frozen=True):

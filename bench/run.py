@@ -19,6 +19,8 @@ from bench.measurement.rate_workers import PEAK, REFERENCE
 from bench.measurement.sampler import Sampler
 from bench.problem.data import load
 from bench.problem.dataset import Dataset, one_hot
+from bench.problem.memory import check_fits
+from bench.problem.problem import EPOCH_EXAMPLES
 from bench.problem.workloads import select
 from bench.progress import report_progress
 from bench.records import CONTROL, SCHEMA, Results, Row, Settings
@@ -29,7 +31,6 @@ from impls.registry import entries, find_all
 
 RUNS = Path("results/runs")  # of the current folder: a run that is not given a folder gets one of its own here
 RESULTS = "results.json"
-EPOCH_EXAMPLES = 1_500  # that workers get, an epoch of any data set: as many as the digits have to train on
 
 
 @dataclass(frozen=True)
@@ -58,9 +59,9 @@ class Run:
         else:
             known = entries().values()
             chosen = [entry for entry in known if asked.all_rows or not (entry.framework or entry.unavailable())]
-        self.candidates = {
-            name: plan(workload, chosen) for name, workload in select(asked.workloads, asked.sweeps).items()
-        }
+        workloads = select(asked.workloads, asked.sweeps)
+        self.candidates = {name: plan(workload, chosen) for name, workload in workloads.items()}
+        check_fits({name: len(of) for name, of in self.candidates.items()}, workloads, EPOCH_EXAMPLES)
         self.timed = asked.timed
         self.settings = asked.settings
         if not asked.timed:
@@ -91,8 +92,9 @@ class Run:
             chosen = [candidate for candidate in of_workload if (name, candidate.label) in self.selected]
             if chosen:
                 selected[name] = chosen
-        x = self.dataset.x_train[:EPOCH_EXAMPLES]
-        y = one_hot(self.dataset.labels_train[:EPOCH_EXAMPLES])
+        most = max(candidates[0].workload.epoch_examples or EPOCH_EXAMPLES for candidates in selected.values())
+        x = self.dataset.x_train[:most]
+        y = one_hot(self.dataset.labels_train[:most])
         date, start = datetime.now().astimezone(), time.monotonic()
         load_average, before = machine.load_average(), machine.cpu_ticks()
         busy, own = machine.busy_seconds(), machine.own_seconds()
@@ -111,7 +113,7 @@ class Run:
                 rows[name],
                 sampler.rate(name, PEAK),
                 sampler.rate(name, REFERENCE),
-                len(x),
+                min(len(x), EPOCH_EXAMPLES),
                 self.settings.precision,
             )
             for name, of in selected.items()

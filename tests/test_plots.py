@@ -28,6 +28,7 @@ from bench.report.palette import MARKERS, look
 from bench.report.peak_plot import peak
 from bench.report.plots import draw
 from bench.report.speedup_plot import SLOWEST, speedups
+from bench.report.strong_plot import break_even, gains, strong
 from bench.report.sweep_plot import sweep
 from bench.report.table import markdown, summary_lines
 from bench.report.text import estimate_text, flops_text, interval_text, margin_text, number_text, seconds_text
@@ -375,12 +376,72 @@ def test_a_sweep_of_threads_shows_the_ideal(results: Results) -> None:
 def test_the_other_sweeps_vary_what_they_say(results: Results) -> None:
     for name, sizes, xs in (
         ("width", ((784, 8, 10), (784, 64, 10)), [8, 64]),
+        ("width-grid", ((784, 8, 10), (784, 64, 10)), [8, 64]),
         ("depth", ((784, 100, 10), (784, 100, 100, 10)), [1, 2]),
     ):
         swept(results, name, *(Workload(f"w{len(of)}-{of[1]}", of, 10) for of in sizes))
         results.rows = [row("in_place", 4e-5, workload=of.workload.name) for of in results.workloads]
         axes = sweep(results, name, results.workloads).axes[0]
         assert np.asarray(curve(axes, "in_place").get_xdata()).tolist() == xs
+
+
+def test_a_sweep_of_epochs_is_drawn_against_their_examples(results: Results) -> None:
+    of = [
+        msgspec.structs.replace(BOOK, name=f"e{count}", timed="epoch", epoch_examples=count) for count in (150, 50_000)
+    ]
+    swept(results, "data", *of)
+    results.rows = [row("in_place", 4e-3, workload=each.name) for each in of]
+    axes = sweep(results, "data", results.workloads).axes[0]
+    assert np.asarray(curve(axes, "in_place").get_ydata()).tolist() == pytest.approx([4e-3 / 150, 4e-3 / 50_000])
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["150", "50,000"]
+
+
+def strong_results(results: Results, gains_by_batch: dict[int, float]) -> None:
+    """Put a sweep `strong` of two threads in the place of what is there: a row that gains so much, by batch size."""
+    of = [
+        msgspec.structs.replace(BOOK, name=f"{size}:{threads}", batch_size=size, threads=threads)
+        for threads in (1, 2)
+        for size in gains_by_batch
+    ]
+    swept(results, "strong", *of)
+    for each in of:
+        gain = gains_by_batch[each.batch_size] if each.threads == 2 else 1.0
+        results.rows += [
+            row(f"per_example{'@1' * (each.threads > 1)}", 4e-4, workload=each.name),
+            row("in_place", 4e-5 / gain, 10.0 * gain, workload=each.name),
+            row("batched_2d", 4e-5, 10.0, workload=each.name),
+        ]
+
+
+def test_what_threads_gain_is_drawn_against_the_work(results: Results) -> None:
+    strong_results(results, {1: 0.5, 10: 1.5, 100: 1.9})
+    figure = strong(results, results.workloads)
+    assert figure is not None
+    (axes,) = figure.axes
+    line = curve(axes, "in_place")
+    assert np.asarray(line.get_xdata()).tolist() == [BOOK.flops(size) / 1e6 for size in (1, 10, 100)]
+    assert np.asarray(line.get_ydata()).tolist() == pytest.approx([0.5, 1.5, 1.9])
+    assert [text.get_text() for text in axes.texts] == ["in_place (from 0.96)"]  # batched_2d gains nothing anywhere
+    low, high = next(y for x, y in segments(axes) if x == [BOOK.flops(10) / 1e6] * 2)
+    assert (low, high) == pytest.approx((1.5 / 1.0287, 1.5 * 1.0287), rel=1e-3)  # two intervals of 2 % together
+
+
+def test_where_threads_begin_to_gain(results: Results) -> None:
+    for by_batch, expected in (
+        ({1: 0.5, 10: 1.5, 100: 1.9}, 10),
+        ({1: 1.5, 10: 0.9, 100: 1.9}, 100),  # for good, not once
+        ({1: 1.5, 10: 1.5, 100: 1.02}, None),  # not surely at the end
+        ({1: 1.2, 10: 1.5, 100: 1.9}, 1),
+    ):
+        strong_results(results, by_batch)
+        found = break_even(gains(results, results.workloads, "in_place", 2))
+        assert found == (None if expected is None else BOOK.flops(expected) / 1e6)
+
+
+def test_one_core_has_no_plot_of_threads(results: Results, tmp_path: Path) -> None:
+    swept(results, "strong", BOOK)
+    results.rows = [row("in_place", 4e-5)]
+    assert draw(results, tmp_path) == []
 
 
 def test_a_sweep_of_dtypes_is_points_of_speedups(results: Results) -> None:

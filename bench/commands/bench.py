@@ -45,7 +45,8 @@ def bench(options: tuple[str, ...]) -> int:
     --impl=NAME|PATH:CLASS  time only these rows plus the baseline; repeatable; --impl=LABEL=… names a row
     --all                   the frameworks' rows, too, and those that cannot run here
     --workload=NAME|SPEC    a workload, such as book or 784-64-10:32:float32:2; repeatable
-    --sweep=NAME            batch, batch-grid, width, depth, threads or dtype
+    --sweep=NAME            batch, batch-grid, width, width-grid, depth, threads,
+                            strong, weak, data or dtype
     --data=digits|mnist|DIR what the images are (mnist if BACKPROP_MNIST is set, else digits)
     --generations=N         processes per row (10)
     --seconds=S             sampling time per workload (4)

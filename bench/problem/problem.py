@@ -17,6 +17,7 @@ from impls.interface import Array, Implementation, Parameters
 # hundreds of steps; the last steps are then so small that one more or less would hardly show.
 LEARNING_RATES = (0.2, 1.0)
 SCALES = (0.9, 1.1)  # of the initial parameters
+EPOCH_EXAMPLES = 1_500  # of an epoch that does not say how many: as many as the digits have to train on
 UNTIMED = 0.5  # times the learning rate: that of the calls before the timed ones
 
 
@@ -59,7 +60,11 @@ class Problem:
         x, y = (np.load(path, mmap_mode="r") for path in data)
         if (sizes[0], sizes[-1]) != (x.shape[1], y.shape[1]):
             x, y = rng.random((len(x), sizes[0])), np.eye(sizes[-1])[rng.integers(sizes[-1], size=len(x))]
-        if workload.timed == "epoch":  # which gets all of them, converted once
+        if workload.timed == "epoch":  # which gets all of them, converted once; some several times if there are too few
+            count = workload.epoch_examples or min(len(x), EPOCH_EXAMPLES)
+            if count != len(x):
+                taken = np.resize(np.arange(len(x)), count)
+                x, y = x[taken], y[taken]
             x, y = np.ascontiguousarray(x, dtype), np.ascontiguousarray(y, dtype)
         return cls(
             workload, Parameters([W.astype(dtype) for W in weights], [b.astype(dtype) for b in biases]), x, y, seed

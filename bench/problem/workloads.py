@@ -11,8 +11,10 @@ from impls.errors import UserError
 
 DTYPES = ("float64", "float32")
 MAX_SIZE = 1 << 20  # units in a layer, or examples in a mini-batch
-SLOW_BASELINE = 1e8  # examples x weights from which the loop takes too long to be the baseline
-FORM = "SIZES[:BATCH[:DTYPE[:THREADS]]], as 784-64-10:32:float32:2"
+SLOW_BASELINE = 1e8  # examples x weights from which the loop takes too long to be the baseline …
+LARGE_BASELINE = 1e6  # … and weights, which are read from memory and written to it for each example
+MAX_EPOCH = 1_000_000  # examples that an epoch goes through
+FORM = "SIZES[:BATCH[:DTYPE[:THREADS[:EPOCH]]]], as 784-64-10:32:float32:2"
 
 
 def default_workloads() -> dict[str, Workload]:
@@ -35,7 +37,7 @@ def default_workloads() -> dict[str, Workload]:
 
 def sweeps() -> dict[str, list[Workload]]:
     """Return the opt-in sweeps by name; each varies one number around the book's network."""
-    powers = [1 << exponent for exponent in range(13)]  # 1 to 4096
+    powers = [1 << exponent for exponent in range(15)]  # 1 to 16,384
     counts = [threads for threads in powers if threads <= cores()]
     if cores() not in counts:
         counts.append(cores())
@@ -48,8 +50,24 @@ def sweeps() -> dict[str, list[Workload]]:
             for batch_size in powers[::2]
         ],
         "width": [_swept("width", (784, width, 10), 32) for width in (8, 16, 32, 64, 128, 256, 512, 1024)],
+        "width-grid": [
+            _swept("width-grid", (784, width, 10), batch_size, dtype)
+            for dtype in DTYPES
+            for batch_size in (1, 10, 256)
+            for width in (8, 32, 128, 512, 2048, 8192)
+        ],
         "depth": [_swept("depth", (784, *[100] * depth, 10), 64) for depth in range(1, 9)],
         "threads": [_swept("threads", (784, 512, 512, 10), 256, threads=threads) for threads in counts],
+        "strong": [  # some 1, 3, 10, …, 1,000 Mflop a step
+            _swept("strong", (784, 128, 10), batch_size, threads=threads)
+            for threads in counts
+            for batch_size in (2, 8, 24, 78, 244, 780, 2444)
+        ],
+        "weak": [_swept("weak", (784, 512, 512, 10), 64 * threads, threads=threads) for threads in counts],
+        "data": [
+            _swept("data", (784, 30, 10), 100, epoch_examples=examples)
+            for examples in (150, 500, 1_500, 5_000, 15_000, 50_000)
+        ],
         "dtype": [
             _swept("dtype", sizes, batch_size, dtype=dtype)
             for sizes, batch_size in (((784, 30, 10), 10), ((784, 30, 10), 128), ((784, 512, 512, 10), 256))
@@ -59,7 +77,9 @@ def sweeps() -> dict[str, list[Workload]]:
 
 
 def parse(text: str) -> Workload:
-    """Return the workload for a name or for `SIZES[:BATCH[:DTYPE[:THREADS]]]`, as `784-64-10:32:float32:2`.
+    """Return the workload for a name or for `SIZES[:BATCH[:DTYPE[:THREADS[:EPOCH]]]]`, as `784-64-10:32:float32:2`.
+
+    With EPOCH, an epoch of so many examples is timed, else a step.
 
     Raises UserError that says what was expected and what was found.
     """
@@ -72,7 +92,7 @@ def parse(text: str) -> Workload:
         near = difflib.get_close_matches(text, known, n=1)
         hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
         raise UserError(f"unknown workload {text!r}; {hint} (or give {FORM})")
-    if len(fields) > 4:
+    if len(fields) > 5:
         raise UserError(f"{form}; found {len(fields)} fields")
     sizes = parse_sizes(fields[0], form)
     batch_size = _positive(form, "batch size", fields[1]) if len(fields) > 1 else 10
@@ -82,7 +102,8 @@ def parse(text: str) -> Workload:
     threads = _positive(form, "threads", fields[3]) if len(fields) > 3 else 1
     if threads > cores():
         raise UserError(f"{form}; {threads} threads asked for, this process may use {cores()} cores")
-    return _with_baseline(Workload(text, sizes, batch_size, dtype, threads))
+    epoch = _positive(form, "examples of an epoch", fields[4], MAX_EPOCH) if len(fields) > 4 else 0
+    return _made(text, sizes, batch_size, dtype, threads, epoch)
 
 
 def parse_sizes(text: str, form: str = "expected layer sizes as 784-30-10") -> tuple[int, ...]:
@@ -104,18 +125,40 @@ def select(names: Iterable[str], sweep_names: Iterable[str]) -> dict[str, Worklo
     return chosen or default_workloads()
 
 
-def _positive(form: str, what: str, text: str) -> int:
-    if not (text.isascii() and text.isdecimal() and len(text) <= 9 and 1 <= int(text) <= MAX_SIZE):
-        raise UserError(f"{form}; {what} must be a whole number from 1 to {MAX_SIZE}, found {text[:40]!r}")
+def _positive(form: str, what: str, text: str, most: int = MAX_SIZE) -> int:
+    if not (text.isascii() and text.isdecimal() and len(text) <= 9 and 1 <= int(text) <= most):
+        raise UserError(f"{form}; {what} must be a whole number from 1 to {most}, found {text[:40]!r}")
     return int(text)
 
 
-def _swept(sweep: str, sizes: tuple[int, ...], batch_size: int, dtype: str = "float64", threads: int = 1) -> Workload:
-    name = f"{'-'.join(map(str, sizes))}:{batch_size}:{dtype}:{threads}"
-    return _with_baseline(Workload(name, sizes, batch_size, dtype, threads, sweep=sweep))
+def _swept(
+    sweep: str,
+    sizes: tuple[int, ...],
+    batch_size: int,
+    dtype: str = "float64",
+    threads: int = 1,
+    epoch_examples: int = 0,
+) -> Workload:
+    epoch = f":{epoch_examples}" if epoch_examples else ""
+    name = f"{'-'.join(map(str, sizes))}:{batch_size}:{dtype}:{threads}{epoch}"
+    return _made(name, sizes, batch_size, dtype, threads, epoch_examples, sweep)
 
 
-def _with_baseline(workload: Workload) -> Workload:
-    if workload.batch_size * workload.weights < SLOW_BASELINE:
+def _made(
+    name: str,
+    sizes: tuple[int, ...],
+    batch_size: int,
+    dtype: str,
+    threads: int,
+    epoch_examples: int = 0,
+    sweep: str = "",
+) -> Workload:
+    """Return a workload with a baseline that does not take too long."""
+    timed = "epoch" if epoch_examples else "step"
+    workload = Workload(
+        name, sizes, batch_size, dtype, threads, timed=timed, sweep=sweep, epoch_examples=epoch_examples
+    )
+    examples = workload.examples(epoch_examples)
+    if examples * workload.weights < SLOW_BASELINE and workload.weights < LARGE_BASELINE:
         return workload
     return msgspec.structs.replace(workload, baseline="batched_2d")

@@ -4,7 +4,7 @@ overview     three workloads, a small, a medium and a large network: points of t
 speedups     the same for all workloads
 seven-ways   the book's step in the rows that the 2019 post is about, and its claims
 peak         per cent of the peak, where it was measured: a line a row, a column a workload
-sweep-NAME   seconds against what the sweep varies, a curve a row
+sweep-NAME   seconds against what the sweep varies, a curve a row; of `strong`, what threads gain
 """
 
 from pathlib import Path
@@ -14,6 +14,7 @@ from bench.report.drawing import rows_to_show, save, style
 from bench.report.peak_plot import peak
 from bench.report.post_plot import has_ways, seven_ways
 from bench.report.speedup_plot import speedups
+from bench.report.strong_plot import strong
 from bench.report.sweep_plot import sweep
 
 OVERVIEW = ("book", "deep", "large")  # a small, a medium and a large network
@@ -36,5 +37,7 @@ def draw(results: Results, folder: Path) -> list[Path]:
             paths += save(peak(results, default), folder / "peak")
         for name in sweeps:
             of_sweep = [of for of in results.workloads if of.workload.sweep == name]
-            paths += save(sweep(results, name, of_sweep), folder / f"sweep-{name}")
+            figure = strong(results, of_sweep) if name == "strong" else sweep(results, name, of_sweep)
+            if figure is not None:
+                paths += save(figure, folder / f"sweep-{name}")
     return paths

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -28,31 +29,47 @@ from bench.report.text import seconds_text
 from bench.results.estimates import seconds_estimate
 
 PER_EXAMPLE, PER_STEP = "time per example", "time per step"
-BATCH: tuple[str, Callable[[Workload], int], str] = (
-    "examples in a mini-batch",
-    lambda workload: workload.batch_size,
-    PER_EXAMPLE,
-)
+MOST_COLUMNS = {"width-grid": 3}  # of panels, two for the others
+Point = tuple[int, Estimate]
+
+
+def _threads(workload: Workload) -> str:
+    return f"{workload.dtype}, {workload.threads} thread{'s' * (workload.threads > 1)}"
+
+
+class Axis(NamedTuple):
+    """What a sweep varies, from left to right, and what it is drawn against."""
+
+    name: str
+    of: Callable[[Workload], int]
+    up: str
+    panel: Callable[[Workload], str] = _threads  # the title of the panel that a workload belongs to
+
+
+BATCH = Axis("examples in a mini-batch", lambda workload: workload.batch_size, PER_EXAMPLE)
+WIDTH = Axis("units in the hidden layer", lambda workload: workload.sizes[1], PER_EXAMPLE)
+THREADS = Axis("threads", lambda workload: workload.threads, PER_STEP, lambda workload: workload.dtype)
 SWEEPS = {
     "batch": BATCH,
     "batch-grid": BATCH,
-    "width": ("units in the hidden layer", lambda workload: workload.sizes[1], PER_EXAMPLE),
-    "depth": ("hidden layers of 100 units", lambda workload: len(workload.sizes) - 2, PER_EXAMPLE),
-    "threads": ("threads", lambda workload: workload.threads, PER_STEP),
+    "width": WIDTH,
+    "width-grid": WIDTH._replace(panel=lambda workload: f"{workload.dtype}, batch {workload.batch_size}"),
+    "depth": Axis("hidden layers of 100 units", lambda workload: len(workload.sizes) - 2, PER_EXAMPLE),
+    "threads": THREADS,
+    "weak": THREADS._replace(name="threads, with 64 examples each"),
+    "data": Axis("examples in an epoch", lambda workload: workload.epoch_examples, PER_EXAMPLE),
 }
-Point = tuple[int, Estimate]
 
 
 def sweep(results: Results, name: str, workloads: list[WorkloadResult]) -> Figure:
     """Return the figure of a sweep: log-log curves, peak and reference rate too; points of speed-ups for the dtypes."""
     if name == "dtype":
         return speedups(results, workloads)
+    axis = SWEEPS[name]
     panels: dict[str, list[WorkloadResult]] = {}
     for of in workloads:
-        workload = of.workload
-        threads = "" if name == "threads" else f", {workload.threads} thread{'s' * (workload.threads > 1)}"
-        panels.setdefault(workload.dtype + threads, []).append(of)
-    columns = min(2, len(panels))
+        panels.setdefault(axis.panel(of.workload), []).append(of)
+    columns = min(MOST_COLUMNS.get(name, 2), len(panels))
     lines = math.ceil(len(panels) / columns)
     figure = Figure(figsize=(0.7 + 5.4 * columns, 1.0 + 4.9 * lines), layout="constrained")
     grid = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
@@ -60,24 +77,25 @@ def sweep(results: Results, name: str, workloads: list[WorkloadResult]) -> Figur
         _panel(axes, results, name, of_panel)
         axes.set_title(title)
     for axes in grid[-1]:
-        axes.set_xlabel(SWEEPS[name][0])
+        axes.set_xlabel(axis.name)
     for axes in grid[:, 0]:
-        axes.set_ylabel(SWEEPS[name][2])
-    what = f"{SWEEPS[name][2]} against {SWEEPS[name][0]}"
+        axes.set_ylabel(axis.up)
+    what = f"{axis.up} against {axis.name}"
     figure.suptitle(what[0].upper() + what[1:], x=0.01, ha="left", fontsize=12, weight="bold")
     figure.supxlabel(caption(results), x=0.01, ha="left", fontsize=7.5, color=DARK)
     figure.draw_without_rendering()  # places the axes, so that the names at the curves can be kept apart
     for axes in grid.flat:
-        _spread_names(axes)
+        spread_names(axes)
     return figure
 
 
 def _panel(axes: Axes, results: Results, name: str, workloads: list[WorkloadResult]) -> None:
     """Draw the curves of all rows, of the peak and of the reference rate, against what the sweep varies."""
-    _, of, up = SWEEPS[name]
+    axis = SWEEPS[name]
+    of = axis.of
 
     def per(of_workload: WorkloadResult) -> float:
-        return 1.0 / of_workload.examples if up == PER_EXAMPLE else 1.0
+        return 1.0 / of_workload.examples if axis.up == PER_EXAMPLE else 1.0
 
     ticks = sorted({of(each.workload) for each in workloads})
     for label in labels_to_show(results, workloads):
@@ -99,11 +117,11 @@ def _panel(axes: Axes, results: Results, name: str, workloads: list[WorkloadResu
         ends = sorted((of(each.workload), seconds * per(each)) for each, seconds in found if seconds is not None)
         if ends:
             axes.plot(*zip(*ends, strict=True), color=RATE, linewidth=1.3, linestyle=dashes, label=rate)
-            _name(axes, rate, *ends[-1], RATE)
+            name_curve(axes, rate, *ends[-1], RATE)
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
     axes.set_xlim(ticks[0] / 1.3, ticks[-1] * max(2.0, (ticks[-1] / ticks[0]) ** 0.42))  # room for the names
-    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
     axes.xaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: seconds_text(value)))
@@ -121,7 +139,7 @@ def _curve(axes: Axes, label: str, points: list[Point]) -> None:
     for x, estimate in points:
         if estimate.low is not None and estimate.high is not None:
             axes.plot([x, x], [estimate.low, estimate.high], color=style.colour, linewidth=2.0, alpha=0.5)
-    _name(axes, label, xs[-1], values[-1], style.colour)
+    name_curve(axes, label, xs[-1], values[-1], style.colour)
 
 
 def _ideal(axes: Axes, points: list[Point]) -> None:
@@ -130,7 +148,8 @@ def _ideal(axes: Axes, points: list[Point]) -> None:
     axes.plot(*zip(*ideal, strict=True), color=GREY, linestyle=":", label="multithreaded, if it scaled ideally")
 
 
-def _name(axes: Axes, label: str, x: float, y: float, colour: str) -> None:
+def name_curve(axes: Axes, label: str, x: float, y: float, colour: str) -> None:
+    """Write a name beside the end of a curve; `spread_names` then keeps such names apart."""
     axes.annotate(
         short(label),
         (x, y),
@@ -151,7 +170,7 @@ def _name(axes: Axes, label: str, x: float, y: float, colour: str) -> None:
     )
 
 
-def _spread_names(axes: Axes, apart: float = 8.5) -> None:
+def spread_names(axes: Axes, apart: float = 8.5) -> None:
     """Move the names at the ends of curves up and down as little as can be, to be `apart` points from each other."""
     names = sorted((text for text in axes.texts if isinstance(text, Annotation)), key=lambda name: name.xy[1])
     if not names:
