@@ -6,12 +6,14 @@ import msgspec
 import numpy as np
 import pytest
 
+from bench.measurement import judge
 from bench.measurement.examples import Shared, shared_examples
 from bench.problem.data import load
 from bench.problem.dataset import one_hot
 from bench.problem.problem import Problem, Turn
-from bench.problem.workloads import default_workloads
+from bench.problem.workloads import default_workloads, parse
 from bench.records import Workload
+from impls.conformance.model import Model
 from impls.conformance.oracle import oracle_gradients
 from impls.conformance.trajectory import Step, Stop, trajectory
 from impls.interface import Parameters
@@ -158,3 +160,46 @@ def test_no_two_turns_are_the_same_problem_and_each_is_the_same_everywhere(share
         assert np.array_equal(again.examples, turns[7].examples)
         assert all(map(np.array_equal, again.parameters.weights, turns[7].parameters.weights))
         assert Problem.make(of, shared.examples, 6).turn(7).learning_rate != turns[7].learning_rate
+
+
+def test_a_wide_network_does_not_blow_up_rounding(shared: Shared) -> None:
+    """With the learning rates of narrow ones, the error grew by a factor of 3 a step, and right rows were rejected."""
+    problem = Problem.make(parse("784-512-10:10"), shared.examples, 0)
+    for number in TURNS:
+        turn = problem.turn(number)
+        steps = steps_of(problem, turn, 60)
+        share = stop_of(problem, turn, steps).errors(walked(problem, turn, steps))[1]
+        assert share < RIGHT
+
+
+def test_where_rounding_decides_nothing_is_said() -> None:
+    """Fifty steps of a deep network with large weights."""
+    model = Model((69, 38, 17, 6, 2, 5, 2, 64), 12, "float32")
+    parameters = model.draw_parameters(seed=3, scale=10)
+    x, y = model.draw_examples(7, seed=2)
+    short, long = trajectory(parameters, [(x, y, 3.0)] * 50, [1, 50], "float32", disturbances=4)
+    assert not short.undecided
+    assert long.undecided
+
+
+def test_a_row_is_doubted_twice_before_it_is_called_wrong(shared: Shared, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By one disturbed oracle, then by several; and not at all where rounding decides."""
+    problem = Problem.make(workload("book", "float64"), shared.examples, 0)
+    turn = problem.turn(1)
+    left = {
+        "right": judge.Left(walked(problem, turn, steps_of(problem, turn, 3)), 1, 3, 0, "quadratic"),
+        "wrong": judge.Left(walked(problem, turn, steps_of(problem, turn, 4)), 1, 3, 0, "quadratic"),
+    }
+    asked: list[tuple[list[str], int]] = []
+    compared = judge._compared
+
+    def note(problem: Problem, left: dict[str, judge.Left], disturbances: int) -> dict[str, tuple[str, float]]:
+        asked.append((list(left), disturbances))
+        return compared(problem, left, disturbances)
+
+    monkeypatch.setattr(judge, "_compared", note)
+    found = judge.verdicts(problem, left)
+    assert asked == [(["right", "wrong"], 1), (["wrong"], judge.DISTURBANCES)]
+    assert [bool(words) for words, _ in found.values()] == [False, True]
+    monkeypatch.setattr(Stop, "undecided", True)
+    assert {words for words, _ in judge.verdicts(problem, left).values()} == {""}

@@ -14,8 +14,10 @@ from bench.records import Workload
 from impls.interface import Array, Implementation, Parameters
 
 # The learning rates of the turns. The book's, 3.0, has a small network learn ten examples by heart within a sample of
-# hundreds of steps; the last steps are then so small that one more or less would hardly show.
+# hundreds of steps; the last steps are then so small that one more or less would hardly show. A wide hidden layer makes
+# the cost steeper: with the same rate, each step would blow up the rounding errors of those before.
 LEARNING_RATES = (0.2, 1.0)
+STEEP_UNITS = 100  # in the widest hidden layer, from which on the rates are smaller in proportion
 SCALES = (0.9, 1.1)  # of the initial parameters
 EPOCH_EXAMPLES = 1_500  # of an epoch that does not say how many: as many as the digits have to train on
 UNTIMED = 0.5  # times the learning rate: that of the calls before the timed ones
@@ -86,7 +88,8 @@ class Problem:
         scaled = [[(scale * p).astype(p.dtype) for p in of_kind] for of_kind in self.parameters]
         examples = order if self.workload.timed == "epoch" else np.resize(order, self.workload.batch_size)
         low, high = LEARNING_RATES
-        return Turn(Parameters(*scaled), examples, float(low * (high / low) ** rng.random()))
+        steepness = max(1.0, max(self.workload.sizes[1:-1], default=0) / STEEP_UNITS)
+        return Turn(Parameters(*scaled), examples, float(low * (high / low) ** rng.random()) / steepness)
 
     def mini_batches(self, turn: Turn) -> Iterator[tuple[Array, Array]]:
         """Return x (B, n_0) and y (B, n_L) of each step of one timed call, in order."""

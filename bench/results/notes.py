@@ -177,6 +177,8 @@ def _notes_on_row(row: Row, baseline: Row, is_off: bool) -> list[str]:
             f"faster than the peak ({peak.value:.0f} %), which cannot be: the peak was measured while the machine was "
             "slower; repeat the run on an idle machine"
         )
+    if row.worst_error is not None and row.worst_error > 1.0:
+        notes.append("what its timed calls left behind cannot be judged: after so many steps, rounding decides")
     if row.strayed:
         notes.append(f"{row.strayed}: its times may not be those of the CPUs that it was given")
     growth_bytes = median(process.growth_bytes for process in row.processes)

@@ -26,7 +26,7 @@ from impls.interface import Array, Parameters
 #   float64    1.1e-16  3.9e-13    1e-12      3e-15                float32: 2e-8 and more
 #   float32    6.0e-08  2.1e-04    1e-4       3e-6                 TF32, float16: 3e-4 and more
 TOLERANCES = {"float64": 1e-12, "float32": 1e-4}
-SENSITIVE = 0.05  # of a tensor, or of its move
+SENSITIVE = 0.025  # of a tensor, or of its move: the distance of twins from which on rounding decides
 
 
 def tolerance(dtype: str) -> float:
@@ -91,10 +91,10 @@ def is_sensitive(expected: Parameters, twins: Sequence[Parameters], before: Para
     grown that much, they do not grow in proportion, and eight twins do not tell how far a ninth would get.
     """
     start = dict(named_tensors(before)) if before is not None else {}
-    spread = _spread(expected, twins)
+    apart = distances(expected, twins)
     with np.errstate(all="ignore"):
         return any(
-            spread[name] > SENSITIVE * float(np.linalg.norm(tensor - np.asarray(start.get(name, 0.0), np.float64)))
+            apart[name] > SENSITIVE * float(np.linalg.norm(tensor - np.asarray(start.get(name, 0.0), np.float64)))
             for name, tensor in named_tensors(expected)
         )
 
@@ -173,14 +173,19 @@ class Watch:
         )
 
 
-def _spread(expected: Parameters, twins: Sequence[Parameters]) -> dict[str, float]:
-    """Return twice the largest distance of a twin from the oracle, by tensor."""
+def distances(expected: Parameters, twins: Sequence[Parameters]) -> dict[str, float]:
+    """Return the largest distance of a twin from the oracle, by tensor."""
     others = [dict(named_tensors(twin)) for twin in twins]
     with np.errstate(all="ignore"):
         return {
-            name: 2.0 * max((float(np.linalg.norm(other[name] - tensor)) for other in others), default=0.0)
+            name: max((float(np.linalg.norm(other[name] - tensor)) for other in others), default=0.0)
             for name, tensor in named_tensors(expected)
         }
+
+
+def _spread(expected: Parameters, twins: Sequence[Parameters]) -> dict[str, float]:
+    """Return what twins allow: twice the largest distance of one from the oracle, by tensor."""
+    return {name: 2.0 * distance for name, distance in distances(expected, twins).items()}
 
 
 def _matched(found: Any, expected: Parameters) -> tuple[list[str], list[tuple[str, Array, Array]]]:
