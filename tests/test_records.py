@@ -20,7 +20,7 @@ from bench.records import CONTROL, OK, SCHEMA, Estimate, Process, Results, Row, 
 from bench.report.plots import draw
 from bench.report.table import markdown, summary_lines
 from bench.results import files, schema1
-from bench.results.compare import compare_rows
+from bench.results.compare_rows import compare_rows
 from bench.results.estimates import lower_quartile, outliers
 from impls.errors import UserError
 

@@ -1,27 +1,139 @@
-"""`backprop compare`: two rows of a run."""
+"""`backprop compare`: two rows of a run, or two runs row by row."""
 
+import sys
 from pathlib import Path
 
 import click
+import msgspec
 
+from bench.report.changes import lines, markdown, side_by_side
 from bench.report.text import interval_text, number_text
-from bench.results.compare import Comparison, compare_rows
+from bench.results.compare_rows import Comparison as RowComparison
+from bench.results.compare_rows import compare_rows
+from bench.results.compare_runs import Comparison, compare_runs
 from bench.results.estimates import FEW_ROUNDS
 from bench.results.files import LATEST, read
+from bench.results.limits import Limits, percent
+from bench.results.limits import read as read_limits
 from bench.results.notes import MIN_PROCESSES, few_processes_text, few_rounds_text
+from bench.results.verdict import FLOOR, measured_floor
+from bench.run import RESULTS, RUNS
+from impls.errors import UserError
+from impls.registry import backprop_command
+
+PASSED, FAILED, UNCLEAR, INCOMPARABLE = 0, 3, 4, 5  # exit statuses; 1 is a fault, 2 a mistake in what was asked for
 
 
 @click.command()
-@click.argument("arguments", nargs=-1, required=True, metavar="[RESULTS.json] ROW ROW")
-def compare(arguments: tuple[str, ...]) -> None:
-    """Tell how many times as fast the second row is as the first, with 95 % intervals from their paired samples.
+@click.argument("arguments", nargs=-1, metavar="[OLD NEW | [RESULTS] ROW ROW]")
+@click.option("--fail-on", metavar="5%", help="Exit with 3 if a row takes so much longer than before.")
+@click.option("--limits", type=click.Path(path_type=Path), help="TOML file with limits by row and by workload.")
+@click.option("--strict", is_flag=True, help="Exit with 4 if it cannot be told of a row.")
+@click.option("--floor", metavar="0.4%|FOLDER", help="What runs of unchanged code differ by; or a folder of such runs.")
+@click.option("--all", "everything", is_flag=True, help="Show rows that stayed the same, too.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--markdown", "as_markdown", is_flag=True, help="Print Markdown, for a pull request.")
+@click.pass_context
+def compare(
+    context: click.Context,
+    arguments: tuple[str, ...],
+    fail_on: str | None,
+    limits: Path | None,
+    strict: bool,
+    floor: str | None,
+    everything: bool,
+    as_json: bool,
+    as_markdown: bool,
+) -> None:
+    """Compare two runs row by row, or two rows of a run.
 
-    Without a file, the rows are those of the latest run.
+    Two results files, or the folders of two runs: for each row, how many times as long it takes as before, with a 95 %
+    interval, and one word: faster, slower, same (within 3 %, or --fail-on) or can't tell. Without arguments, the latest
+    run is compared with the one before. More than two files are shown side by side.
+
+    Two rows: how many times as fast the second one is as the first, from their paired samples, in the latest run or in
+    the file before them.
+
+    \b
+    backprop compare
+    backprop compare results/runs/2026-11-24-101500 results/latest.json --fail-on=5%
+    backprop compare per_example in_place
+
+    Exit status: 0 passed, 3 a row is slower or broke, 4 it cannot be told of a row (with --strict), 5 the runs cannot
+    be compared.
     """
+    paths = [_path(argument) for argument in arguments]
+    gated = any((fail_on, limits, strict))
+    if arguments and not (len(arguments) > 1 and all(paths)) and not (len(arguments) == 1 and paths[0]):
+        if gated or floor or everything or as_json or as_markdown:
+            raise click.UsageError("the options of compare are for two runs; two rows of a run take none")
+        _rows(arguments)
+        return
+    files = [path for path in paths if path] or _latest_two()
+    if len(files) == 1:
+        files.append(LATEST)
+    runs = [read(path) for path in files]
+    if len(runs) > 2:
+        click.echo("\n".join(side_by_side(runs)))
+        return
+    chosen = read_limits(limits) if limits else Limits()
+    if fail_on:
+        percent(fail_on, "--fail-on")
+        chosen = msgspec.structs.replace(chosen, fail_on=fail_on)
+    old, new = runs
+    found = compare_runs(old, new, chosen, _floor(floor), gate=gated)
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(found)).decode())
+    elif as_markdown:
+        click.echo(markdown(found), nl=False)
+    else:
+        click.echo("\n".join(lines(found, everything=everything, styled=sys.stdout.isatty())))
+    context.exit(_status(found, gated=gated, strict=strict))
+
+
+def _status(found: Comparison, *, gated: bool, strict: bool) -> int:
+    if found.incomparable or (gated and not found.changes and not found.broken):
+        return INCOMPARABLE
+    if gated and found.failed:
+        return FAILED
+    return UNCLEAR if strict and found.unclear else PASSED
+
+
+def _path(argument: str) -> Path | None:
+    """Return the results file that an argument names, itself or as the folder of a run; None if there is none."""
+    path = Path(argument)
+    if path.is_dir() and (path / RESULTS).is_file():
+        return path / RESULTS
+    return path if path.is_file() or path.suffix == ".json" else None
+
+
+def _latest_two() -> list[Path]:
+    """Return the results of the run before the latest one, and of that. Raises UserError if there are not two."""
+    found = sorted(RUNS.glob(f"*/{RESULTS}"))
+    if len(found) < 2:
+        hint = backprop_command("bench")
+        raise UserError(f"{RUNS}: expected two runs to compare, found {len(found)}; make one with: {hint}")
+    return found[-2:]
+
+
+def _floor(text: str | None) -> float:
+    """Return the floor that is given, or measured from the runs of a folder. Raises UserError for neither."""
+    if text is None:
+        return FLOOR
+    if not Path(text).is_dir():
+        return percent(text, "--floor")
+    try:
+        return measured_floor([read(path) for path in sorted(Path(text).glob(f"*/{RESULTS}"))])
+    except ValueError as error:
+        raise UserError(f"--floor {text}: {error}") from error
+
+
+def _rows(arguments: tuple[str, ...]) -> None:
+    """Compare two rows of a run."""
     if len(arguments) not in (2, 3):
         raise click.UsageError(f"expected two rows, and a results file before them if need be, found {len(arguments)}")
     slow, fast = arguments[-2:]
-    path = Path(arguments[0]) if len(arguments) == 3 else LATEST
+    path = (_path(arguments[0]) or Path(arguments[0])) if len(arguments) == 3 else LATEST
     for workload, found in compare_rows(read(path), slow, fast).items():
         interval = f" ({interval_text(found.ratio)})" if found.ratio.low is not None else ""
         click.echo(f"{workload}: {fast} is {number_text(found.ratio.value)} times as fast as {slow}{interval}")
@@ -29,7 +141,7 @@ def compare(arguments: tuple[str, ...]) -> None:
             click.echo(f"note: {workload}: {note}")
 
 
-def _notes(found: Comparison) -> list[str]:
+def _notes(found: RowComparison) -> list[str]:
     """Return what a comparison that rests on little has against it."""
     notes = [few_processes_text(found.processes)] if found.processes < MIN_PROCESSES else []
     return notes + ([few_rounds_text(found.rounds, found.rounds)] if found.rounds < FEW_ROUNDS else [])

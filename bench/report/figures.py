@@ -5,7 +5,7 @@ from functools import cache
 
 from bench.records import CONTROL, Estimate, Rate, Results, Row, WorkloadResult
 from bench.report.text import cpus_text, estimate_text, flops_text, number_text, seconds_text
-from bench.results.compare import compare_rows
+from bench.results.compare_rows import compare_rows
 from bench.results.files import read
 from impls import ROOT
 from impls.errors import UserError

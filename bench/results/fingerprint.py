@@ -1,0 +1,65 @@
+"""What has to be the same for two results to be compared: the machine, the BLAS, the data, the workloads."""
+
+from bench.records import Results, Row, WorkloadResult
+
+ALIKE_RATE = 0.05  # by which the peak may differ between two runs on the same machine, before it is said
+
+
+def machine_differences(old: Results, new: Results) -> list[str]:
+    """Return in words what makes two runs incomparable as wholes; only facts that do not change from hour to hour."""
+    one, other = old.machine, new.machine
+    facts = [
+        ("processor", one.cpu_model, other.cpu_model),
+        ("usable CPUs", one.usable_cpus, other.usable_cpus),
+        ("NumPy's BLAS", one.numpy_blas, other.numpy_blas),
+        ("data", old.data, new.data),
+    ]
+    return [f"{what}: {before or 'unknown'} before, {after or 'unknown'} now" for what, before, after in facts
+            if before != after]  # fmt: skip
+
+
+def workload_difference(old: WorkloadResult, new: WorkloadResult) -> str:
+    """Return in words how two workloads of one name differ, "" if they do not."""
+    one, other = old.workload, new.workload
+    if one.describe() != other.describe() or old.examples != new.examples:
+        return f"{one.describe()}, {old.examples} examples before; {other.describe()}, {new.examples} examples now"
+    if one.baseline_label != other.baseline_label:
+        return f"over {one.baseline_label} before, over {other.baseline_label} now"
+    return ""
+
+
+def row_difference(old: Row, new: Row) -> str:
+    """Return in words what makes a row incomparable, another BLAS library or other threads; "" if nothing does."""
+    if old.threads != new.threads:
+        return f"{old.threads} threads before, {new.threads} now"
+    before, after = _libraries(old), _libraries(new)
+    if before and after and before != after:
+        return f"{', '.join(sorted(before))} before, {', '.join(sorted(after))} now"
+    return ""
+
+
+def remarks(old: Results, new: Results) -> list[str]:
+    """Return in words what else differs: it may be the very thing that is compared, or the reason for all of it."""
+    found = []
+    versions = {"Python": (old.machine.python, new.machine.python)} | {
+        name: (old.machine.versions.get(name, ""), new.machine.versions.get(name, ""))
+        for name in sorted(old.machine.versions | new.machine.versions)
+    }
+    for name, (before, after) in versions.items():
+        if before != after:
+            found.append(f"{name} {before or 'missing'} before, {after or 'missing'} now")
+    for of in new.workloads:
+        rates = [each.peak.flops_per_second for each in (_same(old, of), of) if each and each.peak]
+        if len(rates) == 2 and rates[0] and rates[1] and abs(rates[1] / rates[0] - 1.0) > ALIKE_RATE:
+            found.append(
+                f"{of.workload.name}: the peak is {rates[1] / rates[0]:.2f} times what it was: another clock rate"
+            )
+    return found
+
+
+def _same(results: Results, of: WorkloadResult) -> WorkloadResult | None:
+    return next((each for each in results.workloads if each.workload.name == of.workload.name), None)
+
+
+def _libraries(row: Row) -> set[str]:
+    return {f"{pool.internal_api} {pool.version or ''}".strip() for pool in row.thread_pools if pool.user_api == "blas"}
