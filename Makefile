@@ -52,6 +52,11 @@ reference: $(INSTALLED)
 	    $(BIN)/backprop bench --workload=book --results=results/reference/precision/$$run $(TWINS):LittleSlower \
 	        --precision=0.5% --most-seconds=120 || exit; \
 	done
+	for run in $$(seq -w 20); do \
+	    $(BIN)/backprop bench --workload=book --results=results/reference/gate/$$run --impl=in_place \
+	        --impl=seven=tests/slower_in_place.py:SevenSlower --impl=ten=tests/slower_in_place.py:TenSlower || exit; \
+	done
+	rm -f results/reference/gate/*/*.md results/reference/gate/*/*.svg results/reference/gate/*/*.png
 	rm -f results/reference/control/*/*.md results/reference/control/*/*.svg results/reference/control/*/*.png
 	rm -f results/reference/precision/*/*.md results/reference/precision/*/*.svg results/reference/precision/*/*.png
 	$(BIN)/backprop profile --out=profiles/recordings

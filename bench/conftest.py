@@ -21,8 +21,10 @@ from rich.console import Console
 
 from bench.records import Results, Row, Settings
 from bench.replay import Replay
+from bench.report import changes
 from bench.report.table import WIDTH, summary_lines
 from bench.results import files
+from bench.results.before import compare_with_before
 from bench.run import Asked, Run
 from impls.errors import UserError
 from impls.registry import pip_command
@@ -65,6 +67,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=[],
         metavar="NAME",
         help="batch, batch-grid, width, width-grid, depth, threads, strong, weak, data or dtype",
+    )
+    group.addoption(
+        "--against", metavar="REV|DIR", help="time the rows of another revision or folder, too, in the same rounds"
     )
     group.addoption("--brief", action="store_true", help="tell little; what `backprop bench` does without -v")
     group.addoption(
@@ -113,6 +118,7 @@ def pytest_configure(config: pytest.Config) -> None:
                 data=option("data"),
                 folder=Path(option("results")) if option("results") else None,
                 settings=settings,
+                against=option("against"),
                 timed=not (option("benchmark_disable") or _in_parallel(config)),
             )
         )
@@ -298,6 +304,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     if not config.getoption("brief"):
         terminalreporter.section("speed-ups")
     lines = summary_lines(run.results, whole=config.getoption("verbose") > 0, styled=terminalreporter.hasmarkup)
+    if run.results.against:
+        lines += changes.lines(compare_with_before(run.results), styled=terminalreporter.hasmarkup)
     for line in [*lines, *_vain_options(config), *config.stash[WRITTEN]]:
         terminalreporter.write_line(line)
     if failure:
@@ -310,6 +318,13 @@ def _vain_options(config: pytest.Config) -> list[str]:
     vain = sorted({argument.split("=")[0] for argument in config.invocation_params.args} & VAIN)
     note = f"note: {', '.join(vain)}: no effect here; --seconds and --generations say how much is sampled"
     return textwrap.wrap(note, WIDTH) if vain else []
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Remove what the run needed for itself."""
+    run = config.stash.get(RUN, None)
+    if run is not None:
+        run.close()
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:

@@ -21,6 +21,7 @@ OK, PENDING = "ok", "pending"
 NOT_TIMED_HERE = ("unavailable", "left out", "interrupted")  # outcomes that are nobody's fault
 MAX_NAME, MAX_LABEL, MAX_REASON = 80, 40, 600  # letters
 CONTROL = "control"  # the label of the baseline's second row
+BEFORE = "-before"  # after the label of a row: the same as it was in another revision
 
 
 def printable(text: str, length: int) -> str:
@@ -471,6 +472,7 @@ class Results(msgspec.Struct):
     rows: list[Row]
     notes: list[str]
     other_cpus: float | None = None  # that other processes kept busy meanwhile, on average
+    against: str = ""  # the revision or the folder that the rows `…-before` are of
 
     def rows_of(self, workload: str) -> list[Row]:
         """Return the rows of a workload, the baseline and its control first."""

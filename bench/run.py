@@ -13,6 +13,7 @@ import msgspec
 from rich.console import Console
 
 from bench.atomic import check_writable, write_whole
+from bench.before import Before
 from bench.measurement import machine
 from bench.measurement.candidates import Candidate, plan
 from bench.measurement.rate_workers import PEAK, REFERENCE
@@ -46,6 +47,7 @@ class Asked:
     data: str | None = None
     folder: Path | None = None  # for the results; None: one of its own
     settings: Settings = field(default_factory=Settings)
+    against: str | None = None  # a revision or a folder, whose rows are timed, too
     timed: bool = True  # or each row is only checked and called, and nothing is written
 
 
@@ -59,6 +61,10 @@ class Run:
         else:
             known = entries().values()
             chosen = [entry for entry in known if asked.all_rows or not (entry.framework or entry.unavailable())]
+        self._before = Before(asked.against) if asked.against else None
+        self._against = asked.against or ""
+        if self._before is not None:
+            chosen = [*chosen, *self._before.entries(chosen)]
         workloads = select(asked.workloads, asked.sweeps)
         self.candidates = {name: plan(workload, chosen) for name, workload in workloads.items()}
         check_fits({name: len(of) for name, of in self.candidates.items()}, workloads, EPOCH_EXAMPLES)
@@ -71,6 +77,11 @@ class Run:
         self.failed = False  # by a fault of the benchmark itself, before all samples were taken
         self.selected: set[tuple[str, str]] = set()  # rows to sample, by workload and label
         self._folder = asked.folder
+
+    def close(self) -> None:
+        """Remove what the run needed for itself."""
+        if self._before is not None:
+            self._before.close()
 
     def check_writable(self) -> None:
         """Raise UserError if the results cannot be written: better before a run than after it."""
@@ -132,6 +143,7 @@ class Run:
             load_average_before=load_average,
             steal_percent=steal_percent,
             other_cpus=others,
+            against=self._against,
             workloads=workloads,
             rows=[row for of in rows.values() for row in of],
             notes=notes + notes_on_workloads(rows.values(), self.settings.precision),

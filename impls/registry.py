@@ -109,6 +109,7 @@ class Entry:
     needs: Needs | None = None
     framework: bool = False  # a library that a user would pick instead: timed on request
     own_name: str = ""  # of the implementation, where `name` is a label that the user gave it
+    tree: str = ""  # the folder with the `impls` that it is loaded from, if that is not today's
 
     @property
     def implementation(self) -> str:

@@ -1,4 +1,4 @@
-"""`in_place`, slower by a known share: what the A/A runs have to find (results/notes/control.md)."""
+"""`in_place`, slower by a known share: what A/A runs and gates have to find (results/notes/control.md, compare.md)."""
 
 from collections.abc import Callable
 from time import perf_counter
@@ -41,6 +41,18 @@ class LittleSlower(Slower):
     """1.5 %."""
 
     share = 0.015
+
+
+class SevenSlower(Slower):
+    """7 %."""
+
+    share = 0.07
+
+
+class TenSlower(Slower):
+    """10 %."""
+
+    share = 0.10
 
 
 def _shortest_seconds(step: Callable[[Any, float], None]) -> float:

@@ -54,6 +54,7 @@ def bench(options: tuple[str, ...]) -> int:
     --most-seconds=S        … so long (600)
     --budget=S              longest call that a row may take (0.1)
     --time-out=S            longest silence of a worker (120)
+    --against=REV|DIR       time the rows of another revision or folder, too, in the same rounds, and compare
     --results=DIR           where the results go (results/runs/DATE-TIME)
     -v                      every column and note, and pytest-benchmark's own tables
 

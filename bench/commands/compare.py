@@ -8,6 +8,7 @@ import msgspec
 
 from bench.report.changes import lines, markdown, side_by_side
 from bench.report.text import interval_text, number_text
+from bench.results.before import compare_with_before
 from bench.results.compare_rows import Comparison as RowComparison
 from bench.results.compare_rows import compare_rows
 from bench.results.compare_runs import Comparison, compare_runs
@@ -25,7 +26,7 @@ PASSED, FAILED, UNCLEAR, INCOMPARABLE = 0, 3, 4, 5  # exit statuses; 1 is a faul
 
 
 @click.command()
-@click.argument("arguments", nargs=-1, metavar="[OLD NEW | [RESULTS] ROW ROW]")
+@click.argument("arguments", nargs=-1, metavar="[OLD NEW | RESULTS | [RESULTS] ROW ROW]")
 @click.option("--fail-on", metavar="5%", help="Exit with 3 if a row takes so much longer than before.")
 @click.option("--limits", type=click.Path(path_type=Path), help="TOML file with limits by row and by workload.")
 @click.option("--strict", is_flag=True, help="Exit with 4 if it cannot be told of a row.")
@@ -50,6 +51,8 @@ def compare(
     Two results files, or the folders of two runs: for each row, how many times as long it takes as before, with a 95 %
     interval, and one word: faster, slower, same (within 3 %, or --fail-on) or can't tell. Without arguments, the latest
     run is compared with the one before. More than two files are shown side by side.
+    One file of a run that was made with `backprop bench --against=…`: its rows are compared with those of the other
+    revision.
 
     Two rows: how many times as fast the second one is as the first, from their paired samples, in the latest run or in
     the file before them.
@@ -70,18 +73,21 @@ def compare(
         _rows(arguments)
         return
     files = [path for path in paths if path] or _latest_two()
-    if len(files) == 1:
-        files.append(LATEST)
     runs = [read(path) for path in files]
     if len(runs) > 2:
         click.echo("\n".join(side_by_side(runs)))
         return
-    chosen = read_limits(limits) if limits else Limits()
-    if fail_on:
+    if len(runs) == 1 and not runs[0].against:
+        runs.append(read(LATEST))
+    chosen = read_limits(limits) if limits else Limits() if fail_on else None
+    if fail_on and chosen:
         percent(fail_on, "--fail-on")
         chosen = msgspec.structs.replace(chosen, fail_on=fail_on)
-    old, new = runs
-    found = compare_runs(old, new, chosen, _floor(floor), gate=gated)
+    if len(runs) == 1:
+        found = compare_with_before(runs[0], chosen, gate=gated)
+    else:
+        old, new = runs
+        found = compare_runs(old, new, chosen, _floor(floor), gate=gated)
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(found)).decode())
     elif as_markdown:

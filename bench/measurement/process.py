@@ -52,12 +52,15 @@ class WorkerFailed(Exception):
 class WorkerProcess:
     """One worker process. Every request has a time limit; a worker that failed is killed and stays failed."""
 
-    def __init__(self, threads: int, cpus: Iterable[int], time_out: float) -> None:
-        """Start the process, confined to `cpus`, with every known thread setting at `threads`."""
+    def __init__(self, threads: int, cpus: Iterable[int], time_out: float, tree: str = "") -> None:
+        """Start the process, confined to `cpus`, with every known thread setting at `threads`.
+
+        `tree` is a folder with another `impls` than today's, if the row is to be loaded from there.
+        """
         self.time_out = time_out
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 (closed in `close`)
         self._pending = b""
-        path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+        path = os.pathsep.join(filter(None, (tree, str(ROOT), os.environ.get("PYTHONPATH"))))
         environment = os.environ | dict.fromkeys(THREAD_VARIABLES, str(threads)) | ENVIRONMENT | {"PYTHONPATH": path}
         with confined_to(cpus):
             self._process = subprocess.Popen(

@@ -34,6 +34,7 @@ from bench.records import (
     Started,
     Workload,
 )
+from bench.results.before import look_slower
 from bench.results.precision import MAX_GENERATIONS, narrow_enough
 from impls.interface import Array
 
@@ -101,7 +102,8 @@ class Sampler:
             for generation in count():
                 waiting = [of for of in waiting if self._asks_for_more(of, generation)]
                 finished = workloads.index(group[-1]) + 1
-                if not waiting or (generation >= self.settings.generations and _over(start + finished * seconds)):
+                late = self.settings.precision is not None and _over(start + finished * seconds)
+                if not waiting or (generation >= self.settings.generations and late):
                     break
                 try:
                     for workload in _beginning_with(generation, waiting):
@@ -121,16 +123,21 @@ class Sampler:
         """Return whether a workload needs more generations than so many."""
         if generations < self.settings.generations:
             return True
+        rows = [candidate.row for candidate in self.candidates[workload.name]]
+        if generations < 2 * self.settings.generations and look_slower(rows):
+            return True  # before it is called slower, it is measured once more
         precision = self.settings.precision
         if precision is None or generations >= MAX_GENERATIONS:
             return False
-        return not narrow_enough([candidate.row for candidate in self.candidates[workload.name]], precision)
+        return not narrow_enough(rows, precision)
 
     def _message(self, workload: Workload, generation: int) -> str:
         """Return what is being done, in words."""
         if generation < self.settings.generations:
             return f"generation {generation + 1} of {self.settings.generations}: {workload.name}"
-        return f"generation {generation + 1}: {workload.name}, not yet ± {100 * (self.settings.precision or 0):g} %"
+        if self.settings.precision is None:
+            return f"generation {generation + 1}: {workload.name}, a row seems to have become slower"
+        return f"generation {generation + 1}: {workload.name}, not yet ± {100 * self.settings.precision:g} %"
 
     def _sample_workload(self, workload: Workload, generation: int, shared: Shared) -> None:
         """Prepare every candidate of a workload, then take its rounds."""
@@ -222,7 +229,7 @@ class Sampler:
             together, missing = missing[: len(cpus)], missing[len(cpus) :]
             for candidate, cpu in zip(together, cpus, strict=False):
                 place = [cpu] if candidate.threads == 1 else cpus  # OpenBLAS makes no more threads than it finds CPUs
-                worker = WorkerProcess(candidate.threads, place, self.settings.time_out)
+                worker = WorkerProcess(candidate.threads, place, self.settings.time_out, candidate.entry.tree)
                 self._workers[candidate.worker_key] = worker
                 worker.send(Start(candidate.entry.target))
             for candidate in together:

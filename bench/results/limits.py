@@ -19,7 +19,8 @@ import msgspec
 
 from impls.errors import UserError
 
-MARGIN = 0.03  # within which a change does not matter, where no limit is given
+MARGIN = 0.03  # within which a change between two runs does not matter, where no limit is given …
+AGAINST_MARGIN = 0.015  # … and one between two rows of the same rounds
 ALL = "*"
 
 

@@ -1,0 +1,117 @@
+"""Rows as they were: those of another revision or folder, to be timed in the same rounds as today's.
+
+A row of this project is loaded with the whole of `impls` as it was there, `bench` is today's. A row that is given by
+its path is loaded from the same place in the other revision of its own repository, or from the folder that is given.
+"""
+
+import io
+import subprocess
+import tarfile
+import tempfile
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+from bench.records import BEFORE
+from impls import ROOT
+from impls.errors import UserError
+from impls.registry import RUST, Entry, Needs
+
+
+class Before:
+    """A revision or a folder, and the temporary folder in which it can be imported. Call `close` in the end."""
+
+    def __init__(self, given: str) -> None:
+        """Take what the user gave: a folder, or a revision that git knows."""
+        self._given = given
+        self._folder = tempfile.TemporaryDirectory(prefix="backprop-bench-")
+        self._trees: dict[Path, Path] = {}  # of repositories, as they were
+
+    def entries(self, chosen: Iterable[Entry]) -> list[Entry]:
+        """Return the entries as they were, each under its name and `-before`. Raises UserError."""
+        return [self._entry(entry) for entry in chosen]
+
+    def close(self) -> None:
+        """Remove the temporary folder."""
+        self._folder.cleanup()
+
+    def _entry(self, entry: Entry) -> Entry:
+        name = f"{entry.name}{BEFORE}"
+        before = replace(entry, name=name, own_name=entry.implementation, framework=entry.framework)
+        module, _, class_name = entry.target.rpartition(":")
+        if module.endswith(".py"):
+            return replace(before, target=f"{self._file(Path(module))}:{class_name}")
+        if entry.needs is RUST:
+            words = "the wheel of that revision; the Rust rows are those of the wheel that is installed"
+            return replace(before, needs=_lacks(words))
+        tree = self._impls()
+        file = tree.joinpath(*module.split(".")).with_suffix(".py")
+        if not file.is_file():
+            return replace(before, needs=_lacks(f"{module}, which {self._given} does not have"))
+        return replace(before, tree=str(tree))
+
+    def _impls(self) -> Path:
+        """Return a folder that holds `impls` as it was, and nothing else that could be imported."""
+        folder = Path(self._given)
+        if not folder.is_dir():
+            return self._tree(ROOT, "impls")
+        if not (folder / "impls" / "interface.py").is_file():
+            raise UserError(f"--against={self._given}: expected a folder that holds impls/, found none in it")
+        link = Path(self._folder.name) / "folder"
+        link.mkdir(exist_ok=True)
+        if not (link / "impls").exists():
+            (link / "impls").symlink_to((folder / "impls").resolve())
+        return link
+
+    def _file(self, path: Path) -> Path:
+        """Return where a file of a third party is, as it was."""
+        folder = Path(self._given)
+        if folder.is_dir():
+            tried = [folder / path.name]
+            if path.is_relative_to(Path.cwd()):
+                tried.insert(0, folder / path.relative_to(Path.cwd()))
+        else:
+            root = _repository(path.parent, self._given)
+            tried = [self._tree(root, ".") / path.relative_to(root)]
+        found = next((each for each in tried if each.is_file()), None)
+        if found is None:
+            raise UserError(f"--against={self._given}: expected {path.name} there, found no {tried[0]}")
+        return found.resolve()
+
+    def _tree(self, root: Path, what: str) -> Path:
+        """Return a folder with a part of a repository as it was at the revision."""
+        if root not in self._trees:
+            revision = _git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{self._given}^{{commit}}")
+            if revision is None:
+                raise UserError(
+                    f"--against={self._given}: expected a revision of {root} or a folder, found neither; "
+                    "`git log --oneline` lists revisions"
+                )
+            archive = _git(root, "archive", "--format=tar", revision.decode().strip(), what)
+            if archive is None:
+                raise UserError(f"--against={self._given}: there is no {what} in that revision of {root}")
+            folder = Path(self._folder.name) / f"revision-{len(self._trees)}"
+            with tarfile.open(fileobj=io.BytesIO(archive)) as files:
+                files.extractall(folder, filter="data")
+            self._trees[root] = folder
+        return self._trees[root]
+
+
+def _lacks(words: str) -> Needs:
+    return Needs((), lambda: "", lambda: words)
+
+
+def _repository(folder: Path, given: str) -> Path:
+    root = _git(folder, "rev-parse", "--show-toplevel")
+    if root is None:
+        raise UserError(f"--against={given}: expected a folder, or {folder} to be in a git repository, found neither")
+    return Path(root.decode().strip())
+
+
+def _git(folder: Path, *arguments: str) -> bytes | None:
+    """Return what a git command prints, None if it fails or there is no git."""
+    try:
+        done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout

@@ -1,0 +1,215 @@
+"""Rows of another revision beside today's: where they come from, when they are measured once more, what is said."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+from made_up_results import made_up_results, row
+
+from bench.before import Before
+from bench.measurement.candidates import plan
+from bench.measurement.sampler import Sampler
+from bench.records import Results, Row, Settings, Workload
+from bench.report.changes import lines
+from bench.results.before import compare_with_before, look_slower
+from impls import ROOT
+from impls.errors import UserError
+from impls.registry import find
+
+MINE = """
+from impls.batched_2d import Batched2D
+
+class Mine(Batched2D):
+    version = {version}
+"""
+
+
+def git(folder: Path, *arguments: str) -> None:
+    environment = os.environ | {
+        f"GIT_{who}_{what}": "x" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")
+    }
+    subprocess.run(["git", "-C", folder, *arguments], check=True, capture_output=True, env=environment)
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """Return a git repository with a row in two revisions, HEAD~1 and HEAD."""
+    folder = tmp_path / "theirs"
+    (folder / "src").mkdir(parents=True)
+    git(folder, "init", "-q")
+    for version in (1, 2):
+        (folder / "src" / "mine.py").write_text(MINE.format(version=version))
+        git(folder, "add", ".")
+        git(folder, "commit", "-q", "-m", str(version))
+    return folder
+
+
+@pytest.fixture
+def before() -> Iterator[list[Before]]:
+    """Return a list of what has to be closed."""
+    made: list[Before] = []
+    yield made
+    for each in made:
+        each.close()
+
+
+# --- Where the rows come from --------------------------------------------------------------------------------------
+
+
+def test_a_file_of_a_third_party_comes_from_its_own_repository(repository: Path, before: list[Before]) -> None:
+    mine = find(f"{repository}/src/mine.py:Mine")
+    before.append(Before("HEAD~1"))
+    (old,) = before[0].entries([mine])
+    assert (old.name, old.implementation) == ("Mine-before", "Mine")
+    assert old.load().version == 1  # type: ignore[attr-defined]
+    assert mine.load().version == 2  # type: ignore[attr-defined]
+    place = Path(old.target.rpartition(":")[0])
+    before[0].close()
+    assert not place.exists()
+
+
+def test_a_file_of_a_third_party_comes_from_a_folder(tmp_path: Path, before: list[Before]) -> None:
+    for name, version in (("old", 1), ("new", 2)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "mine.py").write_text(MINE.format(version=version))
+    before.append(Before(str(tmp_path / "old")))
+    (old,) = before[0].entries([find(f"{tmp_path}/new/mine.py:Mine")])
+    assert old.load().version == 1  # type: ignore[attr-defined]
+
+
+def test_a_row_of_ours_comes_with_all_of_impls(tmp_path: Path, before: list[Before]) -> None:
+    (tmp_path / "impls").mkdir()
+    for path in ("interface.py", "in_place.py"):
+        (tmp_path / "impls" / path).write_text("")
+    before.append(Before(str(tmp_path)))
+    in_place, numba, rust = before[0].entries(map(find, ("in_place", "batched_2d", "rust_fused")))
+    assert in_place.unavailable() is None
+    assert Path(in_place.tree, "impls").resolve() == tmp_path / "impls"
+    assert [path.name for path in Path(in_place.tree).iterdir()] == [
+        "impls"
+    ]  # nothing else could be imported from there
+    assert numba.unavailable() == f"needs impls.batched_2d, which {tmp_path} does not have"
+    assert "the wheel of that revision" in str(rust.unavailable())
+
+
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not a git checkout")
+def test_a_revision_of_this_checkout(before: list[Before]) -> None:
+    before.append(Before("HEAD"))
+    (in_place,) = before[0].entries([find("in_place")])
+    assert (Path(in_place.tree) / "impls" / "in_place.py").is_file()
+    assert [path.name for path in Path(in_place.tree).iterdir()] == ["impls"]
+
+
+def test_what_cannot_be_found_is_told(repository: Path, tmp_path: Path, before: list[Before]) -> None:
+    (tmp_path / "empty").mkdir()
+    mine = f"{repository}/src/mine.py:Mine"
+    lonely = tmp_path / "lonely.py"
+    lonely.write_text(MINE.format(version=1))
+    for given, spec, words in (
+        ("no-such", mine, r"expected a revision of \S+ or a folder, found neither"),
+        ("--output=x", mine, r"expected a revision of \S+ or a folder, found neither"),
+        (str(tmp_path / "empty"), mine, r"expected mine.py there, found no \S+mine.py"),
+        (str(tmp_path / "empty"), "in_place", "expected a folder that holds impls/, found none in it"),
+        ("HEAD", f"{lonely}:Mine", r"expected a folder, or \S+ to be in a git repository, found neither"),
+    ):
+        before.append(Before(given))
+        with pytest.raises(UserError, match=words):
+            before[-1].entries([find(spec)])
+
+
+def test_a_worker_imports_the_other_impls(tmp_path: Path) -> None:
+    """And the benchmark of today: a row says where its own module and the interface come from."""
+    tree = tmp_path / "tree"
+    shutil.copytree(ROOT / "impls", tree / "impls", ignore=shutil.ignore_patterns("target"))
+    with (tree / "impls" / "batched_2d.py").open("a") as file:
+        file.write(
+            "\n\nimport bench, impls.interface\nraise RuntimeError(bench.__file__ + ' ' + impls.interface.__file__)\n"
+        )
+    entry = replace(find("batched_2d"), name="batched_2d-before", tree=str(tree))
+    small = Workload("small", (6, 5, 4), 3)
+    sampler = Sampler(
+        {"small": plan(small, [entry])},
+        Settings(generations=1, workload_seconds=0.1, time_out=60.0),
+        (np.zeros((20, 6)), np.zeros((20, 4))),
+        lambda *_: None,
+    )
+    sampler.run()
+    found = sampler.candidates["small"][2].row
+    assert found.outcome == "crashed"
+    assert f"{ROOT / 'bench'}" in found.reason
+    assert "tree/impls/interface.py" in found.reason
+
+
+# --- What is said --------------------------------------------------------------------------------------------------
+
+
+def compared(factor: float, apart: float = 0.002) -> Results:
+    """Return a run in which in_place takes so many times as long as before."""
+    results, rng = made_up_results(), np.random.default_rng(1)
+    old = row("in_place-before", 4e-5, 10.0)
+    new = row("in_place", factor * 4e-5, 10.0 / factor)
+    for each in (*old.processes, *new.processes):
+        shift = float(np.exp(rng.normal(0, apart)))
+        each.samples = [msgspec.structs.replace(s, seconds=s.seconds * shift) for s in each.samples]
+    results.rows[3:] = [new, old]
+    results.against = "main"
+    return results
+
+
+@pytest.mark.parametrize(("factor", "word"), [(1.0, "same"), (1.05, "slower"), (0.95, "faster"), (1.031, "can't tell")])
+def test_a_row_is_compared_with_what_it_was(factor: float, word: str) -> None:
+    comparison = compare_with_before(compared(factor, 0.002 if factor != 1.031 else 0.01))
+    (change,) = comparison.changes
+    assert (change.label, change.over) == ("in_place", "in_place-before")
+    assert change.verdict in ((word,) if word != "can't tell" else ("can't tell", "slower"))
+    assert comparison.old == "main"
+
+
+def test_a_row_that_looks_slower_is_measured_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert look_slower(compared(1.1).rows)
+    assert not look_slower(compared(1.0).rows)
+    for slower, generations in ((True, 4), (False, 2)):
+        monkeypatch.setattr("bench.measurement.sampler.look_slower", lambda _rows, slower=slower: slower)
+        small = Workload("small", (6, 5, 4), 3)
+        sampler = Sampler(
+            {"small": plan(small, [find("in_place")])},
+            Settings(generations=2, workload_seconds=0.1, min_rounds=2, time_out=60.0),
+            (np.ones((20, 6)), np.ones((20, 4))),
+            lambda *_: None,
+        )
+        sampler.run()
+        assert len(sampler.candidates["small"][2].row.processes) == generations
+
+
+def test_what_cannot_be_compared_with_before_is_said() -> None:
+    results = compared(1.0)
+    results.rows[4] = Row("book", "in_place-before", "in_place", 1, "unavailable", "needs another wheel")
+    comparison = compare_with_before(results)
+    assert comparison.changes == []
+    assert lines(comparison) == [
+        "note: in_place on book is not compared: in_place-before: unavailable: needs another wheel"
+    ]
+    results = compared(1.0)
+    results.rows[3] = Row("book", "in_place", "in_place", 1, "wrong", "gradient")
+    assert [each.verdict for each in compare_with_before(results).failed] == ["wrong"]
+
+
+def test_a_run_against_a_folder_prints_the_comparison(tmp_path: Path) -> None:
+    for name in ("old", "new"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "mine.py").write_text(MINE.format(version=1))
+    command = [str(Path(sys.executable).with_name("backprop")), "bench", "--against=old", "--impl=new/mine.py:Mine"]
+    options = ["--workload=20-8-4:4", "--generations=2", "--seconds=0.2", "--data=digits", "--results=out"]
+    done = subprocess.run([*command, *options], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Mine-before" in done.stdout
+    assert "1 row: " in done.stdout
+    gate = [command[0], "compare", "out/results.json", "--fail-on=500%"]
+    assert subprocess.run(gate, cwd=tmp_path, capture_output=True, check=False, timeout=60).returncode == 0
