@@ -322,8 +322,10 @@ def test_a_row_that_left_its_cpus_is_said(rows: list[Row]) -> None:
         (63.0, 10**6, ""),  # a little per call
         (64.0, 10**6, "64 bytes"),
         (188_160.0, 100, "188.2 kB"),
-        (2.5e6, 1, "2.5 MB"),
-        (1e5, 1, ""),  # half a megabyte in all
+        (2.5e6, 4, "2.5 MB"),
+        (2.5e7, 1, "25.0 MB"),
+        (2.5e6, 1, ""),  # of five calls in all: the heap, which grows to what a problem needs
+        (1e4, 10, ""),  # half a megabyte in all
     ],
 )
 def test_memory_that_grows_is_said(rows: list[Row], growth_bytes: float, calls: int, words: str) -> None:

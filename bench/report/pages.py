@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from bench.report import figure_tables, figures
+from bench.report import figure_tables, figures, gate_figures
 from impls import ROOT
 from impls.errors import UserError
 from impls.registry import entries
@@ -95,6 +95,10 @@ FIGURES: dict[str, Callable[..., str]] = {
             figure_tables.growth,
             figure_tables.ladder,
             figure_tables.post,
+            gate_figures.against_called,
+            gate_figures.against_found,
+            gate_figures.between_runs,
+            gate_figures.gates_failed,
             rows,
             figure_tables.runs_of_the_control,
             figure_tables.table,
