@@ -9,6 +9,7 @@ COMMANDS = {  # name: where it is, and what it does
     "compare": ("bench.commands.compare:compare", "Compare two runs, or two rows of a run."),
     "data": ("bench.commands.data:data", "Download MNIST."),
     "figures": ("bench.commands.figures:figures", "Write the figures of the reference results into the pages."),
+    "history": ("bench.commands.history:show_history", "Show how every row went from run to run."),
     "list": ("bench.commands.list:list_implementations", "List the implementations and whether they can run here."),
     "plot": ("bench.commands.plot:plot", "Draw the plots of a run again."),
     "profile": ("profiles.cli:profile", "Record flamegraphs, or compare two."),
