@@ -5,6 +5,7 @@ from collections import Counter
 from bench.records import Results, Row, WorkloadResult
 from bench.report.text import estimate_text, number_text
 from bench.results.controls import controls_off, measured_controls
+from bench.results.notes import MIN_PROCESSES
 from bench.results.estimates import paired_ratio, pairs
 
 
@@ -51,7 +52,8 @@ def _fastest(results: Results) -> str:
 
 
 def _controls(results: Results) -> str:
-    controls = {row.workload: row.speed_up for row in measured_controls(results.rows) if row.speed_up is not None}
+    measured = [row for row in measured_controls(results.rows) if len(row.processes) >= MIN_PROCESSES]
+    controls = {row.workload: row.speed_up for row in measured if row.speed_up is not None}
     if not controls:
         return ""
     floor = max(abs(edge - 1.0) for e in controls.values() for edge in (e.low or 1.0, e.high or 1.0))
