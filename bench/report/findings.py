@@ -5,8 +5,8 @@ from collections import Counter
 from bench.records import Results, Row, WorkloadResult
 from bench.report.text import estimate_text, number_text
 from bench.results.controls import controls_off, measured_controls
-from bench.results.notes import MIN_PROCESSES
 from bench.results.estimates import paired_ratio, pairs
+from bench.results.notes import MIN_PROCESSES
 
 
 def findings(results: Results) -> list[str]:
