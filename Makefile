@@ -59,6 +59,7 @@ reference: $(INSTALLED)
 	rm -f results/reference/gate/*/*.md results/reference/gate/*/*.svg results/reference/gate/*/*.png
 	rm -f results/reference/control/*/*.md results/reference/control/*/*.svg results/reference/control/*/*.png
 	rm -f results/reference/precision/*/*.md results/reference/precision/*/*.svg results/reference/precision/*/*.png
+	rm -f results/reference/*/report.html results/reference/*/*/report.html
 	$(BIN)/backprop profile --out=profiles/recordings
 	$(BIN)/backprop profile --out=profiles/recordings --workload=large
 	$(MAKE) figures

@@ -28,10 +28,11 @@ from bench.records import CONTROL, SCHEMA, Results, Row, Settings
 from bench.results.files import LATEST
 from bench.results.notes import notes_on_peaks, notes_on_run, notes_on_workloads
 from bench.results.summary import summarise
+from impls.errors import UserError
 from impls.registry import entries, find_all
 
 RUNS = Path("results/runs")  # of the current folder: a run that is not given a folder gets one of its own here
-RESULTS = "results.json"
+RESULTS, REPORT = "results.json", "report.html"
 
 
 @dataclass(frozen=True)
@@ -160,6 +161,8 @@ class Run:
         `content` is the whole of the JSON. A run without a folder of its own leaves copies of the latest beside the
         runs. Raises UserError if that is not possible.
         """
+        from bench.report.page.page import page
+        from bench.report.page.recordings import recorded
         from bench.report.plots import draw  # matplotlib takes half a second
         from bench.report.table import markdown
 
@@ -172,10 +175,16 @@ class Run:
         table = folder / "speedups.md"
         write_whole(table, markdown(self.results))
         plots = draw(self.results, folder)
+        report = folder / REPORT
+        try:
+            recordings = recorded()
+        except UserError:  # they are the report's own business: `backprop report` tells what is wrong with them
+            recordings = []
+        write_whole(report, page(self.results, recordings))
         if self._folder is None:
-            for made in [table, *plots]:
+            for made in [table, report, *plots]:
                 write_whole(LATEST.parent / made.name, made.read_bytes())
-        return [f"results: {path}", f"table: {table}", *(f"plot: {plot}" for plot in plots)]
+        return [f"results: {path}", f"table: {table}", *(f"plot: {plot}" for plot in plots), f"report: {report}"]
 
     def _candidate(self, workload: str, label: str) -> Candidate:
         return next(candidate for candidate in self.candidates[workload] if candidate.label == label)

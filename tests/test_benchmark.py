@@ -56,7 +56,7 @@ def test_a_run_prints_both_tables_and_the_paths(
     done, folder = finished
     assert "test_speed[20-8-4:4-in_place]" in done.stdout
     assert "speed-ups over per_example; peak" in " ".join(done.stdout.split())
-    files = ["results.json", "speedups.md", "speedups.svg", "speedups.png", "peak.svg", "peak.png"]
+    files = ["results.json", "speedups.md", "report.html", "speedups.svg", "speedups.png", "peak.svg", "peak.png"]
     for name in files:
         assert str(folder / name) in done.stdout
         assert (folder / name).stat().st_size > 0
@@ -237,7 +237,7 @@ def test_a_run_without_a_folder_leaves_the_checkout_as_it_was(tmp_path: Path) ->
     (folder,) = (results / "runs").iterdir()
     assert re.fullmatch(r"\d{4}-\d\d-\d\d-\d{6}", folder.name)
     assert f"results: results/runs/{folder.name}/results.json" in done.stdout
-    names = {"speedups.md", "speedups.svg", "speedups.png", "peak.svg", "peak.png"}
+    names = {"speedups.md", "report.html", "speedups.svg", "speedups.png", "peak.svg", "peak.png"}
     assert {path.name for path in folder.iterdir()} == names | {"results.json"}
     assert {path.name for path in results.iterdir()} == names | {"latest.json", "runs"}
     for name in names:

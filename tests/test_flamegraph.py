@@ -5,7 +5,6 @@ import importlib.util
 import io
 import itertools
 import json
-import os
 import random
 import re
 import shutil
@@ -16,12 +15,13 @@ import time
 import xml.etree.ElementTree as ET
 from collections import Counter
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 from unittest import mock
 
 import numpy as np
 import numpy.typing as npt
 import pytest
+from required import skip
 from rich.console import Console
 
 from impls.errors import UserError
@@ -509,13 +509,6 @@ def test_a_target_that_cannot_start_says_why_and_leaves_no_file(tmp_path: Path) 
 
 
 # --- in a browser ------------------------------------------------------------------------------------------------
-
-
-def skip(what: str, reason: str) -> NoReturn:
-    """Skip a test for want of something, or fail if BACKPROP_REQUIRE names it: CI must not pass without."""
-    if what in os.environ.get("BACKPROP_REQUIRE", "").split(","):
-        pytest.fail(reason)
-    pytest.skip(reason)
 
 
 @pytest.mark.filterwarnings("default")

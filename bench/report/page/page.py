@@ -1,0 +1,96 @@
+"""The page as a whole: facts into a template, with styles and script in it and a policy that allows nothing else."""
+
+import base64
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import jinja2
+from markupsafe import Markup
+
+from bench.records import Results
+from bench.report.findings import findings
+from bench.report.page.drawing import scale, shape, strip
+from bench.report.page.facts import PageWorkload, Recorded, workload_facts
+from bench.report.page.ladder import ladder
+from bench.report.page.roofline import roofline
+from bench.report.page.statements import statements
+from bench.report.text import cpus_text, estimate_text, number_text, seconds_text
+
+FOLDER = Path(__file__).with_name("html")
+CATEGORIES = {  # as in the flamegraphs: colour and colour of the text on it
+    "BLAS": ("#d55e00", "#ffffff"),
+    "Rust products": ("#f0e442", "#111111"),
+    "other Rust": ("#009e73", "#111111"),
+    "NumPy C": ("#56b4e9", "#111111"),
+    "JIT": ("#cc79a7", "#111111"),
+    "Python": ("#0072b2", "#ffffff"),
+    "other native": ("#c6c6c6", "#111111"),
+}
+
+
+def page(results: Results, recordings: Sequence[Recorded]) -> str:
+    """Return the page as HTML. Names and texts of third parties stay text."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(FOLDER),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.globals |= {"shape": shape, "scale": scale, "strip": strip}
+    environment.filters |= {"estimate": estimate_text, "number": number_text, "seconds": seconds_text}
+    style = (FOLDER / "report.css").read_text(encoding="utf-8")
+    script = (FOLDER / "report.js").read_text(encoding="utf-8")
+    workloads = [workload_facts(results, of) for of in results.workloads if not of.workload.sweep]
+    workloads = workloads or [workload_facts(results, of) for of in results.workloads]
+    recorded = _of_the_run(results, recordings)
+    return environment.get_template("report.html").render(
+        policy=f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; img-src data:; "
+        "base-uri 'none'; form-action 'none'",
+        style=style,
+        script=script,
+        results=results,
+        date=results.date[:10],
+        cpus=cpus_text(results.machine),
+        minutes=number_text((results.duration_seconds or 0.0) / 60, 2),
+        found=findings(results),
+        workloads=workloads,
+        ladder=ladder(results, recorded),
+        roofline=roofline(results),
+        statements=statements(results, recorded),
+        recordings=recorded,
+        categories=CATEGORIES,
+        data=_data(workloads, recorded),
+    )
+
+
+def _of_the_run(results: Results, recordings: Sequence[Recorded]) -> list[Recorded]:
+    """Return the recordings of rows and workloads that the run has."""
+    known = {(row.workload, row.label) for row in results.rows}
+    return [each for each in recordings if (each.workload, each.row) in known]
+
+
+def _hash(text: str) -> str:
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
+
+
+def _data(workloads: Sequence[PageWorkload], recordings: Sequence[Recorded]) -> Markup:
+    """Return what the script reads, as JSON that cannot end the element that it stands in."""
+    content = {
+        "workloads": {
+            of.name: {
+                "baseline": of.baseline,
+                "ratios": of.ratios,
+                "rows": {row.label: {"seconds": row.seconds, "colour": row.colour} for row in of.timed},
+            }
+            for of in workloads
+        },
+        "recordings": [{"frames": each.frames, "tree": each.tree, "title": each.title} for each in recordings],
+        "categories": [[name, *colours] for name, colours in CATEGORIES.items()],
+        "csv": {of.name: [asdict(row) for row in of.rows] for of in workloads},
+    }
+    text = json.dumps(content, ensure_ascii=True, allow_nan=False)
+    return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))

@@ -1,0 +1,145 @@
+"""The post, seven years on: what "Python vs Rust for Neural Networks" said in 2019, and what this machine says of it.
+
+Each statement is turned into a range that a figure has to lie in; "about 2x" is read as 1.5 to 2.7 times. A verdict is
+computed from the interval of the figure: it holds if the interval lies in the range, it does not if the interval lies
+outside, and otherwise it cannot be said.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from bench.records import Estimate, Results
+from bench.report.page.facts import Recorded
+from bench.report.text import estimate_text
+from bench.results.compare_rows import compare_rows
+from impls.errors import UserError
+
+WORKLOAD = "book"
+ABOUT_TWO = (1.5, 2.7)
+ABOUT_HALF = (35.0, 65.0)  # per cent
+MOST = (50.0, 100.0)
+NOTHING = (0.0, 1.1)  # times as fast
+HOLDS, DOES_NOT, UNKNOWN = "holds", "does not hold", "cannot be said"
+
+
+@dataclass(frozen=True)
+class Statement:
+    """What the post says, and what becomes of it here."""
+
+    words: str
+    measured: str  # what is taken for it here
+    figure: str
+    verdict: str
+    why: str = ""  # it cannot be said
+
+
+@dataclass(frozen=True)
+class _Claim:
+    words: str
+    measured: str
+    figure: Callable[[Results, Mapping[str, Recorded]], Estimate]  # raises UserError if it is not there
+    range: tuple[float, float]
+    unit: str = " times"
+
+
+def statements(results: Results, recordings: Sequence[Recorded]) -> list[Statement]:
+    """Return the statements of the post with this machine's figures and verdicts."""
+    of_rows = {each.row: each for each in recordings if each.workload == WORKLOAD}
+    return [_judged(claim, results, of_rows) for claim in CLAIMS] + [
+        Statement(words, "", "", UNKNOWN, why) for words, why in NOT_MEASURED
+    ]
+
+
+def verdict(figure: Estimate, wanted: tuple[float, float]) -> str:
+    """Return whether a figure's interval lies in a range: it holds, it does not, or it cannot be said."""
+    low, high = figure.low, figure.high
+    if low is None or high is None:
+        return UNKNOWN
+    if wanted[0] <= low and high <= wanted[1]:
+        return HOLDS
+    return DOES_NOT if high < wanted[0] or wanted[1] < low else UNKNOWN
+
+
+def _judged(claim: _Claim, results: Results, recordings: Mapping[str, Recorded]) -> Statement:
+    try:
+        figure = claim.figure(results, recordings)
+    except UserError as error:
+        return Statement(claim.words, claim.measured, "", UNKNOWN, str(error))
+    found = verdict(figure, claim.range)
+    why = f"the interval reaches over an end of {claim.range[0]:g} to {claim.range[1]:g}" if found == UNKNOWN else ""
+    return Statement(claim.words, claim.measured, estimate_text(figure) + claim.unit, found, why)
+
+
+def _ratio(slow: str, fast: str, workload: str = WORKLOAD) -> Callable[[Results, Mapping[str, Recorded]], Estimate]:
+    def figure(results: Results, _recordings: Mapping[str, Recorded]) -> Estimate:
+        for label in (slow, fast):
+            row = results.row(workload, label)
+            if row is None or not row.timed:
+                raise UserError(f"{label} was not timed on {workload}")
+        return compare_rows(results, slow, fast)[workload].ratio
+
+    return figure
+
+
+def _share(row: str, category: str) -> Callable[[Results, Mapping[str, Recorded]], Estimate]:
+    def figure(_results: Results, recordings: Mapping[str, Recorded]) -> Estimate:
+        if row not in recordings:
+            raise UserError(f"there is no recording of {row} on {WORKLOAD}: backprop profile {row} makes one")
+        percent, margin = recordings[row].shares.get(category, (0.0, 0.0))
+        return Estimate(max(percent, 1e-9), max(percent - margin, 1e-9), percent + margin)
+
+    return figure
+
+
+CLAIMS = (
+    _Claim(
+        "A Rust port of the loop over examples is about twice as fast as the Python.",
+        "rust_per_example_blas over per_example: both call OpenBLAS, as the post's did",
+        _ratio("per_example", "rust_per_example_blas"),
+        ABOUT_TWO,
+    ),
+    _Claim(
+        "Python on whole mini-batches is about twice as fast as that Rust.",
+        "batched_2d over rust_per_example_blas",
+        _ratio("rust_per_example_blas", "batched_2d"),
+        ABOUT_TWO,
+    ),
+    _Claim(
+        "About half of the Rust program's time is spent in dgemm.",
+        "BLAS in the recording of rust_per_example_blas",
+        _share("rust_per_example_blas", "BLAS"),
+        ABOUT_HALF,
+        " %",
+    ),
+    _Claim(
+        "Most of the Python program's time is spent in np.dot, too, so that tenfold can never be hoped for.",
+        "BLAS in the recording of per_example",
+        _share("per_example", "BLAS"),
+        MOST,
+        " %",
+    ),
+    _Claim(
+        "Tenfold can never be hoped for: no program for this step is ten times as fast as the loop in Python.",
+        "rust_fused over per_example",
+        _ratio("per_example", "rust_fused"),
+        (0.0, 10.0),
+    ),
+    _Claim(
+        "rayon brings nothing: threads do not make the small network's step faster.",
+        "rust_rayon over rust_batched, on one thread and on several alike: here on one",
+        _ratio("rust_batched", "rust_rayon"),
+        NOTHING,
+    ),
+    _Claim(
+        "ndarray has no product above two dimensions; NumPy's stacks of matrices are the reason to batch.",
+        "batched_3d, stacks of matrices, over batched_2d, matrices: what such a product would bring",
+        _ratio("batched_2d", "batched_3d"),
+        (1.0, float("inf")),
+    ),
+)
+NOT_MEASURED = (
+    (
+        "Rust's bindings of Torch and TensorFlow bring nothing over Python's.",
+        "this suite has no row with tch or the tensorflow crate",
+    ),
+)

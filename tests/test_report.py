@@ -1,0 +1,164 @@
+"""The report: one file that holds what it shows, in words and figures that follow from the results."""
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import msgspec
+import pytest
+from click.testing import CliRunner
+from made_up_results import made_up_results, row
+
+from bench.commands.report import report
+from bench.records import Estimate, Results, Row
+from bench.report.page.facts import Recorded, workload_facts
+from bench.report.page.ladder import side_by_side
+from bench.report.page.page import page
+from bench.report.page.roofline import intensity, roofline
+from bench.report.page.statements import DOES_NOT, HOLDS, UNKNOWN, statements, verdict
+from bench.results.files import read, to_builtins
+from impls import ROOT
+from impls.errors import UserError
+
+REFERENCE = ROOT / "results" / "reference" / "default" / "results.json"
+RECORDING = Recorded(
+    "in_place", "book", "in_place · book · 1 thread", {"BLAS": (53.0, 3.0), "Python": (47.0, 3.0)}, 1000, ["a note"],
+    ["all", "step", "dgemm"], [0, 1000, -1, [[1, 1000, 5, [[2, 530, 0, []]]]]],
+)  # fmt: skip
+
+
+class Elements(HTMLParser):
+    """Collects the elements of a page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+
+@pytest.fixture
+def results() -> Results:
+    return made_up_results()
+
+
+def test_the_page_asks_for_nothing_and_allows_nothing_else(results: Results) -> None:
+    elements = Elements(page(results, [RECORDING])).found
+    (policy,) = (each["content"] or "" for tag, each in elements if each.get("http-equiv"))
+    assert re.fullmatch(
+        r"default-src 'none'; style-src 'sha256-\S+'; script-src 'sha256-\S+'; img-src data:; base-uri 'none'; "
+        "form-action 'none'",
+        policy,
+    )
+    for tag, attributes in elements:
+        assert "style" not in attributes, tag
+        assert not any(name.startswith("on") for name in attributes), tag
+        assert tag not in ("link", "img", "iframe", "object", "base"), tag
+        assert "src" not in attributes, tag
+    links = [each["href"] or "" for tag, each in elements if tag == "a"]
+    assert all(link.startswith(("#", "https://")) for link in links)
+
+
+def test_names_and_words_of_others_stay_text(results: Results) -> None:
+    hostile = "</script><script>alert(1)</script><b onclick=x>"
+    results.rows[3] = msgspec.structs.replace(results.rows[3], label=hostile[:40])
+    results.rows.append(Row("book", "gone", "gone", 1, "crashed", hostile))
+    results.notes.append(hostile)
+    results.machine.cpu_model = hostile
+    recording = Recorded(hostile, "book", hostile, {}, 1, [hostile], [hostile], [0, 1, -1, []])
+    text = page(results, [recording])
+    tags = [tag for tag, _ in Elements(text).found]
+    assert tags.count("script") == 2
+    assert tags.count("b") == 0
+
+
+def test_rows_have_ranks_that_the_intervals_can_tell(results: Results) -> None:
+    of = workload_facts(results, results.workloads[0])
+    assert [(each.label, each.rank) for each in of.rows] == [
+        ("in_place", 1), ("batched_2d", 2), ("per_example", 3), ("control", 4), ("torch", 0)
+    ]  # fmt: skip
+    assert of.rows[-1].reason == "unavailable: needs torch: pip install -e '.[torch]'"
+    assert of.ratios["batched_2d"]["in_place"][0] == pytest.approx(1.25)
+    assert of.ratios["in_place"]["batched_2d"][0] == pytest.approx(0.8)
+    assert len(of.rows[0].points) == 5
+    noisy = results.rows[2:4]
+    for each, factors in zip(noisy, ((1.0, 1.1, 0.9, 1.0, 1.05), (1.1, 0.9, 1.0, 1.2, 1.0)), strict=True):
+        for process, factor in zip(each.processes, factors, strict=True):
+            process.samples = [msgspec.structs.replace(s, seconds=4e-5 * factor) for s in process.samples]
+    assert [each.rank for each in workload_facts(results, results.workloads[0]).rows[:2]] == [1, 1]
+
+
+def test_intensity_is_flop_per_byte_that_must_move(results: Results) -> None:
+    of = results.workloads[0]
+    numbers = 2 * (784 * 30 + 30 * 10) + 10 * (784 + 10)
+    assert intensity(of) == pytest.approx(of.flops / (8 * numbers))
+    picture = roofline(results)
+    assert picture is not None
+    (mark,) = picture.marks
+    assert (mark.name, mark.label) == ("book", "in_place")
+    assert mark.percent == pytest.approx(50.0)
+    results.workloads[0].peak = None
+    assert roofline(results) is None
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "word"), [(1.6, 2.2, HOLDS), (2.5, 2.9, UNKNOWN), (3.0, 3.2, DOES_NOT), (1.0, 1.4, DOES_NOT)]
+)
+def test_a_verdict_follows_from_the_interval(low: float, high: float, word: str) -> None:
+    assert verdict(Estimate((low + high) / 2, low, high), (1.5, 2.7)) == word
+    assert verdict(Estimate(2.0), (1.5, 2.7)) == UNKNOWN
+
+
+def test_the_post_is_judged_by_what_was_measured(results: Results) -> None:
+    results.rows += [row("rust_per_example_blas", 2e-4, 2.0), row("rust_fused", 2e-5, 20.0)]
+    found = {each.measured.partition(":")[0]: each for each in statements(results, [])}
+    assert found["rust_per_example_blas over per_example"].verdict == HOLDS
+    assert found["batched_2d over rust_per_example_blas"].verdict == DOES_NOT  # four times
+    assert found["rust_fused over per_example"].verdict == DOES_NOT
+    assert "backprop profile per_example makes one" in found["BLAS in the recording of per_example"].why
+    share = Recorded("per_example", "book", "", {"BLAS": (16.0, 2.0)}, 1000, [])
+    judged = {each.measured: each for each in statements(results, [share])}
+    assert judged["BLAS in the recording of per_example"].verdict == DOES_NOT
+
+
+def test_two_sources_stand_side_by_side() -> None:
+    left = ["import numpy", *(f"same {n}" for n in range(20)), "z = W @ x", "gone"]
+    right = ["import numpy", *(f"same {n}" for n in range(20)), "z = X @ W.T"]
+    lines = side_by_side(left, right)
+    assert [line.kind for line in lines] == ["equal"] * 3 + ["skipped"] + ["equal"] * 3 + ["changed", "removed"]
+    assert (lines[-2].left, lines[-2].right) == ("z = W @ x", "z = X @ W.T")
+    assert lines[3].left == "15 equal lines"
+
+
+def test_the_reference_run_makes_a_whole_page() -> None:
+    text = page(read(REFERENCE), [RECORDING])
+    assert len(text) < 5_000_000
+    for words in (
+        "What was found",
+        "The ladder",
+        "in_place.py and numba_jit.py, side by side",
+        "does not hold",
+        "flop per byte",
+    ):
+        assert words in text
+
+
+def test_a_run_with_next_to_nothing_in_it(results: Results) -> None:
+    results.rows = [Row("book", "per_example", "per_example", 1, "crashed", "it did")]
+    results.workloads[0].peak = results.workloads[0].reference = None
+    text = page(results, [])
+    assert "No row was timed." in text
+    assert "There are no recordings" in text
+
+
+def test_the_command_writes_beside_the_results(results: Results, tmp_path: Path) -> None:
+    (tmp_path / "results.json").write_text(json.dumps({Results.KEY: to_builtins(results)}))
+    done = CliRunner().invoke(report, [str(tmp_path), f"--recordings={tmp_path}"])
+    assert (done.exit_code, done.output) == (0, f"report: {tmp_path / 'report.html'}\n")
+    assert (tmp_path / "report.html").read_text().startswith("<!DOCTYPE html>")
+    (tmp_path / "results.json").write_text("{")
+    with pytest.raises(UserError, match="not JSON, or truncated"):
+        CliRunner().invoke(report, [str(tmp_path)], catch_exceptions=False)
