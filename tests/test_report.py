@@ -8,11 +8,12 @@ from pathlib import Path
 import msgspec
 import pytest
 from click.testing import CliRunner
-from made_up_results import made_up_results, row
+from made_up_results import BOOK, made_up_results, row, workload_result
 
 from bench.commands.report import report
-from bench.records import Estimate, Results, Row
+from bench.records import Estimate, FirstCall, Results, Row
 from bench.report.page.facts import Recorded, workload_facts
+from bench.report.page.growth import fits, start_ups
 from bench.report.page.ladder import side_by_side
 from bench.report.page.page import page
 from bench.report.page.roofline import intensity, roofline
@@ -122,6 +123,33 @@ def test_the_post_is_judged_by_what_was_measured(results: Results) -> None:
     share = Recorded("per_example", "book", "", {"BLAS": (16.0, 2.0)}, 1000, [])
     judged = {each.measured: each for each in statements(results, [share])}
     assert judged["BLAS in the recording of per_example"].verdict == DOES_NOT
+
+
+def test_overhead_and_cost_per_example_are_fitted(results: Results) -> None:
+    sizes = (1, 10, 100, 1000)
+    of = [
+        msgspec.structs.replace(BOOK, name=f"b{size}", batch_size=size, sweep="batch", baseline="in_place")
+        for size in sizes
+    ]
+    results.workloads = [workload_result(each) for each in of]
+    results.rows = [row("in_place", 2e-5 + 3e-6 * size, workload=f"b{size}") for size in sizes]
+    (fit,) = fits(results)
+    assert fit.overhead[0] == pytest.approx(2e-5)
+    assert fit.per_example == pytest.approx((3e-6,) * 3)
+    assert fit.holds
+    results.rows[-1] = row("in_place", 9e-3, workload="b1000")  # out of the cache
+    (fit,) = fits(results)
+    assert not fit.holds
+    assert "does not hold: off by " in page(results, [])
+
+
+def test_a_slow_start_pays_after_so_many_steps(results: Results) -> None:
+    slow = [FirstCall(2.0, 0.0, 0.1001, 0)]
+    results.rows += [row("numba", 2e-5, 20.0, first_calls=slow), row("torch_compiled", 5e-5, 8.0, first_calls=slow)]
+    found = {each.label: each for each in start_ups(results)}
+    assert found["numba"].steps == pytest.approx(2.0 / (4e-5 - 2e-5), rel=0.01)
+    assert found["torch_compiled"].steps is None
+    assert "never: its steps are slower" in page(results, [])
 
 
 def test_two_sources_stand_side_by_side() -> None:

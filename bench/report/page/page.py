@@ -14,6 +14,7 @@ from bench.records import Results
 from bench.report.findings import findings
 from bench.report.page.drawing import scale, shape, strip
 from bench.report.page.facts import PageWorkload, Recorded, workload_facts
+from bench.report.page.growth import fits, start_ups
 from bench.report.page.ladder import ladder
 from bench.report.page.roofline import roofline
 from bench.report.page.statements import statements
@@ -59,6 +60,8 @@ def page(results: Results, recordings: Sequence[Recorded]) -> str:
         found=findings(results),
         workloads=workloads,
         ladder=ladder(results, recorded),
+        fits=fits(results),
+        start_ups=start_ups(results),
         roofline=roofline(results),
         statements=statements(results, recorded),
         recordings=recorded,
