@@ -25,7 +25,7 @@ bench-all: $(INSTALLED)
 	-$(PIP) --editable '.[jax]'
 	-$(PIP) --editable '.[tensorflow]'
 	-$(MAKE) rust
-	$(BIN)/backprop bench --all --seconds=12
+	$(BIN)/backprop bench --all --seconds=8
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest
@@ -43,7 +43,7 @@ TWINS := --impl=in_place --impl=twin=in_place --impl=slower=tests/slower_in_plac
 # The committed results, recordings and figures, made anew; for an idle machine that has everything of bench-all.
 reference: $(INSTALLED)
 	$(BIN)/backprop bench --results=results/reference/default
-	$(BIN)/backprop bench --all --seconds=12 --results=results/reference/all
+	$(BIN)/backprop bench --all --seconds=8 --results=results/reference/all
 	$(BIN)/backprop bench --all --sweep=batch-grid --generations=3 --seconds=3 --results=results/reference/batch-grid
 	for run in $$(seq -w 30); do \
 	    $(BIN)/backprop bench --workload=book --results=results/reference/control/$$run $(TWINS):Slower || exit; \
