@@ -17,7 +17,7 @@ class Look(NamedTuple):
     marker: str  # matplotlib's
 
 
-MARKERS = {"Python and NumPy": "o", "Numba": "D", "Rust": "s", "framework": "^", "GPU": "v", "other": "P"}
+MARKERS = {"Python and NumPy": "o", "Numba": "D", "Rust": "s", "framework": "^", "GPU": "v", "MPI": "X", "other": "P"}
 NUMPY = ("#8c8c8c", "#4d4d4d", "#6baed6", "#3182bd", "#08519c", "#17a2c4")
 RUST = ("#f0a860", "#e08214", "#d6b000", "#b8860b", "#8c510a", "#c7371b")
 FRAMEWORKS = ("#4db392", "#238b45", "#00441b", "#009e73", "#74a63c")
@@ -34,6 +34,7 @@ NAMES = {
         "rust_rayon",
         "rust_fused",
     ),
+    "MPI": ("mpi",),
     "framework": ("torch", "torch_compiled", "jax", "tensorflow", "scikit_learn"),
     "GPU": ("torch_cuda", "jax_cuda"),
 }
@@ -41,6 +42,7 @@ COLOURS = {
     "Python and NumPy": NUMPY,
     "Numba": ("#cc79a7",),
     "Rust": RUST,
+    "MPI": ("#5e3c99",),
     "framework": FRAMEWORKS,
     "GPU": ("#984ea3", "#4a1486"),
 }
