@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import select
 import signal
 import subprocess
@@ -15,7 +16,9 @@ from typing import Any, TypeVar
 import msgspec
 
 from bench import records
+from bench.measurement import launch
 from bench.measurement.children import confine as confine_children
+from bench.measurement.children import kill as kill_children
 from impls import ROOT
 
 AnyReply = TypeVar("AnyReply", bound=records.Reply)
@@ -52,16 +55,23 @@ class WorkerFailed(Exception):
 class WorkerProcess:
     """One worker process. Every request has a time limit; a worker that failed is killed and stays failed."""
 
-    def __init__(self, threads: int, cpus: Iterable[int], time_out: float) -> None:
-        """Start the process, confined to `cpus`, with every known thread setting at `threads`."""
+    def __init__(self, threads: int, cpus: Iterable[int], time_out: float, *, ranks: bool = False) -> None:
+        """Start the process, confined to `cpus`, with every known thread setting at `threads`.
+
+        With `ranks`, start a launcher of as many processes instead, each with every thread setting at 1.
+        """
         self.time_out = time_out
+        self._launched = ranks and threads > 1
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 (closed in `close`)
         self._pending = b""
         path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+        command = [sys.executable, "-P", "-m", "bench.measurement.worker"]  # -P: nothing of the current folder
+        if self._launched:
+            command, threads = launch.command(threads, "bench.measurement.ranked_worker"), 1
         environment = os.environ | dict.fromkeys(THREAD_VARIABLES, str(threads)) | ENVIRONMENT | {"PYTHONPATH": path}
         with confined_to(cpus):
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "bench.measurement.worker"],  # -P: nothing of the current folder
+                command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._stderr,
@@ -113,7 +123,7 @@ class WorkerProcess:
         Does nothing where the system has no such thing. Without a CPU of its own, a thread that wakes up often has to
         wait for another one of the same process, while a CPU stands idle.
         """
-        if children:
+        if children or self._launched:
             confine_children(self.pid, cpus)
         with contextlib.suppress(OSError):
             for thread in Path(f"/proc/{self.pid}/task").iterdir():
@@ -128,6 +138,8 @@ class WorkerProcess:
 
     def close(self) -> None:
         """Kill the process and everything that it started. Safe to call twice."""
+        if self._launched:
+            kill_children(self.pid)  # each rank is in a process group of its own
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
         self._process.wait()
@@ -142,8 +154,17 @@ class WorkerProcess:
         ending = f"exit status {status}" if status >= 0 else signal.Signals(-status).name
         self._stderr.seek(max(0, self._stderr.seek(0, os.SEEK_END) - 4096))
         lines = self._stderr.read().decode(errors="replace").strip().splitlines()
+        if self._launched:
+            lines = _of_ranks(lines)
         self.close()
         return f"the worker ended with {ending}" + (f"; its last words: {lines[-1][:200]}" if lines else "")
+
+
+def _of_ranks(lines: Sequence[str]) -> list[str]:
+    """Return what tells most of what a job of several ranks wrote: a rank's own error, or what Open MPI says of it."""
+    own = [line for line in lines if "error: rank " in line]
+    told = re.search(r"process rank \d+ .*", " ".join(line for line in lines if line.strip("-")))
+    return own or ([told[0]] if told else list(lines))
 
 
 @contextlib.contextmanager
