@@ -16,6 +16,11 @@ def launched() -> bool:
     return any(name in os.environ for name in LAUNCHED)
 
 
+def rank() -> int:
+    """Return the number that the launcher gave this process; 0 without one."""
+    return next((int(os.environ[name]) for name in RANK if name in os.environ), 0)
+
+
 def mpiexec() -> str | None:
     """Return the path of mpiexec: the one beside this Python, where wheels put it, else the one on PATH."""
     return shutil.which("mpiexec", path=str(Path(sys.executable).parent)) or shutil.which("mpiexec")

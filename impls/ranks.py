@@ -18,7 +18,7 @@ import numpy as np
 
 from impls.errors import UserError
 from impls.interface import Array
-from impls.mpiexec import EXPECTED, ONE_MACHINE, RANK, launched
+from impls.mpiexec import EXPECTED, ONE_MACHINE, launched, rank
 
 TIME_OUT = "BACKPROP_MPI_TIME_OUT"
 TIME_OUT_SECONDS = 120.0  # that a rank waits for the others, if TIME_OUT says nothing else
@@ -71,11 +71,11 @@ def agree(comm: Any, **settings: object) -> None:
     with bounded(comm, "to compare settings"):
         found: list[dict[str, object]] = comm.allgather({name: str(value) for name, value in mine.items()})
     for name, value in found[0].items():
-        for rank, of_rank in enumerate(found):
+        for other, of_rank in enumerate(found):
             if of_rank.get(name) != value:
                 raise RanksDiffer(
                     f"{name}: expected the same on all ranks, found {value} on rank 0 and {of_rank.get(name)} on rank "
-                    f"{rank}; give all ranks the same command and the same installation"
+                    f"{other}; give all ranks the same command and the same installation"
                 )
 
 
@@ -94,11 +94,11 @@ def check_same(comm: Any, arrays: Iterable[Array], what: str) -> None:
         return
     with bounded(comm, f"to compare {what}"):
         digests: list[int] = comm.allgather(digest(arrays))
-    for rank, found in enumerate(digests):
+    for other, found in enumerate(digests):
         if found != digests[0]:
             raise RanksDiffer(
                 f"{what}: expected the same bits on all ranks, found check sum {digests[0]:08x} on rank 0 and "
-                f"{found:08x} on rank {rank}; ranks must run the same libraries on the same kind of processor"
+                f"{found:08x} on rank {other}; ranks must run the same libraries on the same kind of processor"
             )
 
 
@@ -165,8 +165,7 @@ def end_job(message: str, status: int) -> NoReturn:
 
     To leave the usual way would be to wait for ranks that wait for this one.
     """
-    rank = next((os.environ[name] for name in RANK if name in os.environ), "0")
-    print(f"backprop: error: rank {rank}: {' '.join(message.split())}", file=sys.stderr, flush=True)
+    print(f"backprop: error: rank {rank()}: {' '.join(message.split())}", file=sys.stderr, flush=True)
     sys.stdout.flush()
     os._exit(status)
 
@@ -176,10 +175,10 @@ def ending_the_job() -> Iterator[None]:
     """Have an error on one rank end the whole job, within seconds, with one line and an exit status other than 0."""
     try:
         yield
-    except BaseException as error:
+    except (Exception, KeyboardInterrupt) as error:
         if not launched():
             raise
-        if communicator().rank > 0:
+        if rank() > 0:
             time.sleep(SAME_ERROR_SECONDS)  # rank 0 tells what all of them found, and mpiexec ends the others
         if isinstance(error, UserError):
             end_job(str(error), error.exit_status)
