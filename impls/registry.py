@@ -149,6 +149,7 @@ JAX_CUDA = Needs(("jax", "jax_plugins"), lambda: pip_command("'jax[cuda13]'"), n
 TENSORFLOW = Needs(("tensorflow",), lambda: _extra("tensorflow"))
 SCIKIT_LEARN = Needs(("sklearn",), lambda: pip_command("scikit-learn"))
 MPI = Needs(("mpi4py",), lambda: _extra("mpi"), no_mpiexec)
+TORCH_DDP = Needs(("torch", "mpi4py"), lambda: _extra("torch,mpi"), no_mpiexec)
 
 ENTRIES = {
     entry.name: entry
@@ -178,6 +179,14 @@ ENTRIES = {
             framework=True,
         ),
         Entry("torch_cuda", "impls.torch_autograd:TorchCuda", "torch on an NVIDIA GPU", TORCH_CUDA, framework=True),
+        Entry(
+            "torch_ddp",
+            "impls.torch_ddp:TorchDdp",
+            "PyTorch on several ranks: DistributedDataParallel over gloo",
+            TORCH_DDP,
+            framework=True,
+            ranks=True,
+        ),
         Entry("jax", "impls.jax_grad:Jax", "JAX: jit of grad and update, donated buffers", JAX, framework=True),
         Entry("jax_cuda", "impls.jax_grad:JaxCuda", "jax on an NVIDIA GPU", JAX_CUDA, framework=True),
         Entry(

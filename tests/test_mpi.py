@@ -84,6 +84,14 @@ def test_other_rows_compute_as_well(engine: str) -> None:
     assert sorted(done.stdout.splitlines()) == ["rank 0: []", "rank 1: []"], done.stderr
 
 
+@pytest.mark.parametrize("number", [2, 3])
+def test_torch_conforms_on_several_ranks(number: int) -> None:
+    if find("torch_ddp").unavailable():
+        pytest.skip(f"torch_ddp {find('torch_ddp').unavailable()}")
+    done = job(number, "conforms", "torch_ddp")
+    assert sorted(done.stdout.splitlines()) == [f"rank {rank}: []" for rank in range(number)], done.stderr
+
+
 def test_the_engine_is_part_of_the_name() -> None:
     entry = find("mpi-batched_2d")
     assert (entry.name, entry.ranks) == ("mpi-batched_2d", True)
