@@ -12,6 +12,7 @@ COMMANDS = {  # name: where it is, and what it does
     "list": ("bench.commands.list:list_implementations", "List the implementations and whether they can run here."),
     "plot": ("bench.commands.plot:plot", "Draw the plots of a run again."),
     "profile": ("profiles.cli:profile", "Record flamegraphs, or compare two."),
+    "scale": ("bench.commands.scale:scale", "Measure scaling over MPI ranks."),
     "train": ("bench.commands.train:train", "Train a network and print its accuracy."),
     "verify": ("bench.commands.verify:verify", "Check an implementation against the contract."),
 }
