@@ -174,7 +174,7 @@ class Run:
 
 def _usual(entry: Entry, workload: Workload) -> bool:
     """Return whether a row is timed unasked: one rank alone is its engine's row once more."""
-    return not entry.ranks or workload.threads > 1 or workload.sweep == "threads"
+    return not entry.ranks or workload.threads > 1 or workload.sweep in ("threads", "strong", "weak")
 
 
 def _new_folder(date: datetime) -> Path:

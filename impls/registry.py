@@ -149,7 +149,7 @@ JAX_CUDA = Needs(("jax", "jax_plugins"), lambda: pip_command("'jax[cuda13]'"), n
 TENSORFLOW = Needs(("tensorflow",), lambda: _extra("tensorflow"))
 SCIKIT_LEARN = Needs(("sklearn",), lambda: pip_command("scikit-learn"))
 MPI = Needs(("mpi4py",), lambda: _extra("mpi"), no_mpiexec)
-TORCH_DDP = Needs(("torch", "mpi4py"), lambda: _extra("torch,mpi"), no_mpiexec)
+TORCH_DDP = Needs(("torch", "mpi4py"), lambda: _extra("ddp"), no_mpiexec)
 
 ENTRIES = {
     entry.name: entry

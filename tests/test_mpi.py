@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Generator
@@ -56,6 +57,13 @@ def job(number: int, *arguments: str, **environment: str) -> "subprocess.Complet
     )
 
 
+def assert_conforms(row: str, number: int) -> None:
+    """Assert that the kit finds nothing on any rank; some launchers mix up the lines of different ranks."""
+    done = job(number, "conforms", row)
+    found = sorted(re.findall(r"rank \d+: \[.*?\]", done.stdout))
+    assert found == [f"rank {rank}: []" for rank in range(number)], done.stdout + done.stderr
+
+
 def family(pid: int) -> list[psutil.Process]:
     return [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
 
@@ -71,8 +79,7 @@ def gone(processes: list[psutil.Process]) -> bool:
 @pytest.mark.parametrize("number", [2, 3, 4])
 def test_the_row_conforms_on_several_ranks(number: int) -> None:
     """Networks of the kit have fewer examples than ranks, shares of different sizes, and short last mini-batches."""
-    done = job(number, "conforms", "mpi")
-    assert sorted(done.stdout.splitlines()) == [f"rank {rank}: []" for rank in range(number)], done.stderr
+    assert_conforms("mpi", number)
 
 
 @pytest.mark.parametrize("engine", ["pure_python", "numba", "rust_fused"])
@@ -80,16 +87,14 @@ def test_other_rows_compute_as_well(engine: str) -> None:
     """One of lists, one of arrays of its own, one that is not of NumPy."""
     if find(engine).unavailable():
         pytest.skip(f"{engine} {find(engine).unavailable()}")
-    done = job(2, "conforms", f"mpi-{engine}")
-    assert sorted(done.stdout.splitlines()) == ["rank 0: []", "rank 1: []"], done.stderr
+    assert_conforms(f"mpi-{engine}", 2)
 
 
 @pytest.mark.parametrize("number", [2, 3])
 def test_torch_conforms_on_several_ranks(number: int) -> None:
     if find("torch_ddp").unavailable():
         pytest.skip(f"torch_ddp {find('torch_ddp').unavailable()}")
-    done = job(number, "conforms", "torch_ddp")
-    assert sorted(done.stdout.splitlines()) == [f"rank {rank}: []" for rank in range(number)], done.stderr
+    assert_conforms("torch_ddp", number)
 
 
 def test_the_engine_is_part_of_the_name() -> None:
@@ -111,7 +116,7 @@ def test_the_engine_is_part_of_the_name() -> None:
         (("steps", "Drifts"), "rank 0: parameters after step 4: expected the same bits on all ranks, found check sum"),
         (("steps", "Raises"), "rank 0: RuntimeError: rank 1 failed: ArithmeticError: planted"),
         (("steps", "Leaves"), "rank 1: ArithmeticError: planted"),
-        (("steps", "Dies"), "exited on signal 9"),
+        (("steps", "Dies"), "signal 9"),
         (
             ("sizes-differ", ""),
             "rank 0: sizes: expected the same on all ranks, found (6, 5, 4) on rank 0 and (6, 6, 4)",
@@ -122,7 +127,7 @@ def test_the_engine_is_part_of_the_name() -> None:
 def test_a_fault_of_one_rank_ends_the_job(arguments: tuple[str, str], told: str) -> None:
     done = job(2, *arguments)
     assert done.returncode != 0
-    assert told in " ".join(done.stderr.split()) or ("signal" in told and done.returncode == 137), done.stderr
+    assert told in " ".join((done.stdout + done.stderr).split()), done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     assert "done" not in done.stdout
 
@@ -228,7 +233,7 @@ def test_the_death_of_a_rank_is_the_rows(worker: WorkerProcess) -> None:
     with shared_examples(rng.random((20, 6)), rng.random((20, 4))) as shared:
         worker.ask(Start(f"{PROGRAMS}:Dies"), Started)
         with pytest.raises(
-            WorkerFailed, match=r"the worker ended with .*: process rank 1 .* exited on signal 9"
+            WorkerFailed, match=r"the worker ended with .*; its last words: (process rank 1 .* signal 9|.*signal 9)"
         ) as caught:
             worker.ask(Prepare(SMALL, 2, shared.examples, 0, 0.001, 1.0), Prepared)
     assert caught.value.outcome == "crashed"

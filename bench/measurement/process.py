@@ -42,6 +42,7 @@ ENVIRONMENT = {
     "MALLOC_TRIM_THRESHOLD_": str(1 << 30),
     "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
 }
+LAUNCHER_SECONDS = 5.0  # that mpiexec has to end, once a rank has
 
 
 class WorkerFailed(Exception):
@@ -110,6 +111,8 @@ class WorkerProcess:
         try:
             reply: Any = msgspec.json.decode(line, type=records.Failure | expected)
         except msgspec.DecodeError as error:
+            if self._launched:  # some launchers report the end of a rank on standard output
+                raise WorkerFailed("crashed", self._last_words(line + b"\n")) from error
             self.close()
             raise WorkerFailed("crashed", f"the worker's reply cannot be read: {error}") from error
         if isinstance(reply, records.Failure):
@@ -138,22 +141,34 @@ class WorkerProcess:
 
     def close(self) -> None:
         """Kill the process and everything that it started. Safe to call twice."""
-        if self._launched:
-            kill_children(self.pid)  # each rank is in a process group of its own
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.pid, signal.SIGKILL)
+        self._kill()
         self._process.wait()
         for stream in (self._process.stdin, self._process.stdout, self._stderr):
             if stream is not None:
                 with contextlib.suppress(OSError):
                     stream.close()
 
-    def _last_words(self) -> str:
-        """Return how the process ended and the last line that it wrote to standard error."""
+    def _kill(self) -> None:
+        if self._launched:
+            kill_children(self.pid)  # each rank is in a process group of its own
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)
+
+    def _last_words(self, received: bytes = b"") -> str:
+        """Return how the process ended and the last line that it wrote to standard error.
+
+        Of several ranks, also what the launcher wrote to standard output, `received` and what follows.
+        """
+        if self._launched:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(LAUNCHER_SECONDS)
+            self._kill()
+            assert self._process.stdout is not None
+            received += self._pending + self._process.stdout.read()
         status = self._process.wait()
         ending = f"exit status {status}" if status >= 0 else signal.Signals(-status).name
         self._stderr.seek(max(0, self._stderr.seek(0, os.SEEK_END) - 4096))
-        lines = self._stderr.read().decode(errors="replace").strip().splitlines()
+        lines = (received + self._stderr.read()).decode(errors="replace").strip().splitlines()
         if self._launched:
             lines = _of_ranks(lines)
         self.close()
@@ -161,9 +176,9 @@ class WorkerProcess:
 
 
 def _of_ranks(lines: Sequence[str]) -> list[str]:
-    """Return what tells most of what a job of several ranks wrote: a rank's own error, or what Open MPI says of it."""
+    """Return what tells most of what a job of several ranks wrote: a rank's own error, or the launcher's word of it."""
     own = [line for line in lines if "error: rank " in line]
-    told = re.search(r"process rank \d+ .*", " ".join(line for line in lines if line.strip("-")))
+    told = re.search(r"process rank \d+ .*|EXIT STRING: .*", " ".join(line for line in lines if line.strip("-=")))
     return own or ([told[0]] if told else list(lines))
 
 
