@@ -297,6 +297,21 @@ class Verified(Reply):
     programs: int  # that were run
 
 
+AnyReply = (
+    Failure
+    | Started
+    | FirstCalled
+    | Prepared
+    | PreparedRate
+    | Arranged
+    | Taken
+    | HandedOver
+    | Looped
+    | Paused
+    | Verified
+)
+
+
 # --- Results -----------------------------------------------------------------------------------------------------
 
 

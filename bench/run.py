@@ -24,12 +24,12 @@ from bench.problem.memory import check_fits
 from bench.problem.problem import EPOCH_EXAMPLES
 from bench.problem.workloads import select
 from bench.progress import report_progress
-from bench.records import CONTROL, SCHEMA, Results, Row, Settings
+from bench.records import CONTROL, SCHEMA, Results, Row, Settings, Workload
 from bench.results.files import LATEST
 from bench.results.notes import notes_on_peaks, notes_on_run, notes_on_workloads
 from bench.results.summary import summarise
 from impls.errors import UserError
-from impls.registry import entries, find_all
+from impls.registry import Entry, entries, find_all
 
 RUNS = Path("results/runs")  # of the current folder: a run that is not given a folder gets one of its own here
 RESULTS, REPORT = "results.json", "report.html"
@@ -67,7 +67,10 @@ class Run:
         if self._before is not None:
             chosen = [*chosen, *self._before.entries(chosen)]
         workloads = select(asked.workloads, asked.sweeps)
-        self.candidates = {name: plan(workload, chosen) for name, workload in workloads.items()}
+        self.candidates = {
+            name: plan(workload, [entry for entry in chosen if asked.implementations or _usual(entry, workload)])
+            for name, workload in workloads.items()
+        }
         check_fits({name: len(of) for name, of in self.candidates.items()}, workloads, EPOCH_EXAMPLES)
         self.timed = asked.timed
         self.settings = asked.settings
@@ -188,6 +191,11 @@ class Run:
 
     def _candidate(self, workload: str, label: str) -> Candidate:
         return next(candidate for candidate in self.candidates[workload] if candidate.label == label)
+
+
+def _usual(entry: Entry, workload: Workload) -> bool:
+    """Return whether a row is timed unasked: one rank alone is its engine's row once more."""
+    return not entry.ranks or workload.threads > 1 or workload.sweep in ("threads", "strong", "weak")
 
 
 def _new_folder(date: datetime) -> Path:

@@ -14,6 +14,7 @@ COMMANDS = {  # name: where it is, and what it does
     "plot": ("bench.commands.plot:plot", "Draw the plots of a run again."),
     "profile": ("profiles.cli:profile", "Record flamegraphs, or compare two."),
     "report": ("bench.commands.report:report", "Write one HTML file of a run."),
+    "scale": ("bench.commands.scale:scale", "Measure scaling over MPI ranks."),
     "train": ("bench.commands.train:train", "Train a network and print its accuracy."),
     "verify": ("bench.commands.verify:verify", "Check an implementation against the contract."),
 }

@@ -37,6 +37,14 @@ class Epoch:
     parameters: Parameters  # after it, a copy
 
 
+@dataclass(frozen=True, eq=False)
+class Resumed:
+    """Where an interrupted training goes on."""
+
+    epochs: int  # that are done
+    parameters: Parameters  # after them
+
+
 def predict(parameters: Parameters, x: Array) -> Array:
     """Return the network's outputs (N, n_L) for inputs `x` (N, n_0)."""
     a = x
@@ -65,11 +73,13 @@ def train(
     seed: int = 0,
     dtype: DTypeLike = "float64",
     threads: int = 1,
+    resumed: Resumed | None = None,
 ) -> Iterator[Epoch]:
     """Return an iterator that trains by one epoch at each turn: the book's `SGD`, its settings the defaults.
 
     Each epoch goes through all examples in a fresh random order, `batch_size` at a time. BLAS is limited to `threads`
-    from the first turn to the last.
+    from the first turn to the last. With `resumed`, the epochs that are done are not done again: those that follow are
+    what they would have been, bit for bit.
     Raises UserError at once if the settings do not fit the data set.
     """
     inputs = dataset.x_train.shape[1]
@@ -84,7 +94,9 @@ def train(
     if not (math.isfinite(learning_rate) and learning_rate > 0):
         raise UserError(f"learning_rate: expected a positive finite number, found {learning_rate}")
     batch_size = min(batch_size, len(dataset.x_train))  # no mini-batch is larger
-    return _epochs(implementation_class, dataset, sizes, epochs, batch_size, learning_rate, seed, dtype, threads)
+    return _epochs(
+        implementation_class, dataset, sizes, epochs, batch_size, learning_rate, seed, dtype, threads, resumed
+    )
 
 
 def _epochs(
@@ -97,6 +109,7 @@ def _epochs(
     seed: int,
     dtype: DTypeLike,
     threads: int,
+    resumed: Resumed | None,
 ) -> Iterator[Epoch]:
     rng = np.random.default_rng(seed)
     x_test = dataset.x_test.astype(dtype, copy=False)  # (M, n_0)
@@ -105,29 +118,34 @@ def _epochs(
         threadpool_limits(limits=threads, user_api="blas"),
         implementation_class(sizes, batch_size, dtype, threads) as implementation,
     ):
-        implementation.load(initial_parameters(sizes, rng, dtype))
+        initial, done = initial_parameters(sizes, rng, dtype), resumed.epochs if resumed else 0
+        implementation.load(resumed.parameters if resumed else initial)
+        check_ranks = getattr(implementation, "check_ranks", lambda: None)  # of a row on several ranks
         data = implementation.prepare_data(
             dataset.x_train.astype(dtype, copy=False), one_hot(dataset.labels_train, dtype=dtype)
         )
         for index in range(epochs):
             order = rng.permutation(len(dataset.x_train))  # (N,)
+            if index < done:
+                continue
             start = time.perf_counter()
             implementation.epoch(data, order, learning_rate)
             seconds = time.perf_counter() - start
+            check_ranks()
             parameters = implementation.parameters()
             correct = accuracy(parameters, x_test, dataset.labels_test)
             yield Epoch(index, correct, len(x_test), seconds, parameters)
 
 
-def save(path: Path, parameters: Parameters) -> None:
+def save(path: Path, parameters: Parameters, **more: Array) -> None:
     """Write a network to an .npz file, whole or not at all: arrays weights_0, biases_0, weights_1, … and no pickle.
 
-    Raises UserError if the file cannot be written.
+    `more` are further arrays by name. Raises UserError if the file cannot be written.
     """
     weights = {f"weights_{layer}": W for layer, W in enumerate(parameters.weights)}
     biases = {f"biases_{layer}": b for layer, b in enumerate(parameters.biases)}
     content = io.BytesIO()
-    np.savez(content, allow_pickle=False, **weights, **biases)
+    np.savez(content, allow_pickle=False, **weights, **biases, **more)
     write_whole(path, content.getvalue())
 
 
@@ -137,7 +155,7 @@ def load_network(path: Path) -> Parameters:
         with path.open("rb") as file:
             archive = np.load(file, allow_pickle=False)
             arrays = dict(archive) if isinstance(archive, NpzFile) else {}
-        return _network(arrays)
+        return network_of(arrays)
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error
     except (BadZipFile, EOFError, ValueError) as error:
@@ -145,7 +163,7 @@ def load_network(path: Path) -> Parameters:
         raise UserError(f"{path}: not a saved network, or damaged: {error}; save one with: {command}") from error
 
 
-def _network(arrays: dict[str, Array]) -> Parameters:
+def network_of(arrays: dict[str, Array]) -> Parameters:
     """Return the network made of the arrays of a file. Raises ValueError if they do not fit together."""
     layers = max(1, len(arrays) // 2)
     names = [f"{kind}_{layer}" for kind in ("weights", "biases") for layer in range(layers)]

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 
 from impls import ROOT
 from impls.errors import RowError, Unavailable
+from impls.mpiexec import no_mpiexec
 
 if TYPE_CHECKING:
     from impls.interface import Implementation
@@ -108,6 +109,7 @@ class Entry:
     summary: str
     needs: Needs | None = None
     framework: bool = False  # a library that a user would pick instead: timed on request
+    ranks: bool = False  # one process per core, started by mpiexec where there are several
     own_name: str = ""  # of the implementation, where `name` is a label that the user gave it
     tree: str = ""  # the folder with the `impls` that it is loaded from, if that is not today's
 
@@ -147,6 +149,8 @@ JAX = Needs(("jax",), lambda: _extra("jax"))
 JAX_CUDA = Needs(("jax", "jax_plugins"), lambda: pip_command("'jax[cuda13]'"), no_gpu)
 TENSORFLOW = Needs(("tensorflow",), lambda: _extra("tensorflow"))
 SCIKIT_LEARN = Needs(("sklearn",), lambda: pip_command("scikit-learn"))
+MPI = Needs(("mpi4py",), lambda: _extra("mpi"), no_mpiexec)
+TORCH_DDP = Needs(("torch", "mpi4py"), lambda: _extra("ddp"), no_mpiexec)
 
 ENTRIES = {
     entry.name: entry
@@ -164,6 +168,9 @@ ENTRIES = {
         Entry("rust_batched_blas", "impls.rust_rows:RustBatchedBlas", "the same, SciPy's BLAS", RUST),
         Entry("rust_rayon", "impls.rust_rows:RustRayon", "mini-batch split over rayon", RUST),
         Entry("rust_fused", "impls.rust_rows:RustFused", "blocked AVX-512/AVX2/NEON kernels, update fused in", RUST),
+        Entry(
+            "mpi", "impls.mpi_allreduce:Mpi", "mini-batch split over MPI ranks, one Allreduce a step", MPI, ranks=True
+        ),
         Entry("torch", "impls.torch_autograd:Torch", "PyTorch: nn.Linear, autograd, optim.SGD", TORCH, framework=True),
         Entry(
             "torch_compiled",
@@ -173,6 +180,14 @@ ENTRIES = {
             framework=True,
         ),
         Entry("torch_cuda", "impls.torch_autograd:TorchCuda", "torch on an NVIDIA GPU", TORCH_CUDA, framework=True),
+        Entry(
+            "torch_ddp",
+            "impls.torch_ddp:TorchDdp",
+            "PyTorch on several ranks: DistributedDataParallel over gloo",
+            TORCH_DDP,
+            framework=True,
+            ranks=True,
+        ),
         Entry("jax", "impls.jax_grad:Jax", "JAX: jit of grad and update, donated buffers", JAX, framework=True),
         Entry("jax_cuda", "impls.jax_grad:JaxCuda", "jax on an NVIDIA GPU", JAX_CUDA, framework=True),
         Entry(
@@ -264,6 +279,11 @@ def _find(spec: str) -> Entry:
             raise RowError(f"{spec}: there is no file {path}")
         return Entry(class_name, f"{Path(path).resolve()}:{class_name}", f"from {path}")
     known = entries()
+    row, _, engine = spec.partition("-")
+    if row == "mpi" and engine in known and not known[engine].ranks:
+        over = known["mpi"]
+        needs = over.needs if over.unavailable() else known[engine].needs or over.needs
+        return replace(over, name=spec, target=f"{over.target}-{engine}", summary=f"the same, {engine}", needs=needs)
     if spec not in known:
         near = difflib.get_close_matches(spec, known, n=1)
         hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"

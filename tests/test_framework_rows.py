@@ -33,7 +33,7 @@ def rows(*names: str) -> list[Any]:
     ]
 
 
-TORCH = ("torch", "torch_compiled", "torch_cuda")
+TORCH = ("torch", "torch_compiled", "torch_ddp", "torch_cuda")
 COMPILED = ("torch_compiled", "jax", "jax_cuda")
 ALL = (*TORCH, "jax", "jax_cuda", "tensorflow", "scikit_learn")
 

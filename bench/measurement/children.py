@@ -58,6 +58,13 @@ def confine(pid: int, cpus: Sequence[int]) -> None:
                 os.sched_setaffinity(thread, cpus)
 
 
+def kill(pid: int) -> None:
+    """Kill the processes that a process started, directly or not."""
+    for process in _family(pid)[1:]:
+        with contextlib.suppress(psutil.Error):
+            process.kill()
+
+
 def _family(pid: int) -> list[psutil.Process]:
     """Return a process and all that it started, directly or not."""
     with contextlib.suppress(psutil.Error):

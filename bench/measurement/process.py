@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import select
 import signal
 import subprocess
@@ -15,7 +16,9 @@ from typing import Any, TypeVar
 import msgspec
 
 from bench import records
+from bench.measurement import launch
 from bench.measurement.children import confine as confine_children
+from bench.measurement.children import kill as kill_children
 from impls import ROOT
 
 AnyReply = TypeVar("AnyReply", bound=records.Reply)
@@ -39,6 +42,7 @@ ENVIRONMENT = {
     "MALLOC_TRIM_THRESHOLD_": str(1 << 30),
     "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
 }
+LAUNCHER_SECONDS = 5.0  # that mpiexec has to end, once a rank has
 
 
 class WorkerFailed(Exception):
@@ -52,19 +56,26 @@ class WorkerFailed(Exception):
 class WorkerProcess:
     """One worker process. Every request has a time limit; a worker that failed is killed and stays failed."""
 
-    def __init__(self, threads: int, cpus: Iterable[int], time_out: float, tree: str = "") -> None:
+    def __init__(
+        self, threads: int, cpus: Iterable[int], time_out: float, tree: str = "", *, ranks: bool = False
+    ) -> None:
         """Start the process, confined to `cpus`, with every known thread setting at `threads`.
 
-        `tree` is a folder with another `impls` than today's, if the row is to be loaded from there.
+        `tree` is a folder with another `impls` than today's, if the row is to be loaded from there. With `ranks`, start
+        a launcher of as many processes instead, each with every thread setting at 1.
         """
         self.time_out = time_out
+        self._launched = ranks and threads > 1
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 (closed in `close`)
         self._pending = b""
         path = os.pathsep.join(filter(None, (tree, str(ROOT), os.environ.get("PYTHONPATH"))))
+        command = [sys.executable, "-P", "-m", "bench.measurement.worker"]  # -P: nothing of the current folder
+        if self._launched:
+            command, threads = launch.command(threads, "bench.measurement.ranked_worker"), 1
         environment = os.environ | dict.fromkeys(THREAD_VARIABLES, str(threads)) | ENVIRONMENT | {"PYTHONPATH": path}
         with confined_to(cpus):
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "bench.measurement.worker"],  # -P: nothing of the current folder
+                command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._stderr,
@@ -103,6 +114,8 @@ class WorkerProcess:
         try:
             reply: Any = msgspec.json.decode(line, type=records.Failure | expected)
         except msgspec.DecodeError as error:
+            if self._launched:  # some launchers report the end of a rank on standard output
+                raise WorkerFailed("crashed", self._last_words(line + b"\n")) from error
             self.close()
             raise WorkerFailed("crashed", f"the worker's reply cannot be read: {error}") from error
         if isinstance(reply, records.Failure):
@@ -116,7 +129,7 @@ class WorkerProcess:
         Does nothing where the system has no such thing. Without a CPU of its own, a thread that wakes up often has to
         wait for another one of the same process, while a CPU stands idle.
         """
-        if children:
+        if children or self._launched:
             confine_children(self.pid, cpus)
         with contextlib.suppress(OSError):
             for thread in Path(f"/proc/{self.pid}/task").iterdir():
@@ -131,22 +144,45 @@ class WorkerProcess:
 
     def close(self) -> None:
         """Kill the process and everything that it started. Safe to call twice."""
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.pid, signal.SIGKILL)
+        self._kill()
         self._process.wait()
         for stream in (self._process.stdin, self._process.stdout, self._stderr):
             if stream is not None:
                 with contextlib.suppress(OSError):
                     stream.close()
 
-    def _last_words(self) -> str:
-        """Return how the process ended and the last line that it wrote to standard error."""
+    def _kill(self) -> None:
+        if self._launched:
+            kill_children(self.pid)  # each rank is in a process group of its own
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)
+
+    def _last_words(self, received: bytes = b"") -> str:
+        """Return how the process ended and the last line that it wrote to standard error.
+
+        Of several ranks, also what the launcher wrote to standard output, `received` and what follows.
+        """
+        if self._launched:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(LAUNCHER_SECONDS)
+            self._kill()
+            assert self._process.stdout is not None
+            received += self._pending + self._process.stdout.read()
         status = self._process.wait()
         ending = f"exit status {status}" if status >= 0 else signal.Signals(-status).name
         self._stderr.seek(max(0, self._stderr.seek(0, os.SEEK_END) - 4096))
-        lines = self._stderr.read().decode(errors="replace").strip().splitlines()
+        lines = (received + self._stderr.read()).decode(errors="replace").strip().splitlines()
+        if self._launched:
+            lines = _of_ranks(lines)
         self.close()
         return f"the worker ended with {ending}" + (f"; its last words: {lines[-1][:200]}" if lines else "")
+
+
+def _of_ranks(lines: Sequence[str]) -> list[str]:
+    """Return what tells most of what a job of several ranks wrote: a rank's own error, or the launcher's word of it."""
+    own = [line for line in lines if "error: rank " in line]
+    told = re.search(r"process rank \d+ .*|EXIT STRING: .*", " ".join(line for line in lines if line.strip("-=")))
+    return own or ([told[0]] if told else list(lines))
 
 
 @contextlib.contextmanager

@@ -229,7 +229,8 @@ class Sampler:
             together, missing = missing[: len(cpus)], missing[len(cpus) :]
             for candidate, cpu in zip(together, cpus, strict=False):
                 place = [cpu] if candidate.threads == 1 else cpus  # OpenBLAS makes no more threads than it finds CPUs
-                worker = WorkerProcess(candidate.threads, place, self.settings.time_out, candidate.entry.tree)
+                entry = candidate.entry
+                worker = WorkerProcess(candidate.threads, place, self.settings.time_out, entry.tree, ranks=entry.ranks)
                 self._workers[candidate.worker_key] = worker
                 worker.send(Start(candidate.entry.target))
             for candidate in together:

@@ -7,7 +7,7 @@ from itertools import repeat
 from pathlib import Path
 from typing import Any
 
-from bench.measurement import children, memory
+from bench.measurement import children, memory, together
 from bench.problem import Call
 from bench.records import Taken
 
@@ -19,13 +19,15 @@ Arrangement = tuple[Call, Call]  # the call that goes before the timed ones, and
 
 
 def time_calls(function: Callable[..., object], arguments: tuple[Any, ...], calls: int) -> tuple[float, float]:
-    """Return the wall and CPU seconds of so many calls in a row."""
+    """Return the wall and CPU seconds of so many calls in a row; with several ranks, rank 0's wall seconds."""
+    together.ranks.begin()
     cpu = process_time()
     start = perf_counter()
     for _ in repeat(None, calls):
         function(*arguments)
     seconds = perf_counter() - start
-    return seconds, process_time() - cpu
+    cpu = process_time() - cpu
+    return together.ranks.agreed(seconds), cpu
 
 
 def settle(limit: float = 0.5) -> None:

@@ -13,8 +13,9 @@ import os
 import select
 import signal
 from collections.abc import Callable, Iterable
+from io import FileIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import msgspec
 
@@ -308,7 +309,7 @@ def _thread_pools() -> list[records.ThreadPool]:
     ]
 
 
-def _die_with_the_parent() -> None:
+def die_with_the_parent() -> None:
     """Have Linux kill this process when its parent ends, however busy or stuck it is (prctl PR_SET_PDEATHSIG)."""
     with contextlib.suppress(AttributeError, OSError):
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)
@@ -320,30 +321,39 @@ def _allow_tracing() -> None:
         ctypes.CDLL(None).prctl(0x59616D61, ctypes.c_ulong(-1 & (2**64 - 1)), 0, 0, 0)
 
 
+def take_standard_streams() -> tuple[FileIO, IO[bytes]]:
+    """Return the streams of requests and replies; from now on the row prints to standard error and reads nothing."""
+    replies = os.fdopen(os.dup(1), "wb")
+    requests = FileIO(os.dup(0))  # without a buffer, so that `select` sees what is not read yet
+    os.dup2(2, 1)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    return requests, replies
+
+
+def answered(worker: Worker, line: bytes) -> records.Reply:
+    """Return the reply to a request as it came; a failure, whatever happens."""
+    try:
+        return worker.answer(msgspec.json.decode(line, type=records.AnyRequest))
+    except Refused as refused:
+        return refused.failure
+    except BaseException as error:  # even SystemExit is the row's failure, told in words
+        import traceback
+
+        from impls.conformance.violation import in_words
+
+        traceback.print_exc()
+        return records.Failure("crashed", in_words(error, worker.files()))
+
+
 def main() -> None:
     """Answer requests until standard input ends."""
     global BARE_RSS_BYTES  # noqa: PLW0603 (set once, as early as can be)
     BARE_RSS_BYTES = memory.resident_bytes("VmRSS")
-    _die_with_the_parent()
-    replies = os.fdopen(os.dup(1), "wb")
-    requests = os.fdopen(os.dup(0), "rb", buffering=0)  # so that `select` sees what is not read yet
-    os.dup2(2, 1)
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    die_with_the_parent()
+    requests, replies = take_standard_streams()
     worker = Worker(waiting=lambda: bool(select.select([requests], [], [], 0)[0]))
-    decoder = msgspec.json.Decoder(records.AnyRequest)
     for line in requests:
-        try:
-            reply = msgspec.json.encode(worker.answer(decoder.decode(line)))
-        except Refused as refused:
-            reply = msgspec.json.encode(refused.failure)
-        except BaseException as error:  # even SystemExit is the row's failure, told in words
-            import traceback
-
-            from impls.conformance.violation import in_words
-
-            reply = msgspec.json.encode(records.Failure("crashed", in_words(error, worker.files())))
-            traceback.print_exc()
-        replies.write(reply + b"\n")
+        replies.write(msgspec.json.encode(answered(worker, line)) + b"\n")
         replies.flush()
     with contextlib.suppress(Exception):
         worker.release()

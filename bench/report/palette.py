@@ -17,10 +17,10 @@ class Look(NamedTuple):
     marker: str  # matplotlib's
 
 
-MARKERS = {"Python and NumPy": "o", "Numba": "D", "Rust": "s", "framework": "^", "GPU": "v", "other": "P"}
+MARKERS = {"Python and NumPy": "o", "Numba": "D", "Rust": "s", "framework": "^", "GPU": "v", "MPI": "X", "other": "P"}
 NUMPY = ("#8c8c8c", "#4d4d4d", "#6baed6", "#3182bd", "#08519c", "#17a2c4")
 RUST = ("#f0a860", "#e08214", "#d6b000", "#b8860b", "#8c510a", "#c7371b")
-FRAMEWORKS = ("#4db392", "#238b45", "#00441b", "#009e73", "#74a63c")
+FRAMEWORKS = ("#4db392", "#238b45", "#a1d99b", "#00441b", "#009e73", "#74a63c")
 OTHERS = ("#000000", "#6a51a3", "#b8860b", "#8c2d54")
 
 NAMES = {
@@ -34,13 +34,15 @@ NAMES = {
         "rust_rayon",
         "rust_fused",
     ),
-    "framework": ("torch", "torch_compiled", "jax", "tensorflow", "scikit_learn"),
+    "MPI": ("mpi",),
+    "framework": ("torch", "torch_compiled", "torch_ddp", "jax", "tensorflow", "scikit_learn"),
     "GPU": ("torch_cuda", "jax_cuda"),
 }
 COLOURS = {
     "Python and NumPy": NUMPY,
     "Numba": ("#cc79a7",),
     "Rust": RUST,
+    "MPI": ("#5e3c99",),
     "framework": FRAMEWORKS,
     "GPU": ("#984ea3", "#4a1486"),
 }

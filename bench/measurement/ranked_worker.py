@@ -1,0 +1,129 @@
+"""The worker of a row that computes with several processes: each rank is a worker, and all answer in step.
+
+`mpiexec -n T python -P -m bench.measurement.ranked_worker`. Rank 0 reads the requests and passes them on; every rank
+answers, so that the row runs as it would in any MPI program; the replies become one: CPU time, memory and compilations
+are those of all ranks, the clock is rank 0's. Rank 0 decides what depends on a time (`bench.measurement.together`).
+
+Between requests a rank sleeps and looks: MPI itself would wait by computing, while other rows are timed.
+"""
+
+import os
+import select
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from bench import records
+from bench.measurement import memory, together, worker
+from impls.ranks import bounded, communicator, ending_the_job
+
+LOOK_SECONDS = 0.002  # between two looks for a message
+
+
+class Ranks(together.Alone):
+    """Several ranks: they begin together, and rank 0's clock counts."""
+
+    def __init__(self, comm: Any) -> None:
+        self.comm = comm
+
+    def begin(self) -> None:
+        """Wait until all ranks are here."""
+        with bounded(self.comm, "to begin a sample"):
+            self.comm.Barrier()
+
+    def agreed(self, value: float) -> float:
+        """Return rank 0's value."""
+        with bounded(self.comm, "after a sample"):
+            return float(self.comm.bcast(value))
+
+
+def _receive(comm: Any, rank: int) -> bytes:
+    """Return the next message of another rank, asleep until it is there."""
+    while not comm.Iprobe(source=rank):
+        time.sleep(LOOK_SECONDS)
+    return bytes(comm.recv(source=rank))
+
+
+def merged(replies: Sequence[records.Reply]) -> records.Reply:
+    """Return the replies of all ranks as one; a failure of any rank is the worker's."""
+    failures = [(rank, reply) for rank, reply in enumerate(replies) if isinstance(reply, records.Failure)]
+    if failures:
+        rank, first = failures[0]
+        alone = f"rank {rank}: " if len(failures) < len(replies) else ""
+        return records.Failure(first.outcome, f"{alone}{first.reason}")
+    reply = replies[0]
+    match reply:
+        case records.Taken():
+            taken = [one for one in replies if isinstance(one, records.Taken)]
+            reply.cpu_seconds = sum(one.cpu_seconds for one in taken)
+            reply.idle_cpus = sum(one.idle_cpus for one in taken)
+            reply.own_bytes = sum(one.own_bytes for one in taken)
+            reply.compilations = sum(one.compilations for one in taken)
+        case records.Prepared():
+            prepared = [one for one in replies if isinstance(one, records.Prepared)]
+            reply.busiest_threads = [thread for one in prepared for thread in one.busiest_threads[:1]]
+            reply.children = True
+            reply.first_call = _first_call([one.first_call for one in prepared])
+        case records.FirstCalled():
+            first_call = _first_call([one.first_call for one in replies if isinstance(one, records.FirstCalled)])
+            assert first_call is not None
+            reply.first_call = first_call
+        case records.HandedOver():
+            reply.children = True
+    return reply
+
+
+def _first_call(calls: Sequence[records.FirstCall | None]) -> records.FirstCall | None:
+    """Return rank 0's times with the memory of all ranks."""
+    if calls[0] is None:
+        return None
+    return msgspec.structs.replace(calls[0], peak_rss_bytes=sum(call.peak_rss_bytes for call in calls if call))
+
+
+def lead(comm: Any, requests: Any, replies: Any, of_rank: worker.Worker) -> None:
+    """Answer what stands in `requests`, with all ranks."""
+    others = range(1, comm.size)
+    for line in requests:
+        for rank in others:
+            comm.send(line, rank)
+        mine = worker.answered(of_rank, line)
+        theirs = [msgspec.json.decode(_receive(comm, rank), type=records.AnyReply) for rank in others]
+        replies.write(msgspec.json.encode(merged([mine, *theirs])) + b"\n")
+        replies.flush()
+    for rank in others:
+        comm.send(b"", rank)
+
+
+def follow(comm: Any, of_rank: worker.Worker) -> None:
+    """Answer what rank 0 passes on, until that is nothing; what a reply would write to a file goes nowhere."""
+    while line := _receive(comm, 0):
+        request = msgspec.json.decode(line, type=records.AnyRequest)
+        if isinstance(request, records.HandOver):
+            line = msgspec.json.encode(msgspec.structs.replace(request, path=os.devnull))
+        comm.send(msgspec.json.encode(worker.answered(of_rank, line)), 0)
+
+
+def main() -> None:
+    """Answer requests until standard input ends."""
+    worker.BARE_RSS_BYTES = memory.resident_bytes("VmRSS")
+    worker.die_with_the_parent()
+    requests, replies = worker.take_standard_streams()
+    with ending_the_job():
+        comm = communicator("worker")
+        ranks = together.ranks = Ranks(communicator("timing"))
+
+        def waiting() -> bool:
+            return bool(ranks.agreed(bool(comm.rank == 0 and select.select([requests], [], [], 0)[0])))
+
+        of_rank = worker.Worker(waiting)
+        if comm.rank == 0:
+            lead(comm, requests, replies, of_rank)
+        else:
+            follow(comm, of_rank)
+        of_rank.release()
+
+
+if __name__ == "__main__":
+    main()

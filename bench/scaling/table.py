@@ -1,0 +1,50 @@
+"""What was found about scaling, in words."""
+
+from collections.abc import Iterator
+
+from bench.report.text import estimate_text, seconds_text
+from bench.scaling.model import FABRICS, MAX_RANKS, efficiency, hiding_batch
+from bench.scaling.record import Scaling
+
+HEADER = ("scaling", "ranks", "batch", "step", "compute", "Allreduce", "waiting", "efficiency")
+
+
+def lines(found: Scaling) -> Iterator[str]:
+    """Return the table of what was measured, and what the model says."""
+    cores = found.cpus
+    rows: list[tuple[str, ...]] = [HEADER]
+    for point in found.points:
+        parts = point.step.value, point.compute.value, point.communication.value
+        waiting = max(0.0, parts[0] - parts[1] - parts[2])
+        times = [seconds_text(part) if part > 1e-8 else "–" for part in (*parts, waiting)]
+        mark = "*" if point.ranks > cores else ""
+        rows.append(
+            (point.scaling, f"{point.ranks}{mark}", str(point.batch_size), *times, estimate_text(point.efficiency))
+        )
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    network = "-".join(map(str, found.sizes))
+    yield f"{found.implementation}: {network}, {found.dtype}, {found.generations} jobs each"
+    for row in rows:
+        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+    if any(point.ranks > cores for point in found.points):
+        yield f"* more ranks than the {cores} CPUs here: they take turns, so that efficiency says little"
+    yield from _model(found)
+
+
+def _model(found: Scaling) -> Iterator[str]:
+    here = found.here
+    if here is None:
+        return
+    rate = here.bytes_per_second / 1e9
+    yield f"Between two ranks here: latency {seconds_text(here.latency_seconds)}, {rate:.1f} GB/s."
+    told = ", ".join(f"{one.ranks} ranks {one.scaling} {one.error_percent:+.0f} %" for one in found.predicted)
+    yield f"The model's error, of the step's time: {told}."
+    batch = min(point.batch_size for point in found.points)
+    yield f"Predicted for {MAX_RANKS} ranks, from typical figures of each fabric:"
+    for fabric in FABRICS:
+        share = efficiency(found.compute, fabric, MAX_RANKS, batch, found.buffer_bytes)
+        hides = hiding_batch(found.compute, fabric, MAX_RANKS, found.buffer_bytes)
+        yield (
+            f"  {fabric.name}: efficiency {share:.0%} with {batch} examples a rank; "
+            f"from {hides} on, computing is as long as the Allreduce and could hide it"
+        )

@@ -1,0 +1,299 @@
+"""The row `mpi` on several ranks, its worker, and what happens when a rank differs, raises, dies or hangs."""
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Generator
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+from required import needs
+
+from bench.cpus import cores, usable_cpus
+from bench.measurement.examples import shared_examples
+from bench.measurement.launch import command
+from bench.measurement.process import THREAD_VARIABLES, WorkerFailed, WorkerProcess
+from bench.measurement.ranked_worker import merged
+from bench.records import (
+    Arrange,
+    Arranged,
+    Failure,
+    FirstCall,
+    HandedOver,
+    HandOver,
+    Looped,
+    Prepare,
+    Prepared,
+    Start,
+    Started,
+    Take,
+    Taken,
+    Workload,
+)
+from bench.run import Asked, Run
+from impls import ROOT, mpiexec, ranks
+from impls.errors import Unavailable, UserError
+from impls.registry import ENTRIES, find
+
+pytestmark = needs("mpi", ENTRIES["mpi"].unavailable())
+PROGRAMS = Path(__file__).parent / "mpi_programs.py"
+SMALL = Workload("small", (6, 5, 4), 8, threads=2)
+
+
+def job(number: int, *arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    """Run a program of `mpi_programs` on so many ranks."""
+    one_thread = dict.fromkeys(THREAD_VARIABLES, "1")
+    return subprocess.run(
+        command(number, "tests.mpi_programs", *arguments),
+        env=os.environ | one_thread | {"PYTHONPATH": str(ROOT)} | environment,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+
+
+def assert_conforms(row: str, number: int) -> None:
+    """Assert that the kit finds nothing on any rank; some launchers mix up the lines of different ranks."""
+    done = job(number, "conforms", row)
+    found = sorted(re.findall(r"rank \d+: \[.*?\]", done.stdout))
+    assert found == [f"rank {rank}: []" for rank in range(number)], done.stdout + done.stderr
+
+
+def family(pid: int) -> list[psutil.Process]:
+    return [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
+
+
+def gone(processes: list[psutil.Process]) -> bool:
+    _, alive = psutil.wait_procs(processes, timeout=10)
+    return not [process for process in alive if process.status() != psutil.STATUS_ZOMBIE]
+
+
+# --- The row -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [2, 3, 4])
+def test_the_row_conforms_on_several_ranks(number: int) -> None:
+    """Networks of the kit have fewer examples than ranks, shares of different sizes, and short last mini-batches."""
+    assert_conforms("mpi", number)
+
+
+@pytest.mark.parametrize("engine", ["pure_python", "numba", "rust_fused"])
+def test_other_rows_compute_as_well(engine: str) -> None:
+    """One of lists, one of arrays of its own, one that is not of NumPy."""
+    if find(engine).unavailable():
+        pytest.skip(f"{engine} {find(engine).unavailable()}")
+    assert_conforms(f"mpi-{engine}", 2)
+
+
+@pytest.mark.parametrize("number", [2, 3])
+def test_torch_conforms_on_several_ranks(number: int) -> None:
+    if find("torch_ddp").unavailable():
+        pytest.skip(f"torch_ddp {find('torch_ddp').unavailable()}")
+    assert_conforms("torch_ddp", number)
+
+
+def test_the_engine_is_part_of_the_name() -> None:
+    entry = find("mpi-batched_2d")
+    assert (entry.name, entry.ranks) == ("mpi-batched_2d", True)
+    assert entry.load().engine == "batched_2d"  # type: ignore[attr-defined]
+    assert find("two=mpi-batched_2d").implementation == "mpi-batched_2d"
+    for wrong in ("mpi-nothing", "mpi-mpi", "mpi-"):
+        with pytest.raises(UserError, match="unknown implementation"):
+            find(wrong)
+
+
+# --- Faults: one line, and the end within seconds ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("steps", "Drifts"), "rank 0: parameters after step 4: expected the same bits on all ranks, found check sum"),
+        (("steps", "Raises"), "rank 0: RuntimeError: rank 1 failed: ArithmeticError: planted"),
+        (("steps", "Leaves"), "rank 1: ArithmeticError: planted"),
+        (("steps", "Dies"), "signal 9"),
+        (
+            ("sizes-differ", ""),
+            "rank 0: sizes: expected the same on all ranks, found (6, 5, 4) on rank 0 and (6, 6, 4)",
+        ),
+    ],
+    ids=["drifts", "raises", "leaves", "dies", "sizes"],
+)
+def test_a_fault_of_one_rank_ends_the_job(arguments: tuple[str, str], told: str) -> None:
+    done = job(2, *arguments)
+    assert done.returncode != 0
+    assert told in " ".join((done.stdout + done.stderr).split()), done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    assert "done" not in done.stdout
+
+
+def test_a_rank_that_hangs_is_not_waited_for_for_ever() -> None:
+    done = job(2, "steps", "Hangs", **{ranks.TIME_OUT: "1"})
+    assert done.returncode != 0
+    assert "rank 0: waited 1 s for the other ranks in an Allreduce: one of them hangs" in done.stderr
+
+
+def test_ranks_of_another_version_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Two:
+        size = 2
+
+        def allgather(self, mine: dict[str, str]) -> list[dict[str, str]]:
+            return [mine, mine | {"backprop-bench": "0.0.1"}]
+
+    with pytest.raises(ranks.RanksDiffer, match=r"backprop-bench: expected the same .* and 0\.0\.1 on rank 1; give"):
+        ranks.agree(Two(), sizes=(3, 2))
+
+
+def test_check_sums_take_all_nan_for_one() -> None:
+    nans = np.array([np.nan, 1.0])
+    other = nans.copy()
+    other.view(np.uint64)[0] |= np.uint64(1 << 63)  # a negative NaN
+    assert ranks.digest([nans]) == ranks.digest([other])
+    assert ranks.digest([nans]) != ranks.digest([np.array([np.nan, 1.0 + 1e-15])])
+
+
+@pytest.mark.parametrize("text", ["soon", "0", "-1", "inf", "nan"])
+def test_a_time_out_is_a_positive_number(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(ranks.TIME_OUT, text)
+    with pytest.raises(UserError, match=f"{ranks.TIME_OUT}: expected a positive number of seconds, found '{text}'"):
+        ranks.time_out_seconds()
+
+
+def test_an_mpiexec_of_another_mpi_is_told() -> None:
+    """Its ranks do not find each other, and each would train alone."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.mpi_programs", "conforms", "mpi"],
+        env=os.environ | {mpiexec.EXPECTED: "2", "PYTHONPATH": str(ROOT)},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert "mpiexec started 2 ranks, but MPI (" in done.stderr
+    assert ") sees 1: mpiexec belongs to another MPI than mpi4py loads" in done.stderr
+
+
+def test_without_mpiexec_the_row_says_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mpiexec, "mpiexec", lambda: None)
+    with pytest.raises(Unavailable, match="mpi is unavailable: it needs mpiexec: none beside this Python nor on PATH"):
+        find("mpi").load()
+
+
+def test_without_mpi4py_the_row_says_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "mpi4py" else found(name))
+    for name in ("mpi", "mpi-in_place"):
+        with pytest.raises(Unavailable, match=r"needs mpi4py: .* -m pip install -e .*\[mpi\]"):
+            find(name).load()
+
+
+# --- The worker --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def worker() -> Generator[WorkerProcess]:
+    process = WorkerProcess(2, usable_cpus()[:2], 60.0, ranks=True)
+    yield process
+    process.close()
+
+
+def test_a_worker_of_two_ranks_answers_as_one(worker: WorkerProcess, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    left = tmp_path / "left"
+    left.touch()
+    with shared_examples(rng.random((20, 6)), rng.random((20, 4))) as shared:
+        worker.ask(Start(find("mpi").target), Started)
+        prepared = worker.ask(Prepare(SMALL, 2, shared.examples, 0, 0.001, 1.0), Prepared)
+        processes = family(worker.pid)
+        assert set(prepared.busiest_threads) <= {process.pid for process in processes}
+        assert len(set(prepared.busiest_threads)) == 2
+        assert {pool.num_threads for pool in prepared.thread_pools} == {1}
+        worker.confine(usable_cpus()[:2], prepared.busiest_threads)
+        if cores() > 1:
+            places = [os.sched_getaffinity(rank) for rank in prepared.busiest_threads]
+            assert places == [{cpu} for cpu in usable_cpus()[:2]]
+        worker.ask(Arrange(1), Arranged)
+        taken = worker.ask(Take(), Taken)
+        assert taken.calls == prepared.calls
+        handed_over = worker.ask(HandOver(str(left)), HandedOver)
+        assert handed_over.children
+        assert left.stat().st_size == 8 * (6 * 5 + 5 * 4 + 5 + 4)
+    worker.close()
+    assert gone(processes)
+
+
+def test_the_death_of_a_rank_is_the_rows(worker: WorkerProcess) -> None:
+    rng = np.random.default_rng(0)
+    with shared_examples(rng.random((20, 6)), rng.random((20, 4))) as shared:
+        worker.ask(Start(f"{PROGRAMS}:Dies"), Started)
+        with pytest.raises(
+            WorkerFailed, match=r"the worker ended with .*; its last words: (process rank 1 .* signal 9|.*signal 9)"
+        ) as caught:
+            worker.ask(Prepare(SMALL, 2, shared.examples, 0, 0.001, 1.0), Prepared)
+    assert caught.value.outcome == "crashed"
+
+
+def test_no_rank_outlives_the_benchmark() -> None:
+    program = (
+        "import time; from bench.measurement.process import WorkerProcess; from bench.records import Start, Started;"
+        "worker = WorkerProcess(2, [0], 60.0, ranks=True); worker.ask(Start(''), Started);"
+        "print(worker.pid, flush=True); time.sleep(60)"
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, env=environment) as parent:
+        assert parent.stdout is not None
+        processes = family(int(parent.stdout.readline()))
+        assert len(processes) >= 3
+        parent.kill()
+    assert gone(processes)
+
+
+def test_replies_of_ranks_become_one() -> None:
+    taken = [Taken(1.0, 2.0, 0.5, cpu, 3, 1, 0.01, 0.0, 0.0, 0.0, 100, 1) for cpu in (0.4, 0.5)]
+    found = merged(taken)
+    assert isinstance(found, Taken)
+    assert (found.cpu_seconds, found.idle_cpus, found.own_bytes, found.compilations) == (0.9, 0.02, 200, 2)
+    assert (found.seconds, found.calls) == (0.5, 3)
+    prepared = [
+        Prepared(1.0, 2, [thread], 0.1, [], {}, "quadratic", False, FirstCall(1.0, 2.0, 3.0, 10)) for thread in (7, 8)
+    ]
+    one = merged(prepared)
+    assert isinstance(one, Prepared)
+    assert (one.busiest_threads, one.children) == ([7, 8], True)
+    assert one.first_call == FirstCall(1.0, 2.0, 3.0, 20)
+    assert merged([Looped(1, 1.0), Failure("wrong", "why")]) == Failure("wrong", "rank 1: why")
+    assert merged([Failure("wrong", "why")] * 2) == Failure("wrong", "why")
+
+
+def test_the_row_is_timed_unasked_only_beside_threads() -> None:
+    run = Run(Asked(workloads=("book",), sweeps=("threads",)))
+    labels = {name: {candidate.label for candidate in of} for name, of in run.candidates.items()}
+    assert "mpi" not in labels.pop("book")
+    assert all("mpi" in of for of in labels.values())
+    asked = Run(Asked(workloads=("book",), implementations=("mpi",)))
+    assert "mpi" in {candidate.label for candidate in asked.candidates["book"]}
+
+
+def test_ranks_are_sampled_beside_other_rows(tmp_path: Path) -> None:
+    if cores() < 2:
+        pytest.skip("one core")
+    done = subprocess.run(
+        [
+            Path(sys.executable).with_name("backprop"),
+            *("bench", "--workload=20-8-4:16:float64:2", "--impl=mpi", "--impl=multithreaded", "--data=digits"),
+            *("--generations=1", "--seconds=0.2", f"--results={tmp_path}"),
+        ],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "mpi " in done.stdout
