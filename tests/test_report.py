@@ -120,6 +120,11 @@ def test_the_post_is_judged_by_what_was_measured(results: Results) -> None:
     assert found["batched_2d over rust_per_example_blas"].verdict == DOES_NOT  # four times
     assert found["rust_fused over per_example"].verdict == DOES_NOT
     assert "backprop profile per_example makes one" in found["BLAS in the recording of per_example"].why
+    assert found["rust_rayon over rust_batched on several cores"].why.startswith("the run has no such step on several")
+    results.workloads.append(workload_result(msgspec.structs.replace(BOOK, name="two", threads=2)))
+    results.rows += [row("rust_batched", 5e-5, 8.0, workload="two"), row("rust_rayon", 5.1e-5, 7.8, workload="two")]
+    found = {each.measured.partition(":")[0]: each for each in statements(results, [])}
+    assert found["rust_rayon over rust_batched on several cores"].verdict == HOLDS
     share = Recorded("per_example", "book", "", {"BLAS": (16.0, 2.0)}, 1000, [])
     judged = {each.measured: each for each in statements(results, [share])}
     assert judged["BLAS in the recording of per_example"].verdict == DOES_NOT
