@@ -25,7 +25,7 @@ Backprop = Callable[..., tuple[int, str, str]]
 
 
 def write(folder: Path, results: Results) -> None:
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / "results.json").write_text(json.dumps({Results.KEY: to_builtins(results)}))
 
 
@@ -267,3 +267,22 @@ def test_the_estimates_of_the_figures_are_those_of_the_samples(reference: Path) 
     results.rows[3].speed_up = Estimate(99.0, 98.0, 100.0)
     write(reference / "edited", results)
     assert figure("ratio edited book in_place") == "10.0"
+
+
+# --- Gates -------------------------------------------------------------------------------------------------------
+
+
+def test_what_a_gate_finds_is_counted(reference: Path) -> None:
+    """In runs of unchanged code, and in runs with a row that has become 10 % slower."""
+    for number in range(3):
+        results = made_up_results()
+        results.rows += [row("ten", 4.4e-5, 9.1), row("twin", 4e-5, 10.0)]
+        write(reference / "gate" / str(number), results)
+        write(reference / "control" / str(number), results)
+    figures.reference.cache_clear()
+    assert figure("gates_failed 5%") == "0 of 2"
+    assert figure("gates_failed 5% ten gate") == "3 of 3"
+    assert figure("gates_failed 20% ten gate") == "0 of 3"
+    assert figure("against_found ten") == "3 of 3"
+    assert figure("against_called twin") == "0 of 3"
+    assert figure("between_runs") == "0 %"
