@@ -179,6 +179,20 @@ def test_the_reference_run_makes_a_whole_page() -> None:
         assert words in text
 
 
+def test_several_runs_show_how_rows_went(results: Results, tmp_path: Path) -> None:
+    for number, python in enumerate(("3.11.7", "3.11.7", "3.13.0")):
+        results.date = f"2026-02-0{number + 1}T12:00:00+01:00"
+        results.machine = msgspec.structs.replace(results.machine, python=python)
+        (tmp_path / f"{number}.json").write_text(json.dumps({Results.KEY: to_builtins(results)}))
+    paths = [str(tmp_path / f"{number}.json") for number in (2, 0, 1)]
+    done = CliRunner().invoke(report, [*paths, f"--recordings={tmp_path}", f"--out={tmp_path / 'page.html'}"])
+    assert done.exit_code == 0, done.output
+    text = (tmp_path / "page.html").read_text()
+    assert "2026-02-03" in text  # the newest is shown
+    assert "From 2026-02-03: Python 3.13.0." in text
+    assert text.count("<polyline") == 2 * 2  # two rows, two stretches each
+
+
 def test_a_run_with_next_to_nothing_in_it(results: Results) -> None:
     results.rows = [Row("book", "per_example", "per_example", 1, "crashed", "it did")]
     results.workloads[0].peak = results.workloads[0].reference = None

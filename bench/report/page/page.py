@@ -12,13 +12,15 @@ from markupsafe import Markup
 
 from bench.records import Results
 from bench.report.findings import findings
-from bench.report.page.drawing import scale, shape, strip
+from bench.report.page.drawing import course, scale, shape, strip
 from bench.report.page.facts import PageWorkload, Recorded, workload_facts
 from bench.report.page.growth import fits, start_ups
 from bench.report.page.ladder import ladder
 from bench.report.page.roofline import roofline
 from bench.report.page.statements import statements
+from bench.report.palette import look
 from bench.report.text import cpus_text, estimate_text, number_text, seconds_text
+from bench.results.history import History
 
 FOLDER = Path(__file__).with_name("html")
 CATEGORIES = {  # as in the flamegraphs: colour and colour of the text on it
@@ -32,8 +34,8 @@ CATEGORIES = {  # as in the flamegraphs: colour and colour of the text on it
 }
 
 
-def page(results: Results, recordings: Sequence[Recorded]) -> str:
-    """Return the page as HTML. Names and texts of third parties stay text."""
+def page(results: Results, recordings: Sequence[Recorded], runs: History | None = None) -> str:
+    """Return the page as HTML, with the history of several runs if it is given. Names of third parties stay text."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(FOLDER),
         autoescape=True,
@@ -41,8 +43,9 @@ def page(results: Results, recordings: Sequence[Recorded]) -> str:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.globals |= {"shape": shape, "scale": scale, "strip": strip}
+    environment.globals |= {"shape": shape, "scale": scale, "strip": strip, "course": course}
     environment.filters |= {"estimate": estimate_text, "number": number_text, "seconds": seconds_text}
+    environment.filters["colour"] = lambda label: look(label).colour
     style = (FOLDER / "report.css").read_text(encoding="utf-8")
     script = (FOLDER / "report.js").read_text(encoding="utf-8")
     workloads = [workload_facts(results, of) for of in results.workloads if not of.workload.sweep]
@@ -60,6 +63,7 @@ def page(results: Results, recordings: Sequence[Recorded]) -> str:
         found=findings(results),
         workloads=workloads,
         ladder=ladder(results, recorded),
+        history=runs,
         fits=fits(results),
         start_ups=start_ups(results),
         roofline=roofline(results),
