@@ -12,12 +12,14 @@ from made_up_results import BOOK, made_up_results, row, workload_result
 
 from bench.commands.report import report
 from bench.records import Estimate, FirstCall, Results, Row
+from bench.report.page import drawing, facts
 from bench.report.page.facts import Recorded, workload_facts
 from bench.report.page.growth import fits, start_ups
 from bench.report.page.ladder import side_by_side
 from bench.report.page.page import page
 from bench.report.page.roofline import intensity, roofline
 from bench.report.page.statements import DOES_NOT, HOLDS, UNKNOWN, statements, verdict
+from bench.report.palette import MARKERS
 from bench.results.files import read, to_builtins
 from impls import ROOT
 from impls.errors import UserError
@@ -209,3 +211,8 @@ def test_the_command_writes_beside_the_results(results: Results, tmp_path: Path)
     (tmp_path / "results.json").write_text("{")
     with pytest.raises(UserError, match="not JSON, or truncated"):
         CliRunner().invoke(report, [str(tmp_path)], catch_exceptions=False)
+
+
+def test_every_family_of_rows_has_its_shape() -> None:
+    assert set(MARKERS.values()) <= set(facts.SHAPES)
+    assert set(facts.SHAPES.values()) == set(drawing.SHAPES)

@@ -19,6 +19,7 @@ SHAPES = {
     "diamond": '<path d="M0-6L6 0L0 6L-6 0Z" fill="{}"/>',
     "triangle": '<path d="M0-5.5L5.5 4.5H-5.5Z" fill="{}"/>',
     "triangle-down": '<path d="M0 5.5L5.5-4.5H-5.5Z" fill="{}"/>',
+    "saltire": '<path transform="rotate(45)" d="M-2-6H2V-2H6V2H2V6H-2V2H-6V-2H-2Z" fill="{}"/>',
     "cross": '<path d="M-2-6H2V-2H6V2H2V6H-2V2H-6V-2H-2Z" fill="{}"/>',
 }
 

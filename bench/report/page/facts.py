@@ -10,7 +10,15 @@ from bench.report.palette import in_order, look
 from bench.report.text import number_text, seconds_text, short_outcome
 from bench.results import estimates, precision
 
-SHAPES = {"o": "circle", "D": "diamond", "s": "square", "^": "triangle", "v": "triangle-down", "P": "cross"}
+SHAPES = {  # by matplotlib's markers
+    "o": "circle",
+    "D": "diamond",
+    "s": "square",
+    "^": "triangle",
+    "v": "triangle-down",
+    "P": "cross",
+    "X": "saltire",
+}
 Ratio = tuple[float, float | None, float | None]  # value, low, high
 
 
