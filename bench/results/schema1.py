@@ -144,12 +144,16 @@ def upgraded(content: dict[str, Any]) -> Results:
 
 
 def _workload(old: OldWorkload) -> WorkloadResult:
-    names = Workload.__struct_fields__
+    names = set(Workload.__struct_fields__) & set(OldWorkload.__struct_fields__)
     reference = None
     if old.gemm_size is not None:
         reference = Rate(product_words(old.gemm_size), product_flops(old.gemm_size), [], old.gemm_flops_per_second)
     return WorkloadResult(
-        Workload(*(getattr(old, name) for name in names)), old.examples, old.flops, no_peak=NO_PEAK, reference=reference
+        Workload(**{name: getattr(old, name) for name in names}),
+        old.examples,
+        old.flops,
+        no_peak=NO_PEAK,
+        reference=reference,
     )
 
 
