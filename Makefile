@@ -21,6 +21,7 @@ bench: $(INSTALLED)
 # Everything that can be installed here, and every row, those that cannot run as grey ones with the reason.
 bench-all: $(INSTALLED)
 	-$(PIP) --editable '.[numba]'
+	-$(PIP) --editable '.[mpi]'
 	-$(PIP) --editable '.[torch]'
 	-$(PIP) --editable '.[jax]'
 	-$(PIP) --editable '.[tensorflow]'
@@ -57,6 +58,9 @@ reference: $(INSTALLED)
 	        --impl=seven=tests/slower_in_place.py:SevenSlower --impl=ten=tests/slower_in_place.py:TenSlower || exit; \
 	done
 	rm -f results/reference/gate/*/*.md results/reference/gate/*/*.svg results/reference/gate/*/*.png
+	$(BIN)/backprop bench --workload=large-all --impl=in_place --impl=multithreaded --impl=rust_fused --impl=mpi \
+	    --impl=mpi-rust_fused --impl=torch --impl=torch_ddp --results=results/reference/mpi
+	$(BIN)/backprop scale --ranks=1,2,4 --results=results/reference/scaling
 	rm -f results/reference/control/*/*.md results/reference/control/*/*.svg results/reference/control/*/*.png
 	rm -f results/reference/precision/*/*.md results/reference/precision/*/*.svg results/reference/precision/*/*.png
 	rm -f results/reference/*/report.html results/reference/*/*/report.html

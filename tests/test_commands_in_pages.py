@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from bench.measurement.launch import ENVIRONMENT as LAUNCHING
 from bench.report.pages import MARKED, pages
+from impls.registry import ENTRIES
 from profiles.recorder import NotPermitted, py_spy
 
 ROOT = Path(__file__).parent.parent
@@ -23,6 +25,8 @@ INSTEAD = {
     "python3 -m venv": "true",
     "backprop data fetch": "backprop data fetch --help",
     "backprop profile": "backprop profile --help",
+    "backprop scale": "backprop scale --help",
+    "python -m pip": "true",
     "python -m pytest": "python -m pytest --version",
     "source": "true",
 }
@@ -72,7 +76,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(folder: Path, command: str) -> "subprocess.CompletedProcess[str]":
     """Run a command of a page as a shell does in an activated environment."""
-    environment = os.environ | {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
+    environment = os.environ | LAUNCHING | {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
     return subprocess.run(
         command, shell=True, cwd=folder, capture_output=True, text=True, env=environment, timeout=120, check=False
     )
@@ -90,7 +94,7 @@ def quick(command: str) -> str:
         names = [word for word in options if re.match(r"--(workload|sweep|impl)=", word)]
         collect = f"backprop bench --collect-only -q {shlex.join(names)}" if names else "true"
         return f"{collect} && backprop bench {shlex.join([*SMALL, *(word for word in kept if word != '--all')])}"
-    if bare.startswith("backprop train"):
+    if "backprop train" in bare:
         return f"{bare} --epochs=1 --data=digits"
     return bare
 
@@ -99,6 +103,10 @@ def quick(command: str) -> str:
 def test_a_command_works_as_written(folder: Path, page: str, command: str) -> None:
     if "py-spy" in command or "profiles.target" in command or re.match(r"(while|read|kill|rm|:|until) ?", command):
         pytest.skip("the recipe by hand is run as a whole by tests/test_profiles.py")
+    if "--impl=mpi" in command or "verify mpi" in command:
+        missing = ENTRIES["mpi"].unavailable()
+        if missing:
+            pytest.skip(f"mpi {missing}")
     if command.startswith("backprop profile") and "diff" not in command:
         try:
             py_spy()

@@ -224,7 +224,10 @@ def test_a_worker_of_two_ranks_answers_as_one(worker: WorkerProcess, tmp_path: P
         handed_over = worker.ask(HandOver(str(left)), HandedOver)
         assert handed_over.children
         assert left.stat().st_size == 8 * (6 * 5 + 5 * 4 + 5 + 4)
+    before = os.times()
     worker.close()
+    after = os.times()
+    assert after.children_user - before.children_user > 0.1, "the CPU time of the ranks has to count as this process's"
     assert gone(processes)
 
 

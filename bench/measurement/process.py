@@ -144,6 +144,11 @@ class WorkerProcess:
 
     def close(self) -> None:
         """Kill the process and everything that it started. Safe to call twice."""
+        if self._launched and self._process.stdin is not None and self.alive:
+            with contextlib.suppress(OSError, subprocess.TimeoutExpired):  # so that the ranks' CPU time counts as ours
+                self._process.stdin.write(b"\n")  # Open MPI does not pass on that its standard input has ended
+                self._process.stdin.close()
+                self._process.wait(LAUNCHER_SECONDS)
         self._kill()
         self._process.wait()
         for stream in (self._process.stdin, self._process.stdout, self._stderr):

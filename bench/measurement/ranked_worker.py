@@ -83,9 +83,11 @@ def _first_call(calls: Sequence[records.FirstCall | None]) -> records.FirstCall 
 
 
 def lead(comm: Any, requests: Any, replies: Any, of_rank: worker.Worker) -> None:
-    """Answer what stands in `requests`, with all ranks."""
+    """Answer what stands in `requests`, with all ranks, up to an empty line or their end."""
     others = range(1, comm.size)
     for line in requests:
+        if not line.strip():
+            break
         for rank in others:
             comm.send(line, rank)
         mine = worker.answered(of_rank, line)
@@ -106,7 +108,7 @@ def follow(comm: Any, of_rank: worker.Worker) -> None:
 
 
 def main() -> None:
-    """Answer requests until standard input ends."""
+    """Answer requests until an empty one, or until standard input ends."""
     worker.BARE_RSS_BYTES = memory.resident_bytes("VmRSS")
     worker.die_with_the_parent()
     requests, replies = worker.take_standard_streams()

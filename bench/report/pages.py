@@ -59,11 +59,11 @@ def rows() -> str:
     return figure_tables.as_block(lines)
 
 
-def _recordings(name: str) -> Callable[..., str]:
-    """Return a figure that is made of recordings; what reads them lies above, and is imported when it is used."""
+def _of(module: str, name: str) -> Callable[..., str]:
+    """Return a figure of a module that lies above this one, and is imported when it is used."""
 
     def figure(*arguments: str) -> str:
-        found: str = getattr(importlib.import_module("profiles.figures"), name)(*arguments)
+        found: str = getattr(importlib.import_module(module), name)(*arguments)
         return found
 
     return figure
@@ -104,5 +104,9 @@ FIGURES: dict[str, Callable[..., str]] = {
             figure_tables.table,
         )
     },
-    **{name: _recordings(name) for name in ("frame_share", "samples", "share", "share_table", "slowed")},
+    **{
+        name: _of("bench.scaling.pages", name)
+        for name in ("scaling_errors", "scaling_here", "scaling_predicted", "scaling_table")
+    },
+    **{name: _of("profiles.figures", name) for name in ("frame_share", "samples", "share", "share_table", "slowed")},
 }

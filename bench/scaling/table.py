@@ -4,23 +4,24 @@ from collections.abc import Iterator
 
 from bench.report.text import estimate_text, seconds_text
 from bench.scaling.model import FABRICS, MAX_RANKS, efficiency, hiding_batch
-from bench.scaling.record import Scaling
+from bench.scaling.record import Point, Scaling
 
 HEADER = ("scaling", "ranks", "batch", "step", "compute", "Allreduce", "waiting", "efficiency")
+
+
+def cells(point: Point, cpus: int) -> tuple[str, ...]:
+    """Return the cells of a point; more ranks than CPUs are marked."""
+    parts = point.step.value, point.compute.value, point.communication.value
+    waiting = max(0.0, parts[0] - parts[1] - parts[2]) if point.ranks > 1 else 0.0
+    times = [seconds_text(part) if part > 1e-8 else "–" for part in (*parts, waiting)]
+    ranks = f"{point.ranks}*" if point.ranks > cpus else str(point.ranks)
+    return point.scaling, ranks, str(point.batch_size), *times, estimate_text(point.efficiency)
 
 
 def lines(found: Scaling) -> Iterator[str]:
     """Return the table of what was measured, and what the model says."""
     cores = found.cpus
-    rows: list[tuple[str, ...]] = [HEADER]
-    for point in found.points:
-        parts = point.step.value, point.compute.value, point.communication.value
-        waiting = max(0.0, parts[0] - parts[1] - parts[2])
-        times = [seconds_text(part) if part > 1e-8 else "–" for part in (*parts, waiting)]
-        mark = "*" if point.ranks > cores else ""
-        rows.append(
-            (point.scaling, f"{point.ranks}{mark}", str(point.batch_size), *times, estimate_text(point.efficiency))
-        )
+    rows = [HEADER, *(cells(point, cores) for point in found.points)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     network = "-".join(map(str, found.sizes))
     yield f"{found.implementation}: {network}, {found.dtype}, {found.generations} jobs each"
