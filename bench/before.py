@@ -25,7 +25,7 @@ class Before:
         """Take what the user gave: a folder, or a revision that git knows."""
         self._given = given
         self._folder = tempfile.TemporaryDirectory(prefix="backprop-bench-")
-        self._trees: dict[Path, Path] = {}  # of repositories, as they were
+        self._trees: dict[tuple[Path, str], Path] = {}  # of parts of repositories, as they were
 
     def entries(self, chosen: Iterable[Entry]) -> list[Entry]:
         """Return the entries as they were, each under its name and `-before`. Raises UserError."""
@@ -80,7 +80,7 @@ class Before:
 
     def _tree(self, root: Path, what: str) -> Path:
         """Return a folder with a part of a repository as it was at the revision."""
-        if root not in self._trees:
+        if (root, what) not in self._trees:
             revision = _git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{self._given}^{{commit}}")
             if revision is None:
                 raise UserError(
@@ -93,8 +93,8 @@ class Before:
             folder = Path(self._folder.name) / f"revision-{len(self._trees)}"
             with tarfile.open(fileobj=io.BytesIO(archive)) as files:
                 files.extractall(folder, filter="data")
-            self._trees[root] = folder
-        return self._trees[root]
+            self._trees[root, what] = folder
+        return self._trees[root, what]
 
 
 def _lacks(words: str) -> Needs:

@@ -107,6 +107,17 @@ def test_a_revision_of_this_checkout(before: list[Before]) -> None:
     assert [path.name for path in Path(in_place.tree).iterdir()] == ["impls"]
 
 
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not a git checkout")
+@pytest.mark.parametrize("order", [1, -1])
+def test_rows_by_name_and_by_path_of_this_checkout(before: list[Before], order: int) -> None:
+    """A file needs its whole repository as it was; a row by name must not get that: its `bench` would be imported."""
+    before.append(Before("HEAD"))
+    specs = ["in_place", f"{ROOT}/tests/slower_in_place.py:SevenSlower"][::order]
+    in_place, file = before[0].entries(map(find, specs))[::order]
+    assert [path.name for path in Path(in_place.tree).iterdir()] == ["impls"]
+    assert Path(file.target.rpartition(":")[0]).is_file()
+
+
 def test_what_cannot_be_found_is_told(repository: Path, tmp_path: Path, before: list[Before]) -> None:
     (tmp_path / "empty").mkdir()
     mine = f"{repository}/src/mine.py:Mine"
