@@ -13,6 +13,7 @@ class Unseen(NamedTuple):
 LIBRARY = Unseen(threads="the library's own threads")
 XLA = Unseen("the threads of the library, on which it computes", "")
 GPU = Unseen("the GPU, which computes", "")
+RANKS = Unseen(threads="the other ranks: one alone is recorded")
 NOTHING = Unseen(threads="")
 ROWS = {
     "pure_python": NOTHING,
@@ -22,9 +23,11 @@ ROWS = {
     "rust_batched": NOTHING,
     "rust_rayon": Unseen(threads="rayon's threads"),
     "rust_fused": Unseen(threads="its own threads"),
+    "mpi": RANKS,
     "torch": LIBRARY,
     "torch_compiled": LIBRARY,
     "torch_cuda": GPU,
+    "torch_ddp": RANKS,
     "jax": XLA,
     "jax_cuda": GPU,
     "tensorflow": XLA,

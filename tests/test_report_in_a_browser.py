@@ -88,6 +88,7 @@ def test_flamegraphs_zoom_and_search_each_on_its_own(opened: Any) -> None:
     graphs = [opened.locator(".flame").nth(number) for number in (0, 2)]
     for graph in graphs:
         graph.locator("summary").press("Enter")
+        graph.locator(".graph svg").wait_for()
     frames = [graph.locator("g").count() for graph in graphs]
     wide = graphs[0].locator("g[role=button]").nth(2)
     name = wide.get_attribute("aria-label")
