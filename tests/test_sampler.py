@@ -2,8 +2,9 @@
 
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -152,8 +153,8 @@ def test_samples_of_a_round_are_pairs_and_the_control_is_another_process(monkeyp
     start = WorkerProcess.__init__
     pids: list[int] = []
 
-    def note(self: WorkerProcess, threads: int, cpus: Iterable[int], time_out: float) -> None:
-        start(self, threads, cpus, time_out)
+    def note(self: WorkerProcess, *arguments: Any, **keywords: Any) -> None:
+        start(self, *arguments, **keywords)
         pids.append(self.pid)
 
     monkeypatch.setattr(WorkerProcess, "__init__", note)
