@@ -199,6 +199,14 @@ def test_new_and_vanished_and_broken_rows_are_named() -> None:
     assert [(each.label, each.verdict) for each in comparison.failed] == [("batched_2d", "wrong after 300 calls")]
 
 
+def test_a_workload_that_only_one_run_has_is_named_once() -> None:
+    old = run(1)
+    old.workloads.append(workload_result(msgspec.structs.replace(BOOK, name="wide")))
+    old.rows += [row("per_example", 4e-4, workload="wide"), row("in_place", 4e-5, 10.0, workload="wide")]
+    assert compare_runs(old, run(2)).vanished == ["workload wide"]
+    assert compare_runs(run(2), old).appeared == ["workload wide"]
+
+
 def test_what_else_differs_is_a_remark() -> None:
     new = run(2, python="3.13.0")
     assert new.workloads[0].peak is not None

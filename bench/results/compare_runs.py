@@ -149,11 +149,16 @@ def _broken(one: Row, other: Row, limits: Limits) -> RowChange:
 
 
 def _only(run: Results, other: Results) -> list[str]:
-    """Return in words the rows that only the first of two runs has, each with its workloads if it is not on all."""
-    known = {(row.workload, row.label) for row in other.rows}
+    """Return in words what only the first of two runs has: whole workloads, and rows of workloads that both have."""
+    known = {of.workload.name for of in other.workloads}
+    common = [of.workload.name for of in run.workloads if of.workload.name in known]
+    missing = [of.workload.name for of in run.workloads if of.workload.name not in known]
+    rows = {(row.workload, row.label) for row in other.rows}
     workloads: dict[str, list[str]] = {}
     for row in run.rows:
-        if (row.workload, row.label) not in known:
+        if row.workload in common and (row.workload, row.label) not in rows:
             workloads.setdefault(row.label, []).append(row.workload)
-    everywhere = len(run.workloads)
-    return [label if len(on) == everywhere else f"{label} on {' and '.join(on)}" for label, on in workloads.items()]
+    found = [f"workload {name}" for name in missing]
+    return found + [
+        label if len(on) == len(common) else f"{label} on {' and '.join(on)}" for label, on in workloads.items()
+    ]
