@@ -18,7 +18,8 @@ Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]
 Generation = Annotated[int, msgspec.Meta(ge=0, lt=10_000)]
 SCHEMA = 3  # of `Results`; bench/results/schema1.py and schema2.py read the ones before
 OK, PENDING = "ok", "pending"
-NOT_TIMED_HERE = ("unavailable", "left out", "interrupted")  # outcomes that are nobody's fault
+LEFT_OUT = "left out"
+NOT_TIMED_HERE = ("unavailable", LEFT_OUT, "interrupted")  # outcomes that are nobody's fault
 MAX_NAME, MAX_LABEL, MAX_REASON = 80, 40, 600  # letters
 CONTROL = "control"  # the label of the baseline's second row
 BEFORE = "-before"  # after the label of a row: the same as it was in another revision

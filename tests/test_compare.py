@@ -207,6 +207,28 @@ def test_a_workload_that_only_one_run_has_is_named_once() -> None:
     assert compare_runs(run(2), old).appeared == ["workload wide"]
 
 
+def no_longer_timed(outcome: str, reason: str) -> Results:
+    new = run(2)
+    new.rows[3] = Row("book", "in_place", "in_place", 1, outcome, reason)
+    return new
+
+
+def test_a_row_over_the_budget_fails_a_gate_unless_the_budget_is_less_now() -> None:
+    """A row that became a thousand times as slow is not timed any more."""
+    new = no_longer_timed("left out", "at least 0.4 s per call, over the budget of 0.1 s")
+    assert [(each.label, each.verdict) for each in compare_runs(run(1), new).failed] == [("in_place", "left out")]
+    new.settings = msgspec.structs.replace(new.settings, budget_seconds=new.settings.budget_seconds / 10)
+    comparison = compare_runs(run(1), new)
+    assert (comparison.failed, found(comparison, "in_place")) == ([], CANT_TELL)
+
+
+@pytest.mark.parametrize("outcome", ["unavailable", "interrupted"])
+def test_a_row_that_could_not_be_timed_this_time_cannot_be_told(outcome: str) -> None:
+    comparison = compare_runs(run(1), no_longer_timed(outcome, "for some reason"), gate=True)
+    assert [(each.label, each.reason) for each in comparison.unclear] == [("in_place", f"{outcome}: for some reason")]
+    assert comparison.failed == []
+
+
 def test_what_else_differs_is_a_remark() -> None:
     new = run(2, python="3.13.0")
     assert new.workloads[0].peak is not None

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from bench.records import NOT_TIMED_HERE, OK, Results, Row, WorkloadResult
+from bench.records import LEFT_OUT, NOT_TIMED_HERE, OK, Results, Row, WorkloadResult
 from bench.results.fingerprint import machine_differences, remarks, row_difference, workload_difference
 from bench.results.limits import Limits
 from bench.results.verdict import CANT_TELL, FLOOR, PEAK_FLOOR, SLOWER, Change, change, logs, verdict
@@ -38,7 +38,7 @@ class Comparison(msgspec.Struct, frozen=True):
     workloads: list[str]  # why workloads cannot be compared
     remarks: list[str]  # what else differs
     changes: list[RowChange]  # the clearest first
-    broken: list[RowChange]  # rows that were timed before, and now are wrong, crash or hang
+    broken: list[RowChange]  # rows that were timed before, and now are wrong, crash, hang or are over the budget
     appeared: list[str]
     vanished: list[str]
 
@@ -65,8 +65,9 @@ def compare_runs(
     rows = [found for _, of in common for found in _rows(old, new, of.workload.name)]
     timed = [(one, other) for one, other in rows if one.timed and other.timed and not row_difference(one, other)]
     intervals = len(timed) if gate else 1
+    broken = [(one, other) for one, other in rows if one.timed and _is_broken(old, new, other)]
     changes = [_changed(old, new, one, other, limits, floor, max(1, intervals)) for one, other in rows
-               if one.timed and other.timed]  # fmt: skip
+               if one.timed and (one, other) not in broken]  # fmt: skip
     return Comparison(
         old=old.date,
         new=new.date,
@@ -76,7 +77,7 @@ def compare_runs(
         workloads=[f"{name}: {words}" for name, words in differing.items()],
         remarks=remarks(old, new),
         changes=sorted(changes, key=lambda each: -(each.change.clearness if each.change else 0.0)),
-        broken=[_broken(one, other, limits) for one, other in rows if one.timed and _is_broken(other)],
+        broken=[_broken(one, other, limits) for one, other in broken],
         appeared=_only(new, old),
         vanished=_only(old, new),
     )
@@ -101,7 +102,7 @@ def _changed(
     limit = limits.of(one.workload, one.label)
     over, before = _relative(old, one)
     _, after = _relative(new, other)
-    reason = row_difference(one, other)
+    reason = row_difference(one, other) if other.timed else f"{other.outcome}: {other.reason}"
     floor = max(floor, PEAK_FLOOR) if over == PEAK else floor
     found = None if reason else change(before, after, floor, intervals)
     if found is None and not reason:
@@ -132,7 +133,9 @@ def _relative(run: Results, row: Row) -> tuple[str, list[float]]:
     return label, logs(row.samples, baseline.samples) if baseline else []
 
 
-def _is_broken(row: Row) -> bool:
+def _is_broken(old: Results, new: Results, row: Row) -> bool:
+    if row.outcome == LEFT_OUT:  # it takes longer than a call may, and that is not because less is allowed now
+        return new.settings.budget_seconds >= old.settings.budget_seconds
     return row.outcome != OK and row.outcome not in NOT_TIMED_HERE
 
 
