@@ -454,6 +454,13 @@ class WorkloadResult(msgspec.Struct):
         return self.flops / rate.flops_per_second if rate and rate.flops_per_second else None
 
 
+class MemoryRate(msgspec.Struct, frozen=True):
+    """How many bytes a second come from memory and go there when so many threads ask for them."""
+
+    threads: int
+    bytes_per_second: Positive
+
+
 class Machine(msgspec.Struct):
     """What a reader of the results needs to know about the machine."""
 
@@ -462,6 +469,7 @@ class Machine(msgspec.Struct):
     usable_cpus: int | None = None
     siblings: list[list[int]] = []  # the usable CPUs by core: those in one list are hardware threads of the same core
     memory_bytes: int | None = None
+    memory_rates: list[MemoryRate] = []
     governor: str = ""
     hypervisor: bool | None = None
     system: str = ""

@@ -15,6 +15,7 @@ from rich.console import Console
 from bench.atomic import check_writable, write_whole
 from bench.before import Before
 from bench.measurement import machine
+from bench.measurement.bandwidth import memory_rates
 from bench.measurement.candidates import Candidate, plan
 from bench.measurement.rate_workers import PEAK, REFERENCE
 from bench.measurement.sampler import Sampler
@@ -24,7 +25,7 @@ from bench.problem.memory import check_fits
 from bench.problem.problem import EPOCH_EXAMPLES
 from bench.problem.workloads import select
 from bench.progress import report_progress
-from bench.records import CONTROL, SCHEMA, Results, Row, Settings, Workload
+from bench.records import CONTROL, SCHEMA, Machine, Results, Row, Settings, Workload
 from bench.results.files import LATEST
 from bench.results.notes import notes_on_peaks, notes_on_run, notes_on_workloads
 from bench.results.summary import summarise
@@ -143,7 +144,7 @@ class Run:
             data=self.dataset.name,
             interrupted=sampler.interrupted,
             settings=self.settings,
-            machine=machine.facts(),
+            machine=self._machine(of[0].workload.threads for of in selected.values()),
             load_average_before=load_average,
             steal_percent=steal_percent,
             other_cpus=others,
@@ -188,6 +189,11 @@ class Run:
             for made in [table, report, *plots]:
                 write_whole(LATEST.parent / made.name, made.read_bytes())
         return [f"results: {path}", f"table: {table}", *(f"plot: {plot}" for plot in plots), f"report: {report}"]
+
+    def _machine(self, threads: Iterable[int]) -> Machine:
+        """Return the facts about the machine, with how fast its memory is if anything is timed."""
+        facts = machine.facts()
+        return msgspec.structs.replace(facts, memory_rates=memory_rates(threads)) if self.timed else facts
 
     def _candidate(self, workload: str, label: str) -> Candidate:
         return next(candidate for candidate in self.candidates[workload] if candidate.label == label)

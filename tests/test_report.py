@@ -3,6 +3,7 @@
 import json
 import re
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 
 import msgspec
@@ -103,6 +104,15 @@ def test_intensity_is_flop_per_byte_that_must_move(results: Results) -> None:
     (mark,) = picture.marks
     assert (mark.name, mark.label) == ("book", "in_place")
     assert mark.percent == pytest.approx(50.0)
+    ((words, rate, points),) = picture.memory
+    assert words == "1 thread"
+    assert rate == pytest.approx(2.0)
+    places = [tuple(map(float, point.split(","))) for point in points.split()]
+
+    assert all(high >= low for (_, high), (_, low) in pairwise(places))
+    assert "2.0 GB/s to 1 thread" in page(results, [])
+    results.machine = msgspec.structs.replace(results.machine, memory_rates=[])
+    assert "dotted line" not in page(results, [])
     results.workloads[0].peak = None
     assert roofline(results) is None
 
@@ -192,7 +202,7 @@ def test_several_runs_show_how_rows_went(results: Results, tmp_path: Path) -> No
     text = (tmp_path / "page.html").read_text()
     assert "2026-02-03" in text  # the newest is shown
     assert "From 2026-02-03: Python 3.13.0." in text
-    assert text.count("<polyline") == 2 * 2  # two rows, two stretches each
+    assert text.count('fill="none" stroke') == 2 * 2  # two rows, two stretches each
 
 
 def test_a_run_with_next_to_nothing_in_it(results: Results) -> None:

@@ -1,6 +1,7 @@
 """The machine: how far the rows are from its peak, and what the memory has to do with it."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,6 +34,7 @@ class Roofline:
 
     marks: list[Mark]
     levels: list[tuple[str, float, float, float]]  # name, Gflop/s, y, y of the name
+    memory: list[tuple[str, float, str]]  # threads in words, GB/s, and the points of the line: what memory can feed
     ticks_x: list[tuple[str, float]]
     ticks_y: list[tuple[str, float]]
 
@@ -56,6 +58,13 @@ def _clear(x: float, y: float, taken: list[tuple[float, float]]) -> float:
         y += 1
     taken.append((x, y))
     return y
+
+
+def _line(rate: float, lowest: float, top: float, x: Callable[[float], float], y: Callable[[float], float]) -> str:
+    """Return the points of the line gflops = rate x intensity from the left edge up to `top`; it is curved here."""
+    first, last = math.log(lowest), math.log(max(lowest, top / rate))
+    at = [math.exp(first + (last - first) * number / 32) for number in range(33)]
+    return " ".join(f"{x(each):.1f},{y(rate * each):.1f}" for each in at)
 
 
 def roofline(results: Results) -> Roofline | None:
@@ -91,6 +100,13 @@ def roofline(results: Results) -> Roofline | None:
     peaks = {f"{of.workload.dtype}, {of.workload.threads} thread{'s' * (of.workload.threads > 1)}": peak
              for of, _, _, _, peak in found}  # fmt: skip
     levels = sorted(peaks.items(), key=lambda level: -level[1])
+    threads = {of.workload.threads for of, *_ in found}
+    memory = [
+        (f"{of.threads} thread{'s' * (of.threads > 1)}", rate, _line(rate, lowest, min(top, highest * rate), x, y))
+        for of in results.machine.memory_rates
+        if of.threads in threads
+        for rate in [of.bytes_per_second / 1e9]
+    ]
     names: list[float] = []  # above the line, or below the one whose name stands there
     for _, peak in levels:
         names.append(y(peak) - 5 if not names or y(peak) - 5 > names[-1] + NAME_HEIGHT else y(peak) + 13)
@@ -99,6 +115,7 @@ def roofline(results: Results) -> Roofline | None:
     return Roofline(
         marks=marks,
         levels=[(name, peak, y(peak), place) for (name, peak), place in zip(levels, names, strict=True)],
+        memory=memory,
         ticks_x=[(f"{10.0**power:g}", x(10.0**power)) for power in
                  range(round(math.log10(lowest)), round(math.log10(highest)) + 1)],
         ticks_y=[(f"{number * step:g}", y(number * step)) for number in range(int(top / step) + 1)],
