@@ -16,9 +16,9 @@ from bench.records import Estimate, FirstCall, Results, Row
 from bench.report.page import drawing, facts
 from bench.report.page.facts import Recorded, workload_facts
 from bench.report.page.growth import fits, start_ups
-from bench.report.page.ladder import side_by_side
 from bench.report.page.page import page
 from bench.report.page.roofline import intensity, roofline
+from bench.report.page.sources import Part, code, plain, side_by_side
 from bench.report.page.statements import DOES_NOT, HOLDS, UNKNOWN, statements, verdict
 from bench.report.palette import MARKERS
 from bench.results.files import read, to_builtins
@@ -169,13 +169,32 @@ def test_a_slow_start_pays_after_so_many_steps(results: Results) -> None:
     assert "never: its steps are slower" in page(results, [])
 
 
-def test_two_sources_stand_side_by_side() -> None:
-    left = ["import numpy", *(f"same {n}" for n in range(20)), "z = W @ x", "gone"]
-    right = ["import numpy", *(f"same {n}" for n in range(20)), "z = X @ W.T"]
-    lines = side_by_side(left, right)
-    assert [line.kind for line in lines] == ["equal"] * 3 + ["skipped"] + ["equal"] * 3 + ["changed", "removed"]
-    assert (lines[-2].left, lines[-2].right) == ("z = W @ x", "z = X @ W.T")
-    assert lines[3].left == "15 equal lines"
+def test_two_sources_stand_side_by_side(tmp_path: Path) -> None:
+    same = ["import numpy", *(f"same {n}" for n in range(20))]
+    sides = []
+    for name, text in (
+        ("left.py", [*same, "z = W @ x  # why", "gone()"]),
+        ("right.py", [*same, "new = 1", "z = X @ x", ""]),
+    ):
+        (tmp_path / name).write_text("\n".join(text))
+        sides.append(code(tmp_path / name))
+        assert list(map(plain, sides[-1])) == [line for line in text if line]
+    lines = side_by_side(*sides)
+    kinds = ["equal"] * 3 + ["skipped"] + ["equal"] * 3 + ["added", "changed", "removed"]
+    assert [line.kind for line in lines] == kinds
+    assert lines[3].words == "15 equal lines"
+    changed = lines[8]
+    assert changed.left is not None
+    assert changed.right is not None
+    assert [(part.text, part.kind) for part in changed.left if part.marked] == [("W", ""), ("# why", "c")]
+    assert [part.text for part in changed.right if part.marked] == ["X"]
+    assert lines[0].left is not None
+    assert (lines[0].left[0].text, lines[0].left[0].kind) == ("import", "k")
+
+
+def test_a_source_of_no_known_language_is_shown_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "row.unknown").write_text("import <b>\n")
+    assert code(tmp_path / "row.unknown") == [[Part("import <b>")]]
 
 
 def test_the_reference_run_makes_a_whole_page() -> None:

@@ -1,6 +1,5 @@
 """The ladder: from step to step what was bought, where the time went, and the two sources side by side."""
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 from bench.records import Estimate, Results
 from bench.report.figure_tables import LADDER
 from bench.report.page.facts import Recorded
+from bench.report.page.sources import Line, code, side_by_side
 from bench.results.compare_rows import compare_rows
 from impls import ROOT
 from impls.registry import ENTRIES
@@ -16,16 +16,6 @@ WORKLOAD = "book"
 RUST = {  # the sources of Rust rows, in impls/rust/src
     "rust_fused": "fused",
 }
-CONTEXT = 3  # equal lines around what changed
-
-
-@dataclass(frozen=True)
-class Line:
-    """A line of the two sources beside each other; None where one has none."""
-
-    kind: str  # equal, changed, added, removed or skipped
-    left: str | None
-    right: str | None
 
 
 @dataclass(frozen=True)
@@ -48,7 +38,7 @@ def ladder(results: Results, recordings: Sequence[Recorded]) -> list[Step]:
     found = []
     for slow, fast, words in _steps(results):
         left, right = _source(slow), _source(fast)
-        lines = side_by_side(_text(left), _text(right)) if left and right else []
+        lines = side_by_side(code(left), code(right)) if left and right else []
         found.append(
             Step(
                 slow=slow,
@@ -91,30 +81,6 @@ def _source(label: str) -> Path | None:
         tried = (ROOT / "impls" / "rust" / "src" / f"{RUST[label]}.rs", ROOT / f"impls/rust/src/{RUST[label]}/mod.rs")
         return next((each for each in tried if each.is_file()), None)
     return path if path.is_file() else None
-
-
-def _text(path: Path) -> list[str]:
-    """Return the lines of a source, without the text that stands before its first line of code."""
-    return path.read_text(encoding="utf-8").splitlines()
-
-
-def side_by_side(left: Sequence[str], right: Sequence[str]) -> list[Line]:
-    """Return two texts beside each other, equal lines far from any change left out."""
-    found: list[Line] = []
-    for tag, i, j, k, m in difflib.SequenceMatcher(None, left, right, autojunk=False).get_opcodes():
-        if tag == "equal":
-            same = [Line("equal", one, one) for one in left[i:j]]
-            if len(same) > 2 * CONTEXT + 1:
-                same[CONTEXT:-CONTEXT] = [Line("skipped", f"{len(same) - 2 * CONTEXT} equal lines", None)]
-            found += same
-            continue
-        one, other = list(left[i:j]), list(right[k:m])
-        for number in range(max(len(one), len(other))):
-            before = one[number] if number < len(one) else None
-            after = other[number] if number < len(other) else None
-            kind = "changed" if before is not None and after is not None else "removed" if after is None else "added"
-            found.append(Line(kind, before, after))
-    return found
 
 
 def _shares(recordings: Mapping[str, Recorded], slow: str, fast: str) -> list[tuple[str, str, str]]:
