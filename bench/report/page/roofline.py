@@ -1,7 +1,7 @@
 """The machine: how far the rows are from its peak, and what the memory has to do with it."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +9,8 @@ import numpy as np
 from bench.records import Results, WorkloadResult
 
 WIDTH, HEIGHT = 640, 300
-NAME_WIDTH, NAME_HEIGHT = 66, 13  # that a name takes
+NAME_WIDTH, NAME_HEIGHT = 66, 13  # that a workload's name takes
+LEVEL_WIDTH = 190  # that the name of a peak takes, up to the right edge
 LEFT, RIGHT, TOP, BOTTOM = 54, 20, 14, 40  # of the axes, in pixels
 
 
@@ -60,15 +61,68 @@ def _clear(x: float, y: float, taken: list[tuple[float, float]]) -> float:
     return y
 
 
-def _line(rate: float, lowest: float, top: float, x: Callable[[float], float], y: Callable[[float], float]) -> str:
-    """Return the points of the line gflops = rate x intensity from the left edge up to `top`; it is curved here."""
-    first, last = math.log(lowest), math.log(max(lowest, top / rate))
-    at = [math.exp(first + (last - first) * number / 32) for number in range(33)]
-    return " ".join(f"{x(each):.1f},{y(rate * each):.1f}" for each in at)
+@dataclass(frozen=True)
+class _Axes:
+    """From flop per byte and Gflop/s to pixels."""
+
+    lowest: float  # flop per byte
+    highest: float
+    top: float  # Gflop/s
+
+    def x(self, value: float) -> float:
+        share = math.log10(value / self.lowest) / max(1.0, math.log10(self.highest / self.lowest))
+        return LEFT + share * (WIDTH - LEFT - RIGHT)
+
+    def y(self, value: float) -> float:
+        return HEIGHT - BOTTOM - value / self.top * (HEIGHT - TOP - BOTTOM)
+
+    def line(self, rate: float) -> str:
+        """Return the points of gflops = rate x intensity from the left edge to the top or the right one; a curve."""
+        first, last = math.log(self.lowest), math.log(max(self.lowest, min(self.highest, self.top / rate)))
+        at = [math.exp(first + (last - first) * number / 32) for number in range(33)]
+        return " ".join(f"{self.x(each):.1f},{self.y(rate * each):.1f}" for each in at)
+
+    def ticks_x(self) -> list[tuple[str, float]]:
+        powers = range(round(math.log10(self.lowest)), round(math.log10(self.highest)) + 1)
+        return [(f"{10.0**power:g}", self.x(10.0**power)) for power in powers]
+
+    def ticks_y(self) -> list[tuple[str, float]]:
+        step = 10 ** math.floor(math.log10(self.top / 2))
+        step = next(step * factor for factor in (1, 2, 5, 10) if self.top / (step * factor) <= 6)
+        return [(f"{number * step:g}", self.y(number * step)) for number in range(int(self.top / step) + 1)]
+
+
+_Fastest = tuple[WorkloadResult, str, float, float, float]  # a workload, its fastest row, flop/byte, Gflop/s, the peak
 
 
 def roofline(results: Results) -> Roofline | None:
     """Return the picture of the workloads that are no sweep's; None without a peak."""
+    found = sorted(_fastest(results), key=lambda each: -each[3])  # from the top down
+    if not found:
+        return None
+    axes = _Axes(
+        lowest=10 ** math.floor(math.log10(min(each[2] for each in found))),
+        highest=10 ** math.ceil(math.log10(max(each[2] for each in found))),
+        top=max(each[4] for each in found) * 1.15,
+    )
+    levels = _levels(found, axes)
+    taken = [(float(at), level[3]) for level in levels for at in range(WIDTH - RIGHT - LEVEL_WIDTH, WIDTH, NAME_WIDTH)]
+    threads = {of.workload.threads for of, *_ in found}
+    memory = [(of.threads, of.bytes_per_second / 1e9) for of in results.machine.memory_rates if of.threads in threads]
+    return Roofline(
+        marks=[
+            Mark(of.workload.name, label, at, gflops, 100 * gflops / peak, peak, axes.x(at), axes.y(gflops),
+                 _clear(axes.x(at), axes.y(gflops) + 4, taken))
+            for of, label, at, gflops, peak in found
+        ],
+        levels=levels,
+        memory=[(_threads(count), rate, axes.line(rate)) for count, rate in memory],
+        ticks_x=axes.ticks_x(),
+        ticks_y=axes.ticks_y(),
+    )  # fmt: skip
+
+
+def _fastest(results: Results) -> list[_Fastest]:
     found = []
     for of in results.workloads:
         rows = [row for row in results.rows_of(of.workload.name) if row.timed and not row.is_control]
@@ -77,46 +131,18 @@ def roofline(results: Results) -> Roofline | None:
         best = min(rows, key=lambda row: row.seconds or math.inf)
         gflops = of.flops / (best.seconds or math.inf) / 1e9
         found.append((of, best.label, intensity(of), gflops, of.peak.flops_per_second / 1e9))
-    if not found:
-        return None
-    lowest = 10 ** math.floor(math.log10(min(each[2] for each in found)))
-    highest = 10 ** math.ceil(math.log10(max(each[2] for each in found)))
-    top = max(each[4] for each in found) * 1.15
+    return found
 
-    def x(value: float) -> float:
-        share = math.log10(value / lowest) / max(1.0, math.log10(highest / lowest))
-        return LEFT + share * (WIDTH - LEFT - RIGHT)
 
-    def y(value: float) -> float:
-        return HEIGHT - BOTTOM - value / top * (HEIGHT - TOP - BOTTOM)
+def _levels(found: Sequence[_Fastest], axes: _Axes) -> list[tuple[str, float, float, float]]:
+    """Return the peaks, the highest first, with the height of the line and of its name, clear of the one above."""
+    peaks = {f"{of.workload.dtype}, {_threads(of.workload.threads)}": peak for of, _, _, _, peak in found}
+    levels: list[tuple[str, float, float, float]] = []
+    for name, peak in sorted(peaks.items(), key=lambda level: -level[1]):
+        y = axes.y(peak)
+        levels.append((name, peak, y, y - 5 if not levels or y - 5 > levels[-1][3] + NAME_HEIGHT else y + 13))
+    return levels
 
-    found.sort(key=lambda each: -each[3])  # from the top down
-    taken: list[tuple[float, float]] = []
-    marks = [
-        Mark(of.workload.name, label, at, gflops, 100 * gflops / peak, peak, x(at), y(gflops),
-             _clear(x(at), y(gflops) + 4, taken))
-        for of, label, at, gflops, peak in found
-    ]  # fmt: skip
-    peaks = {f"{of.workload.dtype}, {of.workload.threads} thread{'s' * (of.workload.threads > 1)}": peak
-             for of, _, _, _, peak in found}  # fmt: skip
-    levels = sorted(peaks.items(), key=lambda level: -level[1])
-    threads = {of.workload.threads for of, *_ in found}
-    memory = [
-        (f"{of.threads} thread{'s' * (of.threads > 1)}", rate, _line(rate, lowest, min(top, highest * rate), x, y))
-        for of in results.machine.memory_rates
-        if of.threads in threads
-        for rate in [of.bytes_per_second / 1e9]
-    ]
-    names: list[float] = []  # above the line, or below the one whose name stands there
-    for _, peak in levels:
-        names.append(y(peak) - 5 if not names or y(peak) - 5 > names[-1] + NAME_HEIGHT else y(peak) + 13)
-    step = 10 ** math.floor(math.log10(top / 2))
-    step = next(step * factor for factor in (1, 2, 5, 10) if top / (step * factor) <= 6)
-    return Roofline(
-        marks=marks,
-        levels=[(name, peak, y(peak), place) for (name, peak), place in zip(levels, names, strict=True)],
-        memory=memory,
-        ticks_x=[(f"{10.0**power:g}", x(10.0**power)) for power in
-                 range(round(math.log10(lowest)), round(math.log10(highest)) + 1)],
-        ticks_y=[(f"{number * step:g}", y(number * step)) for number in range(int(top / step) + 1)],
-    )  # fmt: skip
+
+def _threads(count: int) -> str:
+    return f"{count} thread{'s' * (count > 1)}"
