@@ -17,6 +17,8 @@ from impls import ROOT
 from impls.errors import UserError
 from impls.registry import RUST, Entry, Needs
 
+DATA_FILTER = getattr(tarfile, "data_filter", lambda member, _path: member)  # Python 3.11.0 to 3.11.3 have none
+
 
 class Before:
     """A revision or a folder, and the temporary folder in which it can be imported. Call `close` in the end."""
@@ -92,7 +94,8 @@ class Before:
                 raise UserError(f"--against={self._given}: there is no {what} in that revision of {root}")
             folder = Path(self._folder.name) / f"revision-{len(self._trees)}"
             with tarfile.open(fileobj=io.BytesIO(archive)) as files:
-                files.extractall(folder, filter="data")
+                files.extraction_filter = DATA_FILTER
+                files.extractall(folder)
             self._trees[root, what] = folder
         return self._trees[root, what]
 
