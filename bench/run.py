@@ -169,6 +169,8 @@ class Run:
         from bench.report.page.recordings import recorded
         from bench.report.plots import draw  # matplotlib takes half a second
         from bench.report.table import markdown
+        from bench.scaling.record import FILE as SCALING
+        from bench.scaling.record import read as read_scaling
 
         assert self.results is not None
         folder = self._folder or _new_folder(datetime.fromisoformat(self.results.date))
@@ -179,12 +181,12 @@ class Run:
         table = folder / "speedups.md"
         write_whole(table, markdown(self.results))
         plots = draw(self.results, folder)
-        report = folder / REPORT
-        try:
+        report, recordings, scaling = folder / REPORT, [], None
+        with suppress(UserError):  # it is the report's own business: `backprop report` tells what is wrong with them
             recordings = recorded()
-        except UserError:  # they are the report's own business: `backprop report` tells what is wrong with them
-            recordings = []
-        write_whole(report, page(self.results, recordings))
+        with suppress(UserError):
+            scaling = read_scaling(SCALING)
+        write_whole(report, page(self.results, recordings, scaling=scaling))
         if self._folder is None:
             for made in [table, report, *plots]:
                 write_whole(LATEST.parent / made.name, made.read_bytes())

@@ -177,6 +177,15 @@ def test_another_machine_is_said_and_nothing_else(machine: dict[str, str], words
     assert comparison.changes == []
 
 
+def test_runs_of_two_machines_stand_side_by_side(compared: Callable[..., Result]) -> None:
+    done = compared(run(1), run(2, cpu_model="Abacus 4000"))
+    assert done.exit_code == 5
+    first, head, *rows = done.output.splitlines()
+    assert first == "not compared: processor: Abacus 3000 before, Abacus 4000 now"
+    assert head.split()[:4] == ["workload", "row", "Abacus", "3000,"]
+    assert len(rows) == 5
+
+
 def test_another_workload_of_the_same_name_is_not_compared() -> None:
     new = run(2)
     new.workloads[0] = workload_result(msgspec.structs.replace(BOOK, batch_size=20))

@@ -10,14 +10,17 @@ import msgspec
 import pytest
 from click.testing import CliRunner
 from made_up_results import BOOK, made_up_results, row, workload_result
+from made_up_scaling import made_up
 
 from bench.commands.report import report
 from bench.records import Estimate, FirstCall, Results, Row
 from bench.report.page import drawing, facts
 from bench.report.page.facts import Recorded, workload_facts
 from bench.report.page.growth import fits, start_ups
+from bench.report.page.hosts import hosts
 from bench.report.page.page import page
 from bench.report.page.roofline import intensity, roofline
+from bench.report.page.scaling import scaling_facts
 from bench.report.page.sources import Part, code, plain, side_by_side
 from bench.report.page.statements import DOES_NOT, HOLDS, UNKNOWN, statements, verdict
 from bench.report.palette import MARKERS
@@ -222,6 +225,60 @@ def test_several_runs_show_how_rows_went(results: Results, tmp_path: Path) -> No
     assert "2026-02-03" in text  # the newest is shown
     assert "From 2026-02-03: Python 3.13.0." in text
     assert text.count('fill="none" stroke') == 2 * 2  # two rows, two stretches each
+
+
+def test_scaling_is_shown_beside_the_run_of_its_machine(results: Results, tmp_path: Path) -> None:
+    (tmp_path / "results.json").write_text(json.dumps({Results.KEY: to_builtins(results)}))
+    path = tmp_path / "scaling.json"
+    command = [str(tmp_path), f"--scaling={path}", f"--recordings={tmp_path}"]
+    path.write_bytes(msgspec.json.encode(made_up()))
+    assert CliRunner().invoke(report, command, catch_exceptions=False).exit_code == 0
+    text = (tmp_path / "report.html").read_text()
+    assert "Beyond one machine" in text
+    assert text.count('aria-label="Predicted, weak') == 2
+    assert '<td>strong</td><td class="n">4*</td>' in text
+    assert "* more ranks than the 2 CPUs here: they take turns" in text
+    assert "InfiniBand NDR, 400 Gbit/s" in text
+    path.write_bytes(msgspec.json.encode(made_up(cpu_model="Abacus 4000")))
+    with pytest.raises(UserError, match="measured on Abacus 4000, the run on Abacus 3000"):
+        CliRunner().invoke(report, command, catch_exceptions=False)
+    assert "Beyond one machine" not in page(results, [], scaling=made_up(cpu_model="Abacus 4000"))
+    path.write_bytes(b"{")
+    with pytest.raises(UserError, match="not a file of backprop scale, or damaged"):
+        CliRunner().invoke(report, command, catch_exceptions=False)
+
+
+def test_curves_of_scaling_stand_where_the_figures_say() -> None:
+    facts = scaling_facts(made_up())
+    measured, modelled, _ = facts.pictures
+    assert [curve.name for curve in measured.curves] == ["strong", "weak"]
+    assert [name for name, _ in measured.ticks_x] == ["1", "2", "4"]
+    weak = measured.curves[1]
+    assert weak.points[0][1] == measured.ideal
+    assert [x for x, _ in weak.points] == [x for _, x in measured.ticks_x]
+    assert all(low > y > high for (_, y), (_, low, high) in zip(weak.points, weak.intervals, strict=True))
+    assert measured.crowded is not None
+    assert [curve.name for curve in modelled.curves] == ["10 Gbit/s", "100 Gbit/s", "400 Gbit/s"]
+    assert len(modelled.curves[0].points) == 13  # 1 to 4,096
+    names = sorted(curve.name_y for curve in modelled.curves)
+    assert all(later - one >= 13 for one, later in pairwise(names))
+
+
+def test_machines_stand_side_by_side(results: Results) -> None:
+    other = made_up_results()
+    other.machine = msgspec.structs.replace(other.machine, cpu_model="Abacus <4000>")
+    other.date = "2026-03-01T12:00:00+01:00"
+    other.rows = [each for each in other.rows if each.label != "batched_2d"]
+    text = page(results, [], [results, other])
+    assert "Machines side by side" in text
+    assert "Abacus &lt;4000&gt;, 2 CPUs, 2026-03-01" in text
+    table = hosts([results, other])
+    assert table is not None
+    cells = {line.label: [cell.speed_up for cell in line.cells] for line in table.workloads["book"]}
+    assert cells["batched_2d"][1] == "–"
+    assert cells["per_example"] == ["baseline", "baseline"]
+    assert cells["torch"] == ["unavailable", "unavailable"]
+    assert hosts([results, results]) is None
 
 
 def test_a_run_with_next_to_nothing_in_it(results: Results) -> None:

@@ -6,42 +6,18 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from made_up_scaling import EXACT, SLOW, made_up
 from matplotlib.figure import Figure
 from required import needs
 
-from bench.records import Estimate, Machine
+from bench.records import Estimate
 from bench.scaling import measure, model, plot, table
-from bench.scaling.record import SCHEMA, Compute, Fabric, Point, Sample, Scaling, Told
+from bench.scaling.record import Compute, Point, Sample, Scaling, Told
 from impls.errors import UserError
 from impls.registry import ENTRIES, find
 
 Backprop = Callable[..., tuple[int, str, str]]
 needs_mpi = needs("mpi", ENTRIES["mpi"].unavailable())
-SLOW = Fabric("slow", 1e-5, 1e9)
-EXACT = Compute(0.001, 0.0001)
-
-
-def made_up(cpus: int = 2) -> Scaling:
-    def point(kind: str, ranks: int, efficiency: float) -> Point:
-        batch = 64 if kind == "strong" else 64 * ranks
-        parts = Estimate(0.008), Estimate(0.006), Estimate(0.001 if ranks > 1 else 1e-9)
-        return Point(kind, ranks, batch, *parts, Estimate(efficiency, efficiency - 0.1, efficiency + 0.1))
-
-    points = [point(kind, ranks, 1 / ranks**0.2) for kind in ("strong", "weak") for ranks in (1, 2, 4)]
-    return Scaling(
-        schema=SCHEMA,
-        date="2026-11-25T10:00:00+00:00",
-        machine=Machine(usable_cpus=cpus),
-        implementation="mpi",
-        sizes=(784, 30, 10),
-        dtype="float64",
-        generations=3,
-        buffer_bytes=190_000,
-        points=points,
-        compute=EXACT,
-        here=SLOW,
-        predicted=model.predictions(EXACT, SLOW, points, 190_000, cpus),
-    )
 
 
 def test_allreduce_is_the_papers() -> None:

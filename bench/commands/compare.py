@@ -106,6 +106,8 @@ def compare(
         click.echo(markdown(found), nl=False)
     else:
         click.echo("\n".join(lines(found, everything=everything, styled=sys.stdout.isatty())))
+        if found.incomparable:
+            click.echo("\n".join(side_by_side(runs)))
     context.exit(_status(found, gated=gated, strict=strict))
 
 

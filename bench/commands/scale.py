@@ -9,10 +9,10 @@ from rich.console import Console
 from bench.atomic import check_writable, write_whole
 from bench.problem.workloads import DTYPES, MAX_SIZE, parse_sizes
 from bench.progress import report_progress
+from bench.scaling.record import FILE
 from impls.errors import UserError
 from impls.registry import find
 
-FOLDER = Path("results/scaling")  # of the current folder
 MAX_RANKS_HERE = 256
 
 
@@ -44,7 +44,7 @@ def _ranks(_context: click.Context, _option: click.Parameter, text: str) -> tupl
 @click.option("--generations", type=click.IntRange(1), default=5, show_default=True, help="Jobs of each kind.")
 @click.option("--seconds", type=click.FloatRange(0, min_open=True), default=0.5, show_default=True, help="Per job.")
 @click.option("--time-out", type=click.FloatRange(0, min_open=True), default=120.0, show_default=True, help="Per job.")
-@click.option("--results", type=click.Path(path_type=Path), default=FOLDER, show_default=True)
+@click.option("--results", type=click.Path(path_type=Path), default=FILE.parent, show_default=True)
 def scale(
     ranks: tuple[int, ...],
     implementation: str,
@@ -70,7 +70,7 @@ def scale(
         progress("done", 1.0)
     for line in table.lines(found):
         click.echo(line)
-    path = results / "scaling.json"
+    path = results / FILE.name
     write_whole(path, msgspec.json.format(msgspec.json.encode(found), indent=1) + b"\n")
     click.echo(f"results: {path}")
     with style():

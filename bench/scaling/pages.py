@@ -1,29 +1,11 @@
 """What pages show of a committed `scaling.json`: what their markers name (bench/report/pages.py)."""
 
-from pathlib import Path
-
-import msgspec
-
 from bench.report import figures
 from bench.report.figure_tables import as_block
 from bench.report.text import number_text, seconds_text
 from bench.scaling.model import FABRICS, MAX_RANKS, allreduce_seconds, efficiency, hiding_batch
-from bench.scaling.record import SCHEMA, Scaling
+from bench.scaling.record import read
 from bench.scaling.table import HEADER, cells
-from impls.errors import UserError
-
-
-def read(path: Path) -> Scaling:
-    """Return what `backprop scale` wrote. Raises UserError if the file holds nothing of the kind."""
-    try:
-        found = msgspec.json.decode(path.read_bytes(), type=Scaling)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}; make it with: backprop scale") from error
-    except msgspec.DecodeError as error:
-        raise UserError(f"{path}: not a file of backprop scale, or damaged: {error}") from error
-    if found.schema != SCHEMA:
-        raise UserError(f"{path}: expected schema {SCHEMA}, found {found.schema}; run backprop scale again")
-    return found
 
 
 def scaling_table(run: str) -> str:

@@ -1,10 +1,14 @@
 """What is found about scaling, as it stands in `scaling.json`: times in seconds, sizes in bytes."""
 
+from pathlib import Path
+
 import msgspec
 
 from bench.records import Estimate, Machine
+from impls.errors import UserError
 
 SCHEMA = 1
+FILE = Path("results/scaling/scaling.json")  # of the current folder
 
 
 class Sample(msgspec.Struct, frozen=True):
@@ -78,3 +82,16 @@ class Scaling(msgspec.Struct, frozen=True):
     def cpus(self) -> int:
         """Return how many CPUs the ranks had."""
         return self.machine.usable_cpus or 1
+
+
+def read(path: Path) -> Scaling:
+    """Return what `backprop scale` wrote. Raises UserError if the file holds nothing of the kind."""
+    try:
+        found = msgspec.json.decode(path.read_bytes(), type=Scaling)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}; make it with: backprop scale") from error
+    except msgspec.DecodeError as error:
+        raise UserError(f"{path}: not a file of backprop scale, or damaged: {error}") from error
+    if found.schema != SCHEMA:
+        raise UserError(f"{path}: expected schema {SCHEMA}, found {found.schema}; run backprop scale again")
+    return found

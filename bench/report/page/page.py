@@ -15,12 +15,15 @@ from bench.report.findings import findings
 from bench.report.page.drawing import course, scale, shape, strip
 from bench.report.page.facts import PageWorkload, Recorded, workload_facts
 from bench.report.page.growth import fits, start_ups
+from bench.report.page.hosts import hosts
 from bench.report.page.ladder import ladder
 from bench.report.page.roofline import roofline
+from bench.report.page.scaling import is_of, scaling_facts
 from bench.report.page.statements import statements
 from bench.report.palette import look
 from bench.report.text import cpus_text, estimate_text, number_text, seconds_text
-from bench.results.history import History
+from bench.results.history import history
+from bench.scaling.record import Scaling
 
 FOLDER = Path(__file__).with_name("html")
 CATEGORIES = {  # as in the flamegraphs: colour and colour of the text on it
@@ -34,8 +37,16 @@ CATEGORIES = {  # as in the flamegraphs: colour and colour of the text on it
 }
 
 
-def page(results: Results, recordings: Sequence[Recorded], runs: History | None = None) -> str:
-    """Return the page as HTML, with the history of several runs if it is given. Names of third parties stay text."""
+def page(
+    results: Results,
+    recordings: Sequence[Recorded],
+    runs: Sequence[Results] = (),
+    scaling: Scaling | None = None,
+) -> str:
+    """Return the page as HTML; of several runs, with their history and with their machines side by side.
+
+    `scaling` is shown if it was measured on the run's machine. Names of third parties stay text.
+    """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(FOLDER),
         autoescape=True,
@@ -63,7 +74,9 @@ def page(results: Results, recordings: Sequence[Recorded], runs: History | None 
         found=findings(results),
         workloads=workloads,
         ladder=ladder(results, recorded),
-        history=runs,
+        history=history(runs) if len(runs) > 1 else None,
+        hosts=hosts(runs),
+        scaling=scaling_facts(scaling) if scaling and is_of(scaling, results) else None,
         fits=fits(results),
         start_ups=start_ups(results),
         roofline=roofline(results),
