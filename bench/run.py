@@ -25,7 +25,7 @@ from bench.problem.memory import check_fits
 from bench.problem.problem import EPOCH_EXAMPLES
 from bench.problem.workloads import select
 from bench.progress import report_progress
-from bench.records import CONTROL, SCHEMA, Machine, Results, Row, Settings, Workload
+from bench.records import CONTROL, SCHEMA, Results, Row, Settings, Workload
 from bench.results.files import LATEST
 from bench.results.notes import notes_on_peaks, notes_on_run, notes_on_workloads
 from bench.results.summary import summarise
@@ -111,6 +111,7 @@ class Run:
         most = max(candidates[0].workload.epoch_examples or EPOCH_EXAMPLES for candidates in selected.values())
         x = self.dataset.x_train[:most]
         y = one_hot(self.dataset.labels_train[:most])
+        memory = memory_rates(of[0].workload.threads for of in selected.values()) if self.timed else []
         date, start = datetime.now().astimezone(), time.monotonic()
         load_average, before = machine.load_average(), machine.cpu_ticks()
         busy, own = machine.busy_seconds(), machine.own_seconds()
@@ -144,7 +145,7 @@ class Run:
             data=self.dataset.name,
             interrupted=sampler.interrupted,
             settings=self.settings,
-            machine=self._machine(of[0].workload.threads for of in selected.values()),
+            machine=msgspec.structs.replace(machine.facts(), memory_rates=memory),
             load_average_before=load_average,
             steal_percent=steal_percent,
             other_cpus=others,
@@ -191,11 +192,6 @@ class Run:
             for made in [table, report, *plots]:
                 write_whole(LATEST.parent / made.name, made.read_bytes())
         return [f"results: {path}", f"table: {table}", *(f"plot: {plot}" for plot in plots), f"report: {report}"]
-
-    def _machine(self, threads: Iterable[int]) -> Machine:
-        """Return the facts about the machine, with how fast its memory is if anything is timed."""
-        facts = machine.facts()
-        return msgspec.structs.replace(facts, memory_rates=memory_rates(threads)) if self.timed else facts
 
     def _candidate(self, workload: str, label: str) -> Candidate:
         return next(candidate for candidate in self.candidates[workload] if candidate.label == label)

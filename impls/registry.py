@@ -166,6 +166,7 @@ ENTRIES = {
         Entry("rust_per_example_blas", "impls.rust_rows:RustPerExampleBlas", "the same, SciPy's BLAS", RUST),
         Entry("rust_batched", "impls.rust_rows:RustBatched", "the post's Rust, batched", RUST),
         Entry("rust_batched_blas", "impls.rust_rows:RustBatchedBlas", "the same, SciPy's BLAS", RUST),
+        Entry("rust_batched_gemm", "impls.rust_rows:RustBatchedGemm", "the same, the crate gemm", RUST),
         Entry("rust_rayon", "impls.rust_rows:RustRayon", "mini-batch split over rayon", RUST),
         Entry("rust_fused", "impls.rust_rows:RustFused", "blocked AVX-512/AVX2/NEON kernels, update fused in", RUST),
         Entry(

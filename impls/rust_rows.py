@@ -6,6 +6,7 @@ they are used, so that a timed call converts nothing, and releases the interpret
 
 `rust_per_example` and `rust_batched` multiply with ndarray's own matrixmultiply. Their `_blas` twins differ in
 nothing but that they call the BLAS that SciPy ships: what is left between them and the NumPy rows is the language.
+`rust_batched_gemm` calls the crate `gemm` instead: whether pure Rust can replace a BLAS.
 """
 
 import os
@@ -79,6 +80,12 @@ class RustBatchedBlas(RustBatched):
     """The mini-batch as a matrix, its products by SciPy's BLAS."""
 
     products = "scipy"
+
+
+class RustBatchedGemm(RustBatched):
+    """The mini-batch as a matrix, its products by the crate gemm."""
+
+    products = "gemm"
 
 
 class RustRayon(RustRow):

@@ -27,7 +27,7 @@ NAMELESS = "[?]"  # code without a name or library: compiled while the program r
 _BLAS = re.compile(r"openblas|mkl_|libmkl|Accelerate|libblis", re.IGNORECASE)
 _NUMPY = re.compile(r"_multiarray_umath|numpy/")
 _RUST = re.compile(r"backprop_bench_rust|\.rs(:\d+)?\)$")
-_RUST_PRODUCTS = re.compile(r"\b(matrixmultiply|fused::products)::|\(products\.rs(:\d+)?\)$")
+_RUST_PRODUCTS = re.compile(r"\b(matrixmultiply|gemm(_common|_f32|_f64)?|fused::products)::|\(products\.rs(:\d+)?\)$")
 _COMPILED = re.compile(r"\.main\.(cpp|so)\b")  # by torch.compile, which names its C++ files so
 _LIBC = re.compile(r"\blib(c|m|pthread|stdc\+\+)[.-]")  # … whose functions work for those that call them
 _WAIT = re.compile(r"futex_?wait|cond_\w*wait|condition_variable::wait|sem_\w*wait|acquire_lock_timed", re.IGNORECASE)
@@ -170,7 +170,7 @@ def category(stack: Stack) -> str:
     """Return what kind of code a sample was in.
 
     Any BLAS frame makes it BLAS: below them even memset is BLAS's. Rust and NumPy's C, too, count with all that they
-    call, code compiled at run time with what it calls of libc. Rust products are matrixmultiply's, ndarray's default,
+    call, code compiled at run time with what it calls of libc. Rust products are matrixmultiply's, ndarray's default, the crate gemm's,
     and those of rust_fused's own kernels. A Python function that is nothing but itself is Python.
     """
     if any(_BLAS.search(frame) for frame in stack):

@@ -133,6 +133,8 @@ def test_addresses_that_change_do_not_split_a_function() -> None:
         ((STEP, "backprop_bench_rust::fused::step (backprop_bench_rust.abi3.so)", "[libc.so.6]"), "other Rust"),
         ((STEP, "rust_step (backprop_bench_rust.so)", GEMM), "BLAS"),
         ((STEP, "matrixmultiply::packing::pack_avx2 (packing.rs:78)"), "Rust products"),
+        ((STEP, "gemm_common::gemm::gemm_basic_generic (gemm.rs:400)"), "Rust products"),
+        ((STEP, "gemm_f64::gemm::f64::avx512f::x3x8 (gemm.rs:40)"), "Rust products"),
         ((STEP, "at::native::addmm (libtorch_cpu.so)"), "other native"),  # C++, though its names look like Rust's
         ((STEP, "at::native::addmm (libtorch_cpu.so)", "mkl_blas_dgemm (libtorch_cpu.so)"), "BLAS"),
         ((STEP, "kernel (cd5a.main.cpp:15)", "_mm512_sub_pd (avx512fintrin.h:1)"), "JIT"),

@@ -29,6 +29,7 @@ COMPILED = (
     ("rust_batched", "`batched_2d` in Rust, products by matrixmultiply"),
     ("in_place", "Python, no temporaries, update by BLAS"),
     ("rust_batched_blas", "`batched_2d` in Rust, products by SciPy's OpenBLAS"),
+    ("rust_batched_gemm", "`batched_2d` in Rust, products by the crate gemm"),
     ("numba", "`in_place` compiled, passes fused"),
     ("rust_fused", "own kernels, update inside the product"),
 )

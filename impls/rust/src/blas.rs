@@ -1,7 +1,8 @@
-//! Products of ndarray's matrices: by ndarray itself, or by a BLAS given as a C function pointer.
+//! Products of ndarray's matrices: by ndarray itself, by the `gemm` crate, or by a BLAS given as a C function pointer.
 //!
 //! SciPy publishes the BLAS that it ships as C function pointers (`scipy.linalg.cython_blas`). The same Rust code can
-//! so call the very OpenBLAS that Python calls, and what differs is the language; or ndarray's own matrixmultiply.
+//! so call the very OpenBLAS that Python calls, and what differs is the language; or ndarray's own matrixmultiply; or
+//! `gemm`, what faer and candle multiply with: how near pure Rust comes to a BLAS today.
 
 use crate::network::Real;
 use ndarray::{Array2, ArrayView2};
@@ -28,6 +29,7 @@ pub type Gemm<T> = unsafe extern "C" fn(
 #[derive(Clone, Copy)]
 pub enum Products<T> {
     Ndarray,
+    Gemm,
     Blas(Blas<T>),
 }
 
@@ -35,9 +37,43 @@ impl<T: Real> Products<T> {
     pub fn dot(&self, a: ArrayView2<T>, b: ArrayView2<T>) -> Array2<T> {
         match self {
             Self::Ndarray => a.dot(&b),
+            Self::Gemm => gemm_dot(a, b),
             Self::Blas(blas) => blas.dot(a, b),
         }
     }
+}
+
+/// The product by the `gemm` crate, on this thread; it takes any strides.
+fn gemm_dot<T: Real>(a: ArrayView2<T>, b: ArrayView2<T>) -> Array2<T> {
+    assert_eq!(a.ncols(), b.nrows());
+    let (m, n, k) = (a.nrows(), b.ncols(), a.ncols());
+    let mut c = Array2::zeros((m, n));
+    let [c_down, c_right] = [c.strides()[0], c.strides()[1]];
+    // SAFETY: all three matrices have the sizes and strides that are given, and nothing else refers to c.
+    unsafe {
+        gemm::gemm(
+            m,
+            n,
+            k,
+            c.as_mut_ptr(),
+            c_right,
+            c_down,
+            false, // c is written only
+            a.as_ptr(),
+            a.strides()[1],
+            a.strides()[0],
+            b.as_ptr(),
+            b.strides()[1],
+            b.strides()[0],
+            T::zero(), // of c
+            T::one(),  // of a b
+            false,
+            false,
+            false, // nothing is conjugated
+            gemm::Parallelism::None,
+        );
+    }
+    c
 }
 
 /// A BLAS library's xGEMM for T.
@@ -165,6 +201,7 @@ mod tests {
         for a_view in [a.view(), a_f.t(), wide.slice(s![.., ..;2])] {
             for b_view in [b.view(), b_f.t()] {
                 assert_eq!(blas.dot(a_view, b_view), a.dot(&b));
+                assert_eq!(Products::Gemm.dot(a_view, b_view), a.dot(&b));
             }
         }
     }

@@ -84,7 +84,7 @@ struct Row<T> {
 
 /// A network trained by one of the algorithms `per_example`, `batched`, `split` and `fused`.
 ///
-/// `products` is who multiplies matrices for the first two: `ndarray`, or `scipy` for the BLAS that SciPy ships;
+/// `products` is who multiplies matrices for the first two: `ndarray`, `gemm` for that crate, or `scipy` for the BLAS that SciPy ships;
 /// `simd` the instruction set of `fused`, the widest there is if None.
 #[pyclass(frozen, module = "backprop_bench_rust")]
 struct Network(Either<Row<f64>, Row<f32>>);
@@ -202,8 +202,11 @@ impl Setup<'_> {
         let Self { algorithm, sizes, batch_size, threads, products, simd } = self;
         let products = match products {
             "ndarray" => Products::Ndarray,
+            "gemm" => Products::Gemm,
             "scipy" => Products::Blas(scipy_gemm(py, gemm, letter)?),
-            _ => return Err(PyValueError::new_err(format!("products: expected ndarray or scipy, got {products}"))),
+            _ => {
+                return Err(PyValueError::new_err(format!("products: expected ndarray, gemm or scipy, got {products}")));
+            }
         };
         let network: Box<dyn network::Network<T>> = match algorithm {
             "per_example" => Box::new(PerExample::new(&sizes, products)),
