@@ -20,7 +20,6 @@ bench: $(INSTALLED)
 
 # Everything that can be installed here, and every row, those that cannot run as grey ones with the reason.
 bench-all: $(INSTALLED)
-	-$(PIP) --editable '.[numba]'
 	-$(PIP) --editable '.[mpi]'
 	-$(PIP) --editable '.[torch]'
 	-$(PIP) --editable '.[jax]'

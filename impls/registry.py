@@ -140,7 +140,7 @@ class Entry:
         return load_target(self.target)
 
 
-NUMBA = Needs(("numba",), lambda: _extra("numba"))
+NUMBA = Needs(("numba",), lambda: pip_command("numba"))
 RUST = Needs(("backprop_bench_rust",), lambda: _make("rust"))
 TORCH = Needs(("torch",), lambda: _extra("torch"))
 TORCH_COMPILED = Needs(("torch",), TORCH.command, no_compiler)
@@ -168,6 +168,7 @@ ENTRIES = {
         Entry("rust_batched_blas", "impls.rust_rows:RustBatchedBlas", "the same, SciPy's BLAS", RUST),
         Entry("rust_batched_gemm", "impls.rust_rows:RustBatchedGemm", "the same, the crate gemm", RUST),
         Entry("rust_rayon", "impls.rust_rows:RustRayon", "mini-batch split over rayon", RUST),
+        Entry("rust_candle", "impls.rust_rows:RustCandle", "candle: layers, autograd, SGD, no Python", RUST),
         Entry("rust_fused", "impls.rust_rows:RustFused", "blocked AVX-512/AVX2/NEON kernels, update fused in", RUST),
         Entry(
             "mpi", "impls.mpi_allreduce:Mpi", "mini-batch split over MPI ranks, one Allreduce a step", MPI, ranks=True

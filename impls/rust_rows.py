@@ -1,8 +1,8 @@
 """The Rust rows: the crate's algorithms behind the contract.
 
 The algorithms are in `impls/rust/src/`: `per_example.rs` is the post's, as it describes it; `batched.rs` its later,
-batched form; `split.rs` that one over rayon; `fused/` everything allowed. Examples and parameters are Rust's while
-they are used, so that a timed call converts nothing, and releases the interpreter's lock.
+batched form; `split.rs` that one over rayon; `candle.rs` a framework's; `fused/` everything allowed. Examples and
+parameters are Rust's while they are used, so that a timed call converts nothing, and releases the interpreter's lock.
 
 `rust_per_example` and `rust_batched` multiply with ndarray's own matrixmultiply. Their `_blas` twins differ in
 nothing but that they call the BLAS that SciPy ships: what is left between them and the NumPy rows is the language.
@@ -92,6 +92,16 @@ class RustRayon(RustRow):
     """The mini-batch split over rayon's threads."""
 
     algorithm = "split"
+
+
+class RustCandle(RustRow):
+    """Layers, autograd and SGD of candle, a framework in Rust, without Python."""
+
+    algorithm = "candle"
+
+    def __init__(self, sizes: Sequence[int], batch_size: int, dtype: DTypeLike = "float64", threads: int = 1) -> None:
+        os.environ["RAYON_NUM_THREADS"] = str(threads)  # which candle asks for how many threads it may use
+        super().__init__(sizes, batch_size, dtype, threads)
 
 
 class RustFused(RustRow):

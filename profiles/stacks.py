@@ -170,8 +170,8 @@ def category(stack: Stack) -> str:
     """Return what kind of code a sample was in.
 
     Any BLAS frame makes it BLAS: below them even memset is BLAS's. Rust and NumPy's C, too, count with all that they
-    call, code compiled at run time with what it calls of libc. Rust products are matrixmultiply's, ndarray's default, the crate gemm's,
-    and those of rust_fused's own kernels. A Python function that is nothing but itself is Python.
+    call, code compiled at run time with what it calls of libc. Rust products are matrixmultiply's, ndarray's default,
+    the crate gemm's, and those of rust_fused's own kernels. A Python function that is nothing but itself is Python.
     """
     if any(_BLAS.search(frame) for frame in stack):
         return "BLAS"

@@ -21,6 +21,8 @@ ROWS = {
     "numba": Unseen("names of Numba's compiled functions", "Numba's other threads"),
     "rust_per_example": NOTHING,
     "rust_batched": NOTHING,
+    "rust_batched_gemm": NOTHING,
+    "rust_candle": Unseen(threads="rayon's threads"),
     "rust_rayon": Unseen(threads="rayon's threads"),
     "rust_fused": Unseen(threads="its own threads"),
     "mpi": RANKS,

@@ -26,6 +26,7 @@ COMPILED = (
     ("rust_per_example", "the book's loop in Rust, products by ndarray's own matrixmultiply"),
     ("rust_per_example_blas", "products by SciPy's OpenBLAS"),
     ("batched_2d", "Python again, one GEMM per product"),
+    ("rust_candle", "autograd in Rust: layers, cost and optimiser of candle"),
     ("rust_batched", "`batched_2d` in Rust, products by matrixmultiply"),
     ("in_place", "Python, no temporaries, update by BLAS"),
     ("rust_batched_blas", "`batched_2d` in Rust, products by SciPy's OpenBLAS"),

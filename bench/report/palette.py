@@ -19,7 +19,7 @@ class Look(NamedTuple):
 
 MARKERS = {"Python and NumPy": "o", "Numba": "D", "Rust": "s", "framework": "^", "GPU": "v", "MPI": "X", "other": "P"}
 NUMPY = ("#8c8c8c", "#4d4d4d", "#6baed6", "#3182bd", "#08519c", "#17a2c4")
-RUST = ("#f0a860", "#e08214", "#d6b000", "#b8860b", "#7a7a00", "#8c510a", "#c7371b")
+RUST = ("#f0a860", "#e08214", "#d6b000", "#b8860b", "#7a7a00", "#8c510a", "#5c2d0a", "#c7371b")
 FRAMEWORKS = ("#4db392", "#238b45", "#a1d99b", "#00441b", "#009e73", "#74a63c")
 OTHERS = ("#000000", "#6a51a3", "#b8860b", "#8c2d54")
 
@@ -33,6 +33,7 @@ NAMES = {
         "rust_batched_blas",
         "rust_batched_gemm",
         "rust_rayon",
+        "rust_candle",
         "rust_fused",
     ),
     "MPI": ("mpi",),

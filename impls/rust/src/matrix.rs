@@ -3,6 +3,7 @@
 use crate::network::Real;
 use ndarray::{ArrayView2, ShapeBuilder};
 use std::slice;
+use std::sync::OnceLock;
 
 const LINE: usize = 64; // bytes in a cache line
 
@@ -18,6 +19,7 @@ pub struct Matrix<T> {
     shape: (usize, usize),
     stride: usize, // values from row to row
     values: std::marker::PhantomData<T>,
+    pub(crate) tensor: OnceLock<candle_core::Tensor>, // a copy of it for `candle`, once it is asked for
 }
 
 impl<T: Real> Matrix<T> {
@@ -34,6 +36,7 @@ impl<T: Real> Matrix<T> {
             shape: (rows, columns),
             stride: lines * Self::LANES,
             values: std::marker::PhantomData,
+            tensor: OnceLock::new(),
         }
     }
 
@@ -61,6 +64,7 @@ impl<T: Real> Matrix<T> {
     }
 
     pub fn as_mut_ptr(&mut self) -> *mut T {
+        self.tensor.take();
         self.lines.as_mut_ptr().cast()
     }
 
@@ -72,6 +76,7 @@ impl<T: Real> Matrix<T> {
 
     pub fn assign(&mut self, from: ArrayView2<T>) {
         assert_eq!(from.dim(), self.shape);
+        self.tensor.take();
         let stride = self.stride;
         for (to, from) in self.values_mut().chunks_exact_mut(stride).zip(from.rows()) {
             for (to, from) in to.iter_mut().zip(from) {
@@ -84,6 +89,7 @@ impl<T: Real> Matrix<T> {
     pub fn take(&mut self, from: &Self, indices: &[usize]) {
         assert!(indices.len() * self.stride <= self.lines.len() * Self::LANES && self.stride == from.stride);
         self.shape.0 = indices.len();
+        self.tensor.take();
         let lines = self.stride / Self::LANES;
         for (to, &index) in self.lines.chunks_exact_mut(lines).zip(indices) {
             to.copy_from_slice(&from.lines[index * lines..][..lines]);

@@ -3,11 +3,13 @@
 
 use crate::batched::Batched;
 use crate::blas::{Blas, Gemm, Products};
+use crate::candle::Candle;
 use crate::fused::{self, Fusable};
 use crate::matrix::Matrix;
 use crate::network::{self, Parameters, Real};
 use crate::per_example::PerExample;
 use crate::split::Split;
+use candle_core::WithDType;
 use numpy::{
     Element, Ix1, Ix2, PyArray, PyArray1, PyArray2, PyReadonlyArray, PyUntypedArrayMethods, ToPyArray,
     ndarray::Dimension,
@@ -82,7 +84,7 @@ struct Row<T> {
     batch_size: usize,
 }
 
-/// A network trained by one of the algorithms `per_example`, `batched`, `split` and `fused`.
+/// A network trained by one of the algorithms `per_example`, `batched`, `split`, `candle` and `fused`.
 ///
 /// `products` is who multiplies matrices for the first two: `ndarray`, `gemm` for that crate, or `scipy` for the BLAS that SciPy ships;
 /// `simd` the instruction set of `fused`, the widest there is if None.
@@ -198,25 +200,28 @@ struct Setup<'a> {
 }
 
 impl Setup<'_> {
-    fn row<T: Fusable>(self, py: Python, gemm: &str, letter: &str) -> PyResult<Row<T>> {
+    fn row<T: Fusable + WithDType>(self, py: Python, gemm: &str, letter: &str) -> PyResult<Row<T>> {
         let Self { algorithm, sizes, batch_size, threads, products, simd } = self;
         let products = match products {
             "ndarray" => Products::Ndarray,
             "gemm" => Products::Gemm,
             "scipy" => Products::Blas(scipy_gemm(py, gemm, letter)?),
             _ => {
-                return Err(PyValueError::new_err(format!("products: expected ndarray, gemm or scipy, got {products}")));
+                return Err(PyValueError::new_err(format!(
+                    "products: expected ndarray, gemm or scipy, got {products}"
+                )));
             }
         };
         let network: Box<dyn network::Network<T>> = match algorithm {
             "per_example" => Box::new(PerExample::new(&sizes, products)),
             "batched" => Box::new(Batched::new(&sizes, products)),
+            "candle" => Box::new(Candle::new::<T>(&sizes).map_err(|error| PyValueError::new_err(error.to_string()))?),
             "split" => Box::new(Split::new(&sizes, threads).map_err(|error| PyOSError::new_err(error.to_string()))?),
             "fused" => T::network(simd, &sizes, batch_size, threads)
                 .map_err(|error| PyValueError::new_err(format!("simd: {error}")))?,
             _ => {
                 return Err(PyValueError::new_err(format!(
-                    "algorithm: expected per_example, batched, split or fused, got {algorithm}"
+                    "algorithm: expected per_example, batched, split, candle or fused, got {algorithm}"
                 )));
             }
         };
