@@ -269,7 +269,7 @@ def test_the_command_works_at_the_root_of_the_checkout(monkeypatch: pytest.Monke
 
 def test_the_command_works_anywhere_else(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
-    assert command_of("torch") == [sys.executable, "-m", "pip", "install", "-e", f"{ROOT}[numba]"]
+    assert command_of("torch") == [sys.executable, "-m", "pip", "install", "-e", f"{ROOT}[torch]"]
     assert command_of("rust_fused") == ["make", "-C", str(ROOT), "rust"]
 
 
