@@ -2,7 +2,9 @@
 
 What changed from `batched_2d`: every result goes to a buffer allocated once; the gradient of the weights is never
 stored, because GEMM computes C := alpha*A*B + C and C is the weight matrix; biases likewise through GEMV; and the
-sign of z is folded into alpha and beta, so that the sigmoid needs four passes instead of five.
+sign of z is folded into alpha and beta, so that the sigmoid needs four passes instead of five. On small networks, what
+Python does between the passes counts: views are kept from step to step, constants are arrays, and `out` goes without
+its name where NumPy allows it.
 
 BLAS is Fortran: it sees each C-contiguous (rows, columns) array here as its transpose. `gemm(alpha, a, b, beta, c,
 trans_a, trans_b, overwrite_c)` with `.T` of C-contiguous arrays therefore works in place, without a copy.
@@ -18,6 +20,11 @@ from scipy.linalg import get_blas_funcs
 
 from impls.interface import Array, Batch, Implementation, Parameters
 
+# A layer's parameters and its work space for a number of examples, with the transposes that BLAS is given: W^T
+# (n_in, n_out), b (n_out,), a (B, n_out), a^T, delta (B, n_out), delta^T, slope (B, n_out). A plain tuple, which Python
+# takes apart faster than one with names.
+Layer = tuple[Array, Array, Array, Array, Array, Array, Array]
+
 
 class InPlace(Implementation):
     """No temporaries; BLAS does the update: C := alpha*A*B + C."""
@@ -25,13 +32,22 @@ class InPlace(Implementation):
     def __init__(self, sizes: Sequence[int], batch_size: int, dtype: DTypeLike = "float64", threads: int = 1) -> None:
         super().__init__(sizes, batch_size, dtype, threads)
         self._gemm, self._gemv = get_blas_funcs(("gemm", "gemv"), dtype=self.dtype)
-        self._most = 708.0 if self.dtype == np.float64 else 87.0  # exp of it is finite
-        self._ones = np.ones(batch_size, self.dtype)  # (B,)
-        self._a = [np.empty((batch_size, n), self.dtype) for n in self.sizes[1:]]  # (B, n_out)
-        self._delta = [np.empty((batch_size, n), self.dtype) for n in self.sizes[1:]]  # (B, n_out)
-        self._slope = [np.empty((batch_size, n), self.dtype) for n in self.sizes[1:]]  # (B, n_out)
+        self._most = np.array(708.0 if self.dtype == np.float64 else 87.0, self.dtype)  # exp of it is finite
+        self._one = np.array(1.0, self.dtype)
+        shapes = [(batch_size, n) for n in self.sizes[1:]]
+        self._buffers = [[np.empty(shape, self.dtype) for _ in range(3)] for shape in shapes]  # of each layer
         self._x = np.empty((batch_size, self.sizes[0]), self.dtype)  # (B, n_0), for `take`
         self._y = np.empty((batch_size, self.sizes[-1]), self.dtype)  # (B, n_L)
+        self._layers, self._ones = self._first_rows(batch_size)
+
+    def _first_rows(self, rows: int) -> tuple[list[Layer], Array]:
+        """Return the layers with the first rows of their work space, and as many ones, (B,)."""
+        work = [[buffer[:rows] for buffer in of_layer] for of_layer in self._buffers]
+        layers = [
+            (W.T, b, a, a.T, delta, delta.T, slope)
+            for W, b, (a, delta, slope) in zip(self.weights, self.biases, work, strict=True)
+        ]
+        return layers, np.ones(rows, self.dtype)
 
     def take(self, data: Batch, indices: NDArray[np.intp]) -> Batch:
         rows = len(indices)
@@ -41,42 +57,45 @@ class InPlace(Implementation):
         )
 
     def gradients(self, batch: Batch) -> Parameters:
-        activations, deltas = self._backprop(batch)
-        scale = 1.0 / len(batch.x)
-        dW = [scale * (delta.T @ a) for delta, a in zip(deltas, activations, strict=True)]  # (n_out, n_in)
-        db = [scale * delta.sum(axis=0) for delta in deltas]  # (n_out,)
-        return Parameters(dW, db)
+        found, scale, inputs = Parameters([], []), 1.0 / len(batch.x), batch.x  # (B, n_in)
+        for _, _, a, _, delta, delta_T, _ in self._backprop(batch):
+            found.weights.append(scale * (delta_T @ inputs))  # (n_out, n_in)
+            found.biases.append(scale * delta.sum(axis=0))  # (n_out,)
+            inputs = a
+        return found
 
     def step(self, batch: Batch, learning_rate: float) -> None:
-        activations, deltas = self._backprop(batch)
-        rows = len(batch.x)
-        alpha, ones = -learning_rate / rows, self._ones[:rows]
-        for W, b, a, delta in zip(self.weights, self.biases, activations, deltas, strict=True):
-            self._gemm(alpha, a.T, delta.T, 1.0, W.T, 0, 1, 1)  # W += alpha * delta^T a
-            self._gemv(alpha, delta.T, ones, 1.0, b, overwrite_y=1)  # b += alpha * delta^T 1
+        layers = self._backprop(batch)
+        alpha, ones, gemm, gemv = -learning_rate / len(batch.x), self._ones, self._gemm, self._gemv
+        inputs_T = batch.x.T
+        for W_T, b, _, a_T, _, delta_T, _ in layers:
+            gemm(alpha, inputs_T, delta_T, 1.0, W_T, 0, 1, 1)  # W += alpha * delta^T a
+            gemv(alpha, delta_T, ones, 1.0, b, 0, 1, 0, 1, 0, 1)  # b += alpha * delta^T 1
+            inputs_T = a_T
 
-    def _backprop(self, batch: Batch) -> tuple[list[Array], list[Array]]:
-        """Return the inputs (B, n_in) and the deltas (B, n_out) of each layer of weights, not yet averaged."""
+    def _backprop(self, batch: Batch) -> list[Layer]:
+        """Return the layers with `a` and `delta` of the batch, not yet averaged."""
         x, y = batch
-        rows = len(x)
-        a = x
-        inputs = []
-        for W, b, buffer in zip(self.weights, self.biases, self._a, strict=True):
-            inputs.append(a)
-            z = buffer[:rows]  # (B, n_out)
-            np.copyto(z, b)  # the one way to broadcast without a temporary
-            self._gemm(-1.0, W.T, a.T, -1.0, z.T, 1, 0, 1)  # z = -(a W^T + b)
-            np.minimum(z, self._most, out=z)
-            np.exp(z, out=z)
-            np.add(z, 1.0, out=z)
-            a = np.reciprocal(z, out=z)  # 1 / (1 + exp(-(a W^T + b)))
-        deltas = [buffer[:rows] for buffer in self._delta]  # (B, n_out)
-        np.subtract(a, y, out=deltas[-1])
-        for layer in range(len(deltas) - 1, -1, -1):
-            delta, a = deltas[layer], self._a[layer][:rows]
-            if layer < len(deltas) - 1:
-                self._gemm(1.0, self.weights[layer + 1].T, deltas[layer + 1].T, 0.0, delta.T, 0, 0, 1)
-            np.multiply(delta, a, out=delta)
-            slope = np.subtract(1.0, a, out=self._slope[layer][:rows])  # (B, n_out)
-            np.multiply(delta, slope, out=delta)
-        return inputs, deltas
+        if len(x) != len(self._ones):
+            self._layers, self._ones = self._first_rows(len(x))
+        layers, gemm, one, most = self._layers, self._gemm, self._one, self._most
+        a_T = x.T
+        for W_T, b, z, z_T, _, _, _ in layers:
+            z[...] = b
+            gemm(-1.0, W_T, a_T, -1.0, z_T, 1, 0, 1)  # z = -(a W^T + b)
+            np.minimum(z, most, out=z)  # by name: NumPy says so
+            np.exp(z, z)
+            np.add(z, one, z)
+            np.reciprocal(z, z)  # a = 1 / (1 + exp(-(a W^T + b)))
+            a_T = z_T
+        _, _, a, _, delta, _, _ = layers[-1]
+        np.subtract(a, y, delta)
+        W_behind_T = delta_behind_T = None  # of the layer behind, towards the outputs
+        for W_T, _, a, _, delta, delta_T, slope in reversed(layers):
+            if delta_behind_T is not None:
+                gemm(1.0, W_behind_T, delta_behind_T, 0.0, delta_T, 0, 0, 1)  # delta = delta_behind W_behind
+            np.multiply(delta, a, delta)
+            np.subtract(one, a, slope)
+            np.multiply(delta, slope, delta)
+            W_behind_T, delta_behind_T = W_T, delta_T
+        return layers

@@ -1,4 +1,4 @@
-"""scikit-learn's MLPClassifier, one `partial_fit` a step: logistic units, plain SGD, no penalty, no shuffling.
+"""scikit-learn's MLPClassifier, one `partial_fit` a step or an epoch: logistic units, plain SGD, nothing shuffled.
 
 It has no quadratic cost, so this row computes another gradient than all others. With each output as a label of its
 own, its network is the same sigmoid network, and its cost is the cross-entropy of Nielsen's chapter 3,
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import sklearn
-from numpy.typing import DTypeLike
+from numpy.typing import DTypeLike, NDArray
 from sklearn.neural_network import MLPClassifier
 
 from impls.interface import Array, Batch, Implementation, Parameters
@@ -73,3 +73,8 @@ class ScikitLearn(Implementation):
         self._model.batch_size = len(batch.x)  # or it takes 200 at a time
         self._optimizer.learning_rate = learning_rate
         self._model.partial_fit(batch.x, batch.y)
+
+    def epoch(self, data: Batch, order: NDArray[np.intp], learning_rate: float) -> None:
+        self._model.batch_size = min(self.batch_size, len(order))
+        self._optimizer.learning_rate = learning_rate
+        self._model.partial_fit(data.x[order], data.y[order])  # goes through the mini-batches itself
