@@ -45,4 +45,10 @@ class Commands(click.Group):
 @click.version_option(package_name="backprop-bench")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def cli(debug: bool) -> None:
-    """Backpropagation in many implementations: checked, timed, plotted."""
+    """Backpropagation in many implementations: checked, timed, plotted.
+
+    Completion of commands, options and rows in bash (zsh, fish: their names in place of bash):
+
+    \b
+    eval "$(_BACKPROP_COMPLETE=bash_source backprop)"
+    """

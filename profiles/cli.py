@@ -8,6 +8,7 @@ import click
 from rich.console import Console
 
 from bench.atomic import check_writable, write_whole
+from bench.commands.completion import rows
 from bench.measurement.process import WorkerFailed
 from bench.problem.workloads import parse
 from bench.records import Workload
@@ -55,7 +56,7 @@ class Options:
 
 
 @click.command()
-@click.argument("names", nargs=-1, metavar="[[LABEL=]NAME|PATH:CLASS|FILE.raw.txt]… | diff A B")
+@click.argument("names", nargs=-1, metavar="[[LABEL=]NAME|PATH:CLASS|FILE.raw.txt]… | diff A B", shell_complete=rows)
 @click.option("--workload", default="book", show_default=True)
 @click.option("--seconds", type=click.IntRange(1, 3600), default=6, show_default=True, help="Whole seconds a row.")
 @click.option("--rate", type=click.IntRange(1, 1000), default=200, show_default=True, help="Samples a second.")
@@ -68,7 +69,13 @@ def profile(
     """Record where rows spend their time, all available rows if none is named; or compare two.
 
     A recording made before (.raw.txt) may stand for a row: its picture is drawn again, under the file's name; the file
-    itself stays as it is. Exit status: 0 all recorded, 1 something failed, 3 profiling is not permitted here.
+    itself stays as it is.
+
+    \b
+    backprop profile in_place --workload=large
+    backprop profile diff batched_2d in_place
+
+    Exit status: 0 all recorded, 1 something failed, 3 profiling is not permitted here.
     """
     from profiles import tables  # draws: half a second that the other commands need not wait
 

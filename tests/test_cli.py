@@ -18,7 +18,7 @@ from bench.records import Results
 from bench.results.files import to_builtins
 from bench.table_of_commands import COMMANDS
 from bench.training import load_network
-from impls import registry
+from impls import ROOT, registry
 from impls.errors import RowError
 from impls.registry import ENTRIES, Entry, Needs
 
@@ -425,3 +425,31 @@ def test_train_draws_two_versions_under_their_labels(backprop: Backprop, tmp_pat
     assert status == 0, err
     assert [line for line in out.splitlines() if line.endswith(":")] == ["old:", "new:"]
     assert {"old", "new"} <= set(re.findall(r">(old|new)\b", (tmp_path / "curves.svg").read_text()))
+
+
+@pytest.mark.parametrize("words", [*((name,) for name in COMMANDS if name != "data"), ("data", "fetch")])
+def test_help_has_an_example(backprop: Backprop, words: tuple[str, ...]) -> None:
+    status, out, _ = backprop(*words, "--help")
+    assert status == 0
+    assert re.search(rf"^ +backprop {' '.join(words)}\b", out.split("Usage:")[1].partition("\n")[2], re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("words", "completed"),
+    [
+        (("", "re"), {"report"}),
+        (("verify", "rust_b"), {"rust_batched", "rust_batched_blas", "rust_batched_gemm"}),
+        (("profile", "in"), {"in_place"}),
+        (("train", "--impl", "numb"), {"numba"}),
+        (("compare", "./mi"), {"./mi"}),
+        (("verify", "--ex"), {"--examples"}),
+    ],
+)
+def test_the_shell_completes_commands_options_and_rows(words: tuple[str, ...], completed: set[str]) -> None:
+    typed = ["backprop", *filter(None, words)]
+    done = subprocess.run(
+        [sys.executable, "-c", "import sys; sys.argv = ['backprop']; from bench.cli import main; main()"],
+        env={"COMP_WORDS": " ".join(typed), "COMP_CWORD": str(len(typed) - 1), "_BACKPROP_COMPLETE": "bash_complete"},
+        capture_output=True, text=True, cwd=ROOT, check=True,
+    )  # fmt: skip
+    assert {line.partition(",")[2] for line in done.stdout.splitlines()} == completed, done.stderr

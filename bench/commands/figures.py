@@ -13,6 +13,9 @@ def figures(check: bool) -> int:
     """Write the figures of the reference results into README, notes and profiles/README.
 
     They stand between markers, <!--= NAME ARGUMENTS --> and <!--/-->; bench/report/pages.py has their names.
+
+    \b
+    backprop figures --check
     """
     stale = []
     for page in pages():

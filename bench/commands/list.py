@@ -13,7 +13,11 @@ from impls.registry import entries
 @click.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_implementations(as_json: bool) -> None:
-    """List the implementations and whether they can run here."""
+    """List the implementations and whether they can run here.
+
+    \b
+    backprop list --json
+    """
     known = [(entry, entry.unavailable()) for entry in entries().values()]
     if as_json:
         found = [

@@ -11,7 +11,11 @@ from bench.results.files import LATEST, read
 @click.argument("path", metavar="[RESULTS.json]", type=click.Path(path_type=Path), default=LATEST)
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for the plots (default: beside the file).")
 def plot(path: Path, out: Path | None) -> None:
-    """Draw the plots of a results file again; of the latest run if none is named."""
+    """Draw the plots of a results file again; of the latest run if none is named.
+
+    \b
+    backprop plot results/reference/default/results.json --out=/tmp/plots
+    """
     from bench.report.plots import draw  # matplotlib takes half a second
 
     for drawn in draw(read(path), out or path.parent):

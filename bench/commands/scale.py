@@ -56,7 +56,11 @@ def scale(
     time_out: float,
     results: Path,
 ) -> None:
-    """Measure strong and weak scaling over MPI ranks here, and predict efficiency for three fabrics."""
+    """Measure strong and weak scaling over MPI ranks here, and predict efficiency for three fabrics.
+
+    \b
+    backprop scale --ranks=1,2,4 --impl=mpi-rust_fused
+    """
     entry = find(implementation)
     if not hasattr(entry.load(), "check_every"):
         raise UserError(f"--impl={implementation}: expected mpi, or mpi-ENGINE as mpi-rust_fused")

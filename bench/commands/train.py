@@ -11,6 +11,7 @@ from bench import checkpoint as checkpoints
 from bench import training
 from bench.atomic import check_writable
 from bench.checkpoint import Course
+from bench.commands.completion import rows
 from bench.cpus import cores
 from bench.problem.data import load
 from bench.problem.dataset import Dataset
@@ -35,6 +36,7 @@ def _sizes(_context: click.Context, _option: click.Parameter, text: str) -> tupl
     default=("in_place",),
     show_default=True,
     metavar="[LABEL=]NAME|PATH:CLASS",
+    shell_complete=rows,
     help="Repeatable: one after the other.",
 )
 @click.option("--sizes", callback=_sizes, default="784-30-10", show_default=True, help="Units per layer.")

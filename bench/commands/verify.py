@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 
 import click
 
+from bench.commands.completion import rows
 from bench.cpus import cores, usable_cpus
 from bench.measurement import machine
 from bench.measurement.process import WorkerFailed, WorkerProcess
@@ -27,7 +28,7 @@ POSITIVE = click.FloatRange(min=0, min_open=True)
 
 
 @click.command()
-@click.argument("implementation", metavar="[LABEL=]NAME|PATH:CLASS")
+@click.argument("implementation", metavar="[LABEL=]NAME|PATH:CLASS", shell_complete=rows)
 @click.option(
     "--examples", type=click.IntRange(0, 1_000_000), default=EXAMPLES, show_default=True, help="Random programs to run."
 )
@@ -53,6 +54,10 @@ def verify(
     First come checks of known mistakes. If they find nothing, random programs call the implementation in ways that
     nobody thought of, and every result is compared with an oracle's. Of one that fails, the shortest part that still
     fails is printed, as a Python program that can be run; the seed beside it repeats the search.
+
+    \b
+    backprop verify in_place
+    backprop verify mine.py:Mine --examples=10000 --seconds=600
     """
     entry = find(implementation)
     reason = entry.unavailable()
