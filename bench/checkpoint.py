@@ -4,15 +4,13 @@ An .npz file as `bench.training.save` writes it, with one more array, `checkpoin
 is random follows from the seed, so nothing else has to be kept.
 """
 
-import io
 import zlib
 from pathlib import Path
-from zipfile import BadZipFile
 
 import msgspec
 import numpy as np
-from numpy.lib.npyio import NpzFile
 
+from bench import npz
 from bench.problem.dataset import Dataset
 from bench.training import Epoch, Resumed, network_of, save
 from impls.errors import UserError
@@ -71,13 +69,12 @@ def resumed(path: Path, content: bytes, course: Course) -> Resumed:
     Raises UserError if it is none, is damaged, or belongs to another training.
     """
     try:
-        archive = np.load(io.BytesIO(content), allow_pickle=False)
-        arrays = dict(archive) if isinstance(archive, NpzFile) else {}
+        arrays = npz.arrays(content)
         if KEY not in arrays:
             raise ValueError(f"expected an array {KEY!r}, found {', '.join(arrays) or 'none'}")
         header = msgspec.json.decode(arrays.pop(KEY).tobytes(), type=Header)
         parameters = network_of(arrays)
-    except (BadZipFile, EOFError, ValueError, msgspec.MsgspecError) as error:
+    except (ValueError, msgspec.MsgspecError) as error:
         raise UserError(f"{path}: not a checkpoint, or damaged: {error}; leave --resume out to start anew") from error
     for name in Course.__struct_fields__:
         expected, found = getattr(course, name), getattr(header.course, name)

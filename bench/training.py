@@ -10,14 +10,13 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
-from numpy.lib.npyio import NpzFile
 from numpy.typing import DTypeLike
 from scipy.special import expit
 from threadpoolctl import threadpool_limits
 
+from bench import npz
 from bench.atomic import write_whole
 from bench.problem.dataset import CLASSES, Dataset, one_hot
 from bench.problem.parameters import initial_parameters
@@ -152,13 +151,10 @@ def save(path: Path, parameters: Parameters, **more: Array) -> None:
 def load_network(path: Path) -> Parameters:
     """Return the network in a file that `save` wrote. Raises UserError if it is not one, or is damaged."""
     try:
-        with path.open("rb") as file:
-            archive = np.load(file, allow_pickle=False)
-            arrays = dict(archive) if isinstance(archive, NpzFile) else {}
-        return network_of(arrays)
+        return network_of(npz.arrays(path))
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error
-    except (BadZipFile, EOFError, ValueError) as error:
+    except ValueError as error:
         command = backprop_command("train --save")
         raise UserError(f"{path}: not a saved network, or damaged: {error}; save one with: {command}") from error
 

@@ -8,7 +8,7 @@ import click
 from rich.console import Console
 
 from bench.atomic import check_writable, write_whole
-from bench.commands.completion import rows
+from bench.completion import rows
 from bench.measurement.process import WorkerFailed
 from bench.problem.workloads import parse
 from bench.records import Workload

@@ -95,6 +95,16 @@ class Garbles(Batched2D):
         super().step(batch, learning_rate)
 
 
+class Mumbles(Batched2D):
+    """Writes a reply whose text is no UTF-8 to whatever is open."""
+
+    def step(self, batch: Batch, learning_rate: float) -> None:
+        for descriptor in range(3, 20):
+            with contextlib.suppress(OSError):
+                os.write(descriptor, b'{"reply":"failure","outcome":"\xff","reason":""}\n')
+        super().step(batch, learning_rate)
+
+
 class Answers(Batched2D):
     """Writes a reply of its own, one that nobody asked for, to whatever is open."""
 

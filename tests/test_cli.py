@@ -18,7 +18,7 @@ from bench.records import Results
 from bench.results.files import to_builtins
 from bench.table_of_commands import COMMANDS
 from bench.training import load_network
-from impls import ROOT, registry
+from impls import registry
 from impls.errors import RowError
 from impls.registry import ENTRIES, Entry, Needs
 

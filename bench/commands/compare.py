@@ -8,7 +8,7 @@ import msgspec
 from rich.console import Console
 
 from bench.again import measure_again
-from bench.commands.completion import rows
+from bench.completion import rows
 from bench.records import Results
 from bench.report.changes import lines, markdown, side_by_side
 from bench.report.text import interval_text, number_text

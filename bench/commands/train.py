@@ -11,7 +11,7 @@ from bench import checkpoint as checkpoints
 from bench import training
 from bench.atomic import check_writable
 from bench.checkpoint import Course
-from bench.commands.completion import rows
+from bench.completion import rows
 from bench.cpus import cores
 from bench.problem.data import load
 from bench.problem.dataset import Dataset

@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 
 import click
 
-from bench.commands.completion import rows
+from bench.completion import rows
 from bench.cpus import cores, usable_cpus
 from bench.measurement import machine
 from bench.measurement.process import WorkerFailed, WorkerProcess

@@ -70,7 +70,7 @@ def run_job(entry: Entry, asked: Asked, case: Case) -> Told:
             raise
     try:
         return msgspec.json.decode(output, type=Told)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         lines = errors.decode(errors="replace").splitlines()
         told = next((line for line in lines if "error: " in line), " ".join(lines)[-300:] or "no word")
         raise UserError(f"{case.ranks} ranks: the job ended with {process.returncode}: {told}") from None

@@ -90,7 +90,7 @@ def read(path: Path) -> Scaling:
         found = msgspec.json.decode(path.read_bytes(), type=Scaling)
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}; make it with: backprop scale") from error
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UserError(f"{path}: not a file of backprop scale, or damaged: {error}") from error
     if found.schema != SCHEMA:
         raise UserError(f"{path}: expected schema {SCHEMA}, found {found.schema}; run backprop scale again")

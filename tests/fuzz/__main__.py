@@ -1,0 +1,40 @@
+"""Fuzz one target by coverage: `python -m tests.fuzz results --seconds=600`."""
+
+import sys
+from pathlib import Path
+
+import click
+
+sys.path.insert(0, str(Path(__file__).parent.parent))  # for what tests make up
+
+from fuzz.targets import TARGETS, run, seeds
+
+CORPUS = Path(__file__).with_name("corpus")
+MEMORY = 1024  # MiB
+
+
+@click.command()
+@click.argument("name", type=click.Choice(list(TARGETS)))
+@click.option("--seconds", type=click.IntRange(1), default=600, show_default=True)
+@click.option("--work", type=click.Path(path_type=Path), default=Path("/tmp/fuzz"), help="Where what is found goes.")
+def main(name: str, seconds: int, work: Path) -> None:
+    """Let atheris look for inputs of a target that crash it, hang or take 1 GiB."""
+    import atheris
+
+    found = work / name
+    found.mkdir(parents=True, exist_ok=True)
+    for number, seed in enumerate(seeds(name)):
+        (found / f"seed-{number}").write_bytes(seed)
+    atheris.instrument_all()
+    options = [
+        f"-max_total_time={seconds}",
+        f"-rss_limit_mb={MEMORY}",
+        "-timeout=10",
+        f"-artifact_prefix={work}/{name}-",
+    ]
+    corpus = [str(found), *(str(folder) for folder in [CORPUS / name] if folder.is_dir())]
+    atheris.Setup([sys.argv[0], *options, *corpus], lambda content: run(TARGETS[name], bytes(content)))
+    atheris.Fuzz()
+
+
+main()

@@ -1,0 +1,184 @@
+"""What is fuzzed. Each target takes any bytes and returns; it may raise UserError, with one line, and nothing else."""
+
+import gzip
+import json
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from bench import checkpoint
+from bench.problem.mnist import read_idx
+from bench.problem.workloads import parse
+from bench.records import Failure, Prepared, Results, Taken
+from bench.report import changes
+from bench.report.page.page import page
+from bench.report.table import markdown, summary_lines
+from bench.results.compare_runs import compare_runs
+from bench.results.files import read as read_results
+from bench.results.files import to_builtins
+from bench.results.limits import read as read_limits
+from bench.scaling.record import read as read_scaling
+from bench.training import Epoch, load_network, save
+from impls.errors import UserError
+from impls.interface import Parameters
+from profiles import flamegraph
+from profiles.recorder import read as read_recording
+from profiles.stacks import shares
+
+IDX = b"\0\0\x08\x03" + b"\0\0\0\2" * 3 + bytes(range(8))
+PACKED = b"\x1f\x8b"  # what gzip files begin with
+COURSE = checkpoint.Course("in_place", (3, 2), 1, 1.0, 0, "float64", "digits, 1 examples, check sum 00000000", 1)
+
+
+@contextmanager
+def file(content: bytes, name: str) -> Iterator[Path]:
+    """Give a file with this content."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / name
+        path.write_bytes(content)
+        yield path
+
+
+def idx(content: bytes) -> None:
+    """A file of MNIST, packed or not."""
+    with file(content, f"train-images-idx3-ubyte{'.gz' * content.startswith(PACKED)}") as path:
+        read_idx(path, 1 << 20)
+
+
+def results(content: bytes) -> None:
+    """A results file, with all that is made of it."""
+    with file(content, "results.json") as path:
+        found = read_results(path)
+    page(found, [])
+    markdown(found)
+    summary_lines(found)
+    comparison = compare_runs(found, found, gate=True)
+    changes.lines(comparison, everything=True)
+    changes.markdown(comparison)
+
+
+def stacks(content: bytes) -> None:
+    """A recording, with the picture of it."""
+    with file(content, "row.raw.txt") as path:
+        recording = read_recording(path)
+    shares(recording.stacks)
+    flamegraph.draw(recording.stacks, recording.title, recording.notes())
+    recording.raw()
+
+
+def workload(content: bytes) -> None:
+    """A workload as text."""
+    parse(content.decode(errors="replace"))
+
+
+def network(content: bytes) -> None:
+    """A saved network, and a checkpoint."""
+    with file(content, "network.npz") as path:
+        for read in (load_network, lambda path: checkpoint.resumed(path, path.read_bytes(), COURSE)):
+            try:
+                read(path)
+            except UserError as error:
+                one_line(error)
+
+
+def protocol(content: bytes) -> None:
+    """A worker's reply; these errors are what bench.measurement.process expects."""
+    for kind in (Prepared, Taken):
+        try:
+            msgspec.json.decode(content, type=Failure | kind)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            continue
+
+
+def limits(content: bytes) -> None:
+    """A limits file."""
+    with file(content, "limits.toml") as path:
+        read_limits(path).of("book", "in_place")
+
+
+def scaling(content: bytes) -> None:
+    """What `backprop scale` wrote."""
+    with file(content, "scaling.json") as path:
+        read_scaling(path)
+
+
+def one_line(error: UserError) -> None:
+    """Fail unless an error is told in one line."""
+    if "\n" in str(error).strip():
+        raise AssertionError(f"an error of several lines: {error!r}") from error
+
+
+def run(target: Callable[[bytes], None], content: bytes) -> None:
+    """Run a target on an input; anything but a UserError of one line is a finding."""
+    try:
+        target(content)
+    except UserError as error:
+        one_line(error)
+
+
+def seeds(name: str) -> list[bytes]:
+    """Return good inputs of a target."""
+    made: dict[str, Callable[[], list[bytes]]] = {
+        "idx": lambda: [IDX, gzip.compress(IDX, mtime=0), b"\0\0\x08\x01\0\0\0\3abc"],
+        "results": lambda: [_results()],
+        "stacks": lambda: [_recording()],
+        "workload": lambda: [b"book", b"784-64-10:32:float32:2", b"784-30-10:10:float64:1:1500"],
+        "network": lambda: [_network(), _checkpoint()],
+        "protocol": lambda: [_reply()],
+        "limits": lambda: [b'fail-on = "5%"\n[rows]\njax = "10%"\n[workloads.book]\n"*" = "8%"\n'],
+        "scaling": lambda: [_scaling()],
+    }
+    return made[name]()
+
+
+TARGETS = {each.__name__: each for each in (idx, results, stacks, workload, network, protocol, limits, scaling)}
+
+
+def _results() -> bytes:
+    from made_up_results import made_up_results
+
+    found = made_up_results()
+    for row in found.rows:
+        row.processes = row.processes[:2]
+    return json.dumps({Results.KEY: to_builtins(found)}).encode()
+
+
+def _scaling() -> bytes:
+    from made_up_scaling import made_up
+
+    return msgspec.json.encode(made_up())
+
+
+def _recording() -> bytes:
+    facts: dict[str, Any] = {
+        "row": "in_place", "workload": "book", "threads": 1, "native": True, "outside": 0, "waiting": 0,
+    }  # fmt: skip
+    for path in sorted(Path("profiles/recordings").glob("*.raw.txt"))[:1]:
+        head, *lines = path.read_text(encoding="utf-8").splitlines()
+        return "\n".join([head, *lines[:20]]).encode()
+    return f"# {json.dumps(facts)}\nstep (in_place.py:3);dgemm (libopenblas.so) 3\n".encode()
+
+
+def _parameters() -> Parameters:
+    return Parameters([np.ones((2, 3))], [np.ones(2)])
+
+
+def _network() -> bytes:
+    with file(b"", "network.npz") as path:
+        save(path, _parameters())
+        return path.read_bytes()
+
+
+def _checkpoint() -> bytes:
+    with file(b"", "network.npz") as path:
+        checkpoint.write(path, COURSE, Epoch(0, 1, 1, 1.0, _parameters()))
+        return path.read_bytes()
+
+
+def _reply() -> bytes:
+    return msgspec.json.encode(Taken(0.0, 1.0, 1.0, 1.0, 1, 1, 0.0, 0.0, 0.0, 0.0, 1, 0))
