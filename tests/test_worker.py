@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+import psutil
 import pytest
 
 from bench.cpus import usable_cpus
@@ -167,6 +168,35 @@ def test_a_worker_that_failed_is_gone(worker: WorkerProcess, data: tuple[str, st
     assert failed.value.outcome == "crashed"
     assert not worker.alive
     assert not Path(f"/proc/{worker.pid}").exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a process that leaves its session is not found")
+def test_what_a_row_started_is_gone_with_its_worker(
+    worker: WorkerProcess, data: tuple[str, str], tmp_path: Path
+) -> None:
+    """In a session of its own, and no longer a child of the worker."""
+    path = tmp_path / "starts.py"
+    path.write_text(
+        "import os, time\n"
+        f"note = {str(tmp_path / 'pid')!r}\n"
+        "if os.fork() == 0:\n"
+        "    os.setsid()\n"
+        "    if os.fork() == 0:\n"
+        "        with open(note, 'w') as file: file.write(str(os.getpid()))\n"
+        "        time.sleep(600)\n"
+        "    os._exit(0)\n"
+        "while not (os.path.exists(note) and os.path.getsize(note)): time.sleep(0.01)\n"
+        f"{ROW}"
+    )
+    worker.ask(Start(f"{path}:Mine"), Started)
+    worker.ask(prepare(data), Prepared)
+    pid = int((tmp_path / "pid").read_text())
+    assert psutil.pid_exists(pid)
+    worker.close()
+    deadline = time.monotonic() + 5
+    while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 # --- What a worker is started with -------------------------------------------------------------------------------

@@ -157,8 +157,7 @@ class WorkerProcess:
                     stream.close()
 
     def _kill(self) -> None:
-        if self._launched:
-            kill_children(self.pid)  # each rank is in a process group of its own
+        kill_children(self.pid)  # each rank, and whatever a row started, may be in a process group of its own
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
 

@@ -315,6 +315,12 @@ def die_with_the_parent() -> None:
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
 
+def _adopt_orphans() -> None:
+    """Keep what the row starts among this process's descendants, where it is found (prctl PR_SET_CHILD_SUBREAPER)."""
+    with contextlib.suppress(AttributeError):
+        ctypes.CDLL(None).prctl(36, 1)
+
+
 def _allow_tracing() -> None:
     """Let any process of this user attach, where Linux's Yama would let only a parent (prctl PR_SET_PTRACER)."""
     with contextlib.suppress(AttributeError):
@@ -350,6 +356,7 @@ def main() -> None:
     global BARE_RSS_BYTES  # noqa: PLW0603 (set once, as early as can be)
     BARE_RSS_BYTES = memory.resident_bytes("VmRSS")
     die_with_the_parent()
+    _adopt_orphans()
     requests, replies = take_standard_streams()
     worker = Worker(waiting=lambda: bool(select.select([requests], [], [], 0)[0]))
     for line in requests:
