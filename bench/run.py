@@ -1,9 +1,11 @@
 """A run of the benchmark: what was asked for, what was sampled, what was written."""
 
 import json
+import signal
+import threading
 import time
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -115,7 +117,7 @@ class Run:
         date, start = datetime.now().astimezone(), time.monotonic()
         load_average, before = machine.load_average(), machine.cpu_ticks()
         busy, own = machine.busy_seconds(), machine.own_seconds()
-        with report_progress(console) as progress:
+        with _ended_like_an_interrupt(), report_progress(console) as progress:
             sampler = Sampler(selected, self.settings, (x, y), progress)
             sampler.run()
         steal_percent = machine.steal_percent(before, machine.cpu_ticks())
@@ -195,6 +197,24 @@ class Run:
 
     def _candidate(self, workload: str, label: str) -> Candidate:
         return next(candidate for candidate in self.candidates[workload] if candidate.label == label)
+
+
+@contextmanager
+def _ended_like_an_interrupt() -> Generator[None]:
+    """Take SIGTERM and SIGHUP for Ctrl-C: a batch system's end of time and a closed terminal lose nothing, either."""
+    ends = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    if threading.current_thread() is not threading.main_thread():
+        ends = []
+    before = {
+        end: signal.signal(end, signal.default_int_handler)
+        for end in ends
+        if signal.getsignal(end) is not signal.SIG_IGN
+    }  # as under nohup
+    try:
+        yield
+    finally:
+        for end, handler in before.items():
+            signal.signal(end, handler)
 
 
 def _usual(entry: Entry, workload: Workload) -> bool:

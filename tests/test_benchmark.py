@@ -276,7 +276,8 @@ def test_disabled_checks_each_row_and_writes_nothing(tmp_path: Path) -> None:
     assert not folder.exists()
 
 
-def test_an_interrupted_run_keeps_what_was_finished(tmp_path: Path) -> None:
+@pytest.mark.parametrize("end", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_an_interrupted_run_keeps_what_was_finished(tmp_path: Path, end: str) -> None:
     long = ("--workload=20-8-4:4", "--impl=in_place", "--generations=50", "--seconds=25", "--data=digits")
     process = subprocess.Popen(
         [sys.executable, "-u", "-m", "pytest", "bench/", "--benchmark-only", *long, f"--results={tmp_path}"],
@@ -296,7 +297,7 @@ def test_an_interrupted_run_keeps_what_was_finished(tmp_path: Path) -> None:
         assert process.poll() is None
         time.sleep(0.01)
         workers = workers_of(process.pid)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(getattr(signal, end))
     rest, _ = process.communicate(timeout=60)
     assert process.returncode == 130, rest
     assert "the run was interrupted" in rest
