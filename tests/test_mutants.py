@@ -40,9 +40,9 @@ WRONG = {  # an operator to one of its mutants: the source, the original line, t
         "nabla_W = [np.zeros(W.shape, self.dtype) for W in self.weights]",
         "nabla_W = [np.full(W.shape, np.nan, self.dtype) for W in self.weights]",
     ),
-    "function": ("in_place", "np.exp(z, out=z)", "np.expm1(z, out=z)"),
-    "arguments": ("in_place", "np.minimum(z, self._most, out=z)", "np.minimum(z, self._most)"),
-    "twin": ("in_place", "np.subtract(a, y, out=deltas[-1])", "np.subtract(a, x, out=deltas[-1])"),
+    "function": ("in_place", "np.exp(z, z)", "np.expm1(z, z)"),
+    "arguments": ("in_place", "np.minimum(z, most, out=z)", "np.minimum(z, most)"),
+    "twin": ("in_place", "np.subtract(a, y, delta)", "np.subtract(a, x, delta)"),
     "statement": ("multithreaded", "self._finish.wait()", "pass"),
 }
 
