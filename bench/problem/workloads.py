@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import msgspec
 
 from bench.cpus import cores
-from bench.records import Workload
+from bench.records import Workload, printable
 from impls.errors import UserError
 
 DTYPES = ("float64", "float32")
@@ -14,6 +14,7 @@ MAX_SIZE = 1 << 20  # units in a layer, or examples in a mini-batch
 SLOW_BASELINE = 1e8  # examples x weights from which the loop takes too long to be the baseline …
 LARGE_BASELINE = 1e6  # … and weights, which are read from memory and written to it for each example
 MAX_EPOCH = 1_000_000  # examples that an epoch goes through
+SHOWN = 80  # letters of what was asked for, in a message
 FORM = "SIZES[:BATCH[:DTYPE[:THREADS[:EPOCH]]]], as 784-64-10:32:float32:2"
 
 
@@ -86,7 +87,7 @@ def parse(text: str) -> Workload:
     known = default_workloads()
     if text in known:
         return known[text]
-    form = f"--workload {text}: expected {FORM}"
+    form = f"--workload {printable(text, SHOWN)}: expected {FORM}"
     fields = text.split(":")
     if len(fields) == 1 and not text[:1].isdigit() and not text.startswith("-"):
         near = difflib.get_close_matches(text, known, n=1)
