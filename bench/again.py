@@ -52,16 +52,16 @@ def _not_at_hand(new: Results, change: RowChange) -> str:
         workload = parse(change.workload)
     except UserError as error:
         return str(error)
-    then = next(of.workload for of in new.workloads if of.workload.name == change.workload)
-    here = f"{workload.describe()} over {workload.baseline_label}"
-    there = f"{then.describe()} over {then.baseline_label}"
+    of = new.workload(change.workload)
+    assert of is not None
+    here, there = (f"{each.describe()} over {each.baseline_label}" for each in (workload, of.workload))
     return "" if here == there else f"{change.workload} is {here} now, and was {there}"
 
 
 def _spec(new: Results, change: RowChange) -> str:
     """Return a row as `--impl` takes it."""
-    row = new.row(change.workload, change.label)
+    row, of = new.row(change.workload, change.label), new.workload(change.workload)
     assert row is not None
-    of = next(of.workload for of in new.workloads if of.workload.name == change.workload)
-    named = change.label not in (row.implementation, of.baseline_label)
+    assert of is not None
+    named = change.label not in (row.implementation, of.workload.baseline_label)
     return f"{change.label}={row.implementation}" if named else row.implementation

@@ -12,6 +12,7 @@ import numpy as np
 
 from bench import npz
 from bench.problem.dataset import Dataset
+from bench.records import UNREADABLE
 from bench.training import Epoch, Resumed, network_of, save
 from impls.errors import UserError
 
@@ -74,7 +75,7 @@ def resumed(path: Path, content: bytes, course: Course) -> Resumed:
             raise ValueError(f"expected an array {KEY!r}, found {', '.join(arrays) or 'none'}")
         header = msgspec.json.decode(arrays.pop(KEY).tobytes(), type=Header)
         parameters = network_of(arrays)
-    except (ValueError, msgspec.MsgspecError) as error:
+    except (ValueError, *UNREADABLE) as error:
         raise UserError(f"{path}: not a checkpoint, or damaged: {error}; leave --resume out to start anew") from error
     for name in Course.__struct_fields__:
         expected, found = getattr(course, name), getattr(header.course, name)

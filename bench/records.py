@@ -22,6 +22,7 @@ LEFT_OUT = "left out"
 NOT_TIMED_HERE = ("unavailable", LEFT_OUT, "interrupted")  # outcomes that are nobody's fault
 MAX_NAME, MAX_LABEL, MAX_REASON = 80, 40, 600  # letters
 CONTROL = "control"  # the label of the baseline's second row
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)  # raised for bytes that are no such JSON
 BEFORE = "-before"  # after the label of a row: the same as it was in another revision
 
 
@@ -32,6 +33,11 @@ def printable(text: str, length: int) -> str:
     )
     line = " ".join(line.split()) or "(no name)"
     return line if len(line) <= length else f"{line[: length - 1]}…"
+
+
+def threads_text(count: int) -> str:
+    """Return a number of threads in words."""
+    return f"{count} thread{'s' * (count != 1)}"
 
 
 class Workload(msgspec.Struct, frozen=True):
@@ -81,9 +87,9 @@ class Workload(msgspec.Struct, frozen=True):
 
     def describe(self) -> str:
         """Return the workload in words: `784-30-10, batch 10, float64, 1 thread, step`."""
-        threads = "1 thread" if self.threads == 1 else f"{self.threads} threads"
         timed = f"epoch of {self.epoch_examples:,} examples" if self.epoch_examples else self.timed
-        return f"{'-'.join(map(str, self.sizes))}, batch {self.batch_size}, {self.dtype}, {threads}, {timed}"
+        network, threads = "-".join(map(str, self.sizes)), threads_text(self.threads)
+        return f"{network}, batch {self.batch_size}, {self.dtype}, {threads}, {timed}"
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -477,6 +483,11 @@ class Machine(msgspec.Struct):
     versions: dict[str, str] = {}
     numpy_blas: str = ""
 
+    @property
+    def kind(self) -> tuple[str, int | None]:
+        """Return what tells machines apart where results stand side by side: the processor and how much of it."""
+        return self.cpu_model, self.usable_cpus
+
 
 class Results(msgspec.Struct):
     """What a run found."""
@@ -501,6 +512,10 @@ class Results(msgspec.Struct):
     def rows_of(self, workload: str) -> list[Row]:
         """Return the rows of a workload, the baseline and its control first."""
         return [row for row in self.rows if row.workload == workload]
+
+    def workload(self, name: str) -> WorkloadResult | None:
+        """Return the workload of that name, or None."""
+        return next((of for of in self.workloads if of.workload.name == name), None)
 
     def row(self, workload: str, label: str) -> Row | None:
         """Return the row of a workload with that label, or None."""

@@ -152,7 +152,7 @@ def read(path: Path) -> Recording:
     try:
         facts = msgspec.json.decode(header, type=Facts)
         left_out = msgspec.json.decode(header, type=_LeftOut)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except records.UNREADABLE as error:
         raise UserError(
             f"{path}: not a recording: expected collapsed stacks of backprop profile --format raw: {error}"
         ) from error

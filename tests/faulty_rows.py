@@ -88,31 +88,25 @@ class Prints(Batched2D):
 class Garbles(Batched2D):
     """Writes to whatever is open, the pipe of the replies among it."""
 
-    def step(self, batch: Batch, learning_rate: float) -> None:
-        for descriptor in range(3, 20):
-            with contextlib.suppress(OSError):
-                os.write(descriptor, b"\xff\x00 garbage\n")
-        super().step(batch, learning_rate)
-
-
-class Mumbles(Batched2D):
-    """Writes a reply whose text is no UTF-8 to whatever is open."""
+    WRITTEN = b"\xff\x00 garbage\n"
 
     def step(self, batch: Batch, learning_rate: float) -> None:
         for descriptor in range(3, 20):
             with contextlib.suppress(OSError):
-                os.write(descriptor, b'{"reply":"failure","outcome":"\xff","reason":""}\n')
+                os.write(descriptor, self.WRITTEN)
         super().step(batch, learning_rate)
 
 
-class Answers(Batched2D):
-    """Writes a reply of its own, one that nobody asked for, to whatever is open."""
+class Mumbles(Garbles):
+    """Writes a reply whose text is no UTF-8."""
 
-    def step(self, batch: Batch, learning_rate: float) -> None:
-        for descriptor in range(3, 20):
-            with contextlib.suppress(OSError):
-                os.write(descriptor, b'{"reply":"taken","seconds":1e-9,"cpu_seconds":1e-9,"compilations":0}\n')
-        super().step(batch, learning_rate)
+    WRITTEN = b'{"reply":"failure","outcome":"\xff","reason":""}\n'
+
+
+class Answers(Garbles):
+    """Writes a reply of its own, one that nobody asked for."""
+
+    WRITTEN = b'{"reply":"taken","seconds":1e-9,"cpu_seconds":1e-9,"compilations":0}\n'
 
 
 class Hoards(Batched2D):

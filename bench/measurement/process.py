@@ -113,7 +113,7 @@ class WorkerProcess:
         line, self._pending = self._pending.split(b"\n", 1)
         try:
             reply: Any = msgspec.json.decode(line, type=records.Failure | expected)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        except records.UNREADABLE as error:
             if self._launched:  # some launchers report the end of a rank on standard output
                 raise WorkerFailed("crashed", self._last_words(line + b"\n")) from error
             self.close()

@@ -35,10 +35,10 @@ def timed_row(run: str, workload: str, label: str) -> Row:
 
 def workload_of(run: str, name: str) -> WorkloadResult:
     """Return a workload. Raises UserError if the run has none of that name."""
-    for of in reference(run).workloads:
-        if of.workload.name == name:
-            return of
-    raise UserError(f"figures: the reference run {run!r} has no workload {name}")
+    found = reference(run).workload(name)
+    if found is None:
+        raise UserError(f"figures: the reference run {run!r} has no workload {name}")
+    return found
 
 
 def estimate(run: str, workload: str, row: str, over: str = "") -> Estimate:

@@ -11,7 +11,7 @@ from matplotlib.text import Annotation
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from scipy.optimize import isotonic_regression
 
-from bench.records import Estimate, Results, Workload, WorkloadResult
+from bench.records import Estimate, Results, Workload, WorkloadResult, threads_text
 from bench.report.drawing import (
     DARK,
     GREY,
@@ -34,7 +34,7 @@ Point = tuple[int, Estimate]
 
 
 def _threads(workload: Workload) -> str:
-    return f"{workload.dtype}, {workload.threads} thread{'s' * (workload.threads > 1)}"
+    return f"{workload.dtype}, {threads_text(workload.threads)}"
 
 
 class Axis(NamedTuple):

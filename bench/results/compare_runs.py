@@ -147,7 +147,8 @@ def _changed(
 
 def _relative(run: Results, row: Row) -> tuple[str, list[float]]:
     """Return what a row's time is relative to, and the logarithm of their ratio in each process."""
-    of = next(each for each in run.workloads if each.workload.name == row.workload)
+    of = run.workload(row.workload)
+    assert of is not None
     label = of.workload.baseline_label
     if row.label == label:
         if of.peak is None:

@@ -49,16 +49,12 @@ def remarks(old: Results, new: Results) -> list[str]:
         if before != after:
             found.append(f"{name} {before or 'missing'} before, {after or 'missing'} now")
     for of in new.workloads:
-        rates = [each.peak.flops_per_second for each in (_same(old, of), of) if each and each.peak]
+        rates = [each.peak.flops_per_second for each in (old.workload(of.workload.name), of) if each and each.peak]
         if len(rates) == 2 and rates[0] and rates[1] and abs(rates[1] / rates[0] - 1.0) > ALIKE_RATE:
             found.append(
                 f"{of.workload.name}: the peak is {rates[1] / rates[0]:.2f} times what it was: another clock rate"
             )
     return found
-
-
-def _same(results: Results, of: WorkloadResult) -> WorkloadResult | None:
-    return next((each for each in results.workloads if each.workload.name == of.workload.name), None)
 
 
 def _libraries(row: Row) -> set[str]:

@@ -18,7 +18,7 @@ from bench.measurement import machine
 from bench.measurement.children import kill
 from bench.measurement.launch import command
 from bench.measurement.process import ENVIRONMENT, THREAD_VARIABLES
-from bench.records import Estimate
+from bench.records import UNREADABLE, Estimate
 from bench.results.estimates import geometric_mean, lower_quartile
 from bench.scaling.job import Task
 from bench.scaling.model import compute_of, fitted, predictions
@@ -70,7 +70,7 @@ def run_job(entry: Entry, asked: Asked, case: Case) -> Told:
             raise
     try:
         return msgspec.json.decode(output, type=Told)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         lines = errors.decode(errors="replace").splitlines()
         told = next((line for line in lines if "error: " in line), " ".join(lines)[-300:] or "no word")
         raise UserError(f"{case.ranks} ranks: the job ended with {process.returncode}: {told}") from None

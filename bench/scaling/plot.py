@@ -69,7 +69,7 @@ def modelled(found: Scaling) -> Figure:
     figure = Figure(figsize=(8.8, 4.8), layout="constrained")
     axes = figure.subplots()
     ranks = [1 << power for power in range(MAX_RANKS.bit_length())]
-    batch = min(point.batch_size for point in found.points)
+    batch = found.batch
     for fabric, colour in zip(FABRICS, FABRIC_COLOURS, strict=True):
         for times, dashes in ((1, "-"), (4, "--"), (16, ":")):
             ys = [100 * efficiency(found.compute, fabric, r, batch * times, found.buffer_bytes) for r in ranks[1:]]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import msgspec
 
-from bench.records import Estimate, Machine
+from bench.records import UNREADABLE, Estimate, Machine
 from impls.errors import UserError
 
 SCHEMA = 1
@@ -83,6 +83,11 @@ class Scaling(msgspec.Struct, frozen=True):
         """Return how many CPUs the ranks had."""
         return self.machine.usable_cpus or 1
 
+    @property
+    def batch(self) -> int:
+        """Return the smallest mini-batch that was measured: the one that predictions are for."""
+        return min(point.batch_size for point in self.points)
+
 
 def read(path: Path) -> Scaling:
     """Return what `backprop scale` wrote. Raises UserError if the file holds nothing of the kind."""
@@ -90,7 +95,7 @@ def read(path: Path) -> Scaling:
         found = msgspec.json.decode(path.read_bytes(), type=Scaling)
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}; make it with: backprop scale") from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise UserError(f"{path}: not a file of backprop scale, or damaged: {error}") from error
     if found.schema != SCHEMA:
         raise UserError(f"{path}: expected schema {SCHEMA}, found {found.schema}; run backprop scale again")

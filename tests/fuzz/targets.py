@@ -6,7 +6,6 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -14,7 +13,7 @@ import numpy as np
 from bench import checkpoint
 from bench.problem.mnist import read_idx
 from bench.problem.workloads import parse
-from bench.records import Failure, Prepared, Results, Taken
+from bench.records import UNREADABLE, Failure, Prepared, Results, Taken
 from bench.report import changes
 from bench.report.page.page import page
 from bench.report.table import markdown, summary_lines
@@ -24,6 +23,7 @@ from bench.results.files import to_builtins
 from bench.results.limits import read as read_limits
 from bench.scaling.record import read as read_scaling
 from bench.training import Epoch, load_network, save
+from impls import ROOT
 from impls.errors import UserError
 from impls.interface import Parameters
 from profiles import flamegraph
@@ -91,7 +91,7 @@ def protocol(content: bytes) -> None:
     for kind in (Prepared, Taken):
         try:
             msgspec.json.decode(content, type=Failure | kind)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except UNREADABLE:
             continue
 
 
@@ -155,13 +155,8 @@ def _scaling() -> bytes:
 
 
 def _recording() -> bytes:
-    facts: dict[str, Any] = {
-        "row": "in_place", "workload": "book", "threads": 1, "native": True, "outside": 0, "waiting": 0,
-    }  # fmt: skip
-    for path in sorted(Path("profiles/recordings").glob("*.raw.txt"))[:1]:
-        head, *lines = path.read_text(encoding="utf-8").splitlines()
-        return "\n".join([head, *lines[:20]]).encode()
-    return f"# {json.dumps(facts)}\nstep (in_place.py:3);dgemm (libopenblas.so) 3\n".encode()
+    path = min((ROOT / "profiles" / "recordings").glob("*.raw.txt"))
+    return "\n".join(path.read_text(encoding="utf-8").splitlines()[:21]).encode()
 
 
 def _parameters() -> Parameters:

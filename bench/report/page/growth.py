@@ -5,7 +5,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bench.records import FirstCall, Results, Row, WorkloadResult
+from bench.records import FirstCall, Results, Row, WorkloadResult, threads_text
 from bench.results.estimates import CONFIDENCE, lower_quartile
 
 SWEEPS = ("batch", "batch-grid")
@@ -48,7 +48,7 @@ def fits(results: Results) -> list[Fit]:
             groups.setdefault((of.workload.dtype, of.workload.threads), []).append(of)
     found = []
     for (dtype, threads), group in groups.items():
-        where = f"{dtype}, {threads} thread{'s' * (threads > 1)}"
+        where = f"{dtype}, {threads_text(threads)}"
         labels = dict.fromkeys(row.label for of in group for row in results.rows_of(of.workload.name))
         for label in labels:
             rows = [(of.workload.batch_size, results.row(of.workload.name, label)) for of in group]

@@ -37,7 +37,7 @@ def hosts(runs: Sequence[Results]) -> Hosts | None:
     """Return the newest run of each machine side by side; None if all runs are of one machine."""
     newest: dict[tuple[str, int | None], Results] = {}
     for run in sorted(runs, key=lambda each: datetime.fromisoformat(each.date).timestamp()):
-        newest[run.machine.cpu_model, run.machine.usable_cpus] = run
+        newest[run.machine.kind] = run
     if len(newest) < 2:
         return None
     found = list(newest.values())

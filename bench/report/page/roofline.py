@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bench.records import Results, WorkloadResult
+from bench.records import Results, WorkloadResult, threads_text
 
 WIDTH, HEIGHT = 640, 300
 NAME_WIDTH, NAME_HEIGHT = 66, 13  # that a workload's name takes
@@ -116,7 +116,7 @@ def roofline(results: Results) -> Roofline | None:
             for of, label, at, gflops, peak in found
         ],
         levels=levels,
-        memory=[(_threads(count), rate, axes.line(rate)) for count, rate in memory],
+        memory=[(threads_text(count), rate, axes.line(rate)) for count, rate in memory],
         ticks_x=axes.ticks_x(),
         ticks_y=axes.ticks_y(),
     )  # fmt: skip
@@ -136,13 +136,9 @@ def _fastest(results: Results) -> list[_Fastest]:
 
 def _levels(found: Sequence[_Fastest], axes: _Axes) -> list[tuple[str, float, float, float]]:
     """Return the peaks, the highest first, with the height of the line and of its name, clear of the one above."""
-    peaks = {f"{of.workload.dtype}, {_threads(of.workload.threads)}": peak for of, _, _, _, peak in found}
+    peaks = {f"{of.workload.dtype}, {threads_text(of.workload.threads)}": peak for of, _, _, _, peak in found}
     levels: list[tuple[str, float, float, float]] = []
     for name, peak in sorted(peaks.items(), key=lambda level: -level[1]):
         y = axes.y(peak)
         levels.append((name, peak, y, y - 5 if not levels or y - 5 > levels[-1][3] + NAME_HEIGHT else y + 13))
     return levels
-
-
-def _threads(count: int) -> str:
-    return f"{count} thread{'s' * (count > 1)}"

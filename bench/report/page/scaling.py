@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bench.records import Estimate, Results
-from bench.report.text import cpus_text, number_text, seconds_text
-from bench.scaling.model import FABRICS, MAX_RANKS, efficiency, hiding_batch
+from bench.report.text import cpus_text
+from bench.scaling.model import FABRICS, MAX_RANKS, efficiency
 from bench.scaling.record import Scaling
-from bench.scaling.table import HEADER, cells
+from bench.scaling.table import HEADER, cells, crowded_text, errors_text, here_text, predicted_cells
 
 WIDTH, HEIGHT = 320, 220
 LEFT, RIGHT, TOP, BOTTOM = 42, 74, 12, 36  # of the axes, in pixels
@@ -53,55 +53,35 @@ class ScalingFacts:
     pictures: list[Picture]
     here: str
     errors: str
-    fabrics: list[tuple[str, ...]]  # name, latency, bandwidth, efficiency, examples a rank
+    fabrics: list[tuple[str, ...]]  # as predicted_cells has them
     batch: int
 
 
 def scaling_facts(found: Scaling) -> ScalingFacts:
     """Return what the page shows of scaling."""
-    here = found.here
-    crowded = any(point.ranks > found.cpus for point in found.points)
-    batch = min(point.batch_size for point in found.points)
     of = [found.implementation, "-".join(map(str, found.sizes)), found.dtype, found.machine.cpu_model]
     return ScalingFacts(
         words=f"{', '.join(of)}, {cpus_text(found.machine)}, {found.date[:10]}; {found.generations} jobs each",
         header=HEADER,
         rows=[cells(point, found.cpus) for point in found.points],
-        crowded=f"more ranks than the {found.cpus} CPUs here: they take turns" if crowded else "",
-        pictures=[_measured(found), *(_modelled(found, batch * times) for times in (1, MORE))],
-        here=f"{seconds_text(here.latency_seconds)} and {number_text(here.bytes_per_second / 1e9)} GB/s"
-        if here
-        else "",
-        errors=", ".join(
-            f"{one.error_percent:+.0f}\N{NO-BREAK SPACE}% ({one.scaling}, {one.ranks} ranks)".replace(
-                "-", "\N{MINUS SIGN}"
-            )
-            for one in found.predicted
-        ),
-        fabrics=[
-            (
-                fabric.name,
-                seconds_text(fabric.latency_seconds),
-                f"{number_text(fabric.bytes_per_second / 1e9)} GB/s",
-                f"{efficiency(found.compute, fabric, MAX_RANKS, batch, found.buffer_bytes):.0%}".replace("%", " %"),
-                str(hiding_batch(found.compute, fabric, MAX_RANKS, found.buffer_bytes)),
-            )
-            for fabric in FABRICS
-        ],
-        batch=batch,
+        crowded=crowded_text(found),
+        pictures=[_measured(found), *(_modelled(found, found.batch * times) for times in (1, MORE))],
+        here=here_text(found.here) if found.here else "",
+        errors=errors_text(found).replace(" %", "\N{NO-BREAK SPACE}%"),
+        fabrics=list(predicted_cells(found)),
+        batch=found.batch,
     )
 
 
 def is_of(found: Scaling, results: Results) -> bool:
     """Return whether scaling was measured on the machine of a run."""
-    one, other = found.machine, results.machine
-    return (one.cpu_model, one.usable_cpus) == (other.cpu_model, other.usable_cpus)
+    return found.machine.kind == results.machine.kind
 
 
 def _measured(found: Scaling) -> Picture:
     ranks = sorted({point.ranks for point in found.points})
     curves = {
-        f"{kind}": [(point.ranks, point.efficiency) for point in found.points if point.scaling == kind]
+        kind: [(point.ranks, point.efficiency) for point in found.points if point.scaling == kind]
         for kind in ("strong", "weak")
     }
     return _picture("Measured here", ranks, ranks, curves, found.cpus)

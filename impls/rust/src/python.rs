@@ -86,8 +86,8 @@ struct Row<T> {
 
 /// A network trained by one of the algorithms `per_example`, `batched`, `split`, `candle` and `fused`.
 ///
-/// `products` is who multiplies matrices for the first two: `ndarray`, `gemm` for that crate, or `scipy` for the BLAS that SciPy ships;
-/// `simd` the instruction set of `fused`, the widest there is if None.
+/// `products` is who multiplies matrices for the first two: `ndarray`, `gemm` for that crate, or `scipy` for the BLAS
+/// that SciPy ships; `simd` the instruction set of `fused`, the widest there is if None.
 #[pyclass(frozen, module = "backprop_bench_rust")]
 struct Network(Either<Row<f64>, Row<f32>>);
 
