@@ -9,9 +9,11 @@ import pytest
 
 from bench import cli
 
-# A shell that starts the tests in the background has them ignore SIGINT, and with them every process that they start.
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# A shell that starts the tests in the background has them ignore SIGINT, nohup SIGHUP, and with them every process that
+# they start.
+for usual, handler in (("SIGINT", signal.default_int_handler), ("SIGHUP", signal.SIG_DFL)):
+    if signal.getsignal(getattr(signal, usual)) is signal.SIG_IGN:
+        signal.signal(getattr(signal, usual), handler)
 
 
 def pytest_sessionstart() -> None:
