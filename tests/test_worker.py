@@ -116,7 +116,7 @@ def test_what_an_earlier_process_found_is_not_found_out_again(data: tuple[str, s
     worker._class = Counted
     first = worker.answer(prepare(data))
     assert isinstance(first, Prepared)
-    assert len(calls) > first.calls
+    assert len(calls) > 4  # the gate's, then those that tell how many make a sample
     calls.clear()
     later = worker.answer(msgspec.structs.replace(prepare(data), budget_seconds=None, calls=4, call_seconds=0.25))
     assert isinstance(later, Prepared)
