@@ -70,16 +70,10 @@ class Workload(msgspec.Struct, frozen=True):
         return f"{self.baseline}@{self.baseline_threads}"
 
     def flops(self, examples: int) -> int:
-        """Return the floating-point operations of the matrix products for so many examples.
+        """Return the floating-point operations of the matrix products for so many examples."""
+        from impls.interface import product_flops  # with NumPy, which a worker does not import before it needs it
 
-        A product with an (n_out, n_in) matrix takes 2 * n_in * n_out operations per example. The first layer has
-        two products (forward, dW), each later one three (forward, dW, delta); element-wise work is not counted.
-        """
-        products = [2] + [3] * (len(self.sizes) - 2)
-        return sum(
-            2 * examples * count * n_in * n_out
-            for count, (n_in, n_out) in zip(products, pairwise(self.sizes), strict=True)
-        )
+        return examples * product_flops(self.sizes)
 
     def examples(self, data_examples: int) -> int:
         """Return the examples that one timed call goes through, given those of the data set."""

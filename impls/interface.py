@@ -10,6 +10,7 @@ Source of the algorithm: Michael Nielsen, *Neural Networks and Deep Learning* (2
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from itertools import pairwise
 from types import TracebackType
 from typing import Any, ClassVar, NamedTuple, Self
 
@@ -33,6 +34,16 @@ class Batch(NamedTuple):
     y: Array  # (B, n_L)
 
 
+def product_flops(sizes: Sequence[int]) -> int:
+    """Return the floating-point operations of a step's matrix products per example; element-wise work is not counted.
+
+    A product with an (n_out, n_in) matrix takes 2 * n_in * n_out operations. The first layer has two products
+    (forward, dW), each later one three (forward, dW, delta).
+    """
+    first, *later = (2 * n_in * n_out for n_in, n_out in pairwise(sizes))
+    return 2 * first + 3 * sum(later)
+
+
 class Implementation(ABC):
     """One way of computing the gradient of the quadratic cost C = 1/(2B) * sum over the batch of |a - y|^2.
 
@@ -53,12 +64,14 @@ class Implementation(ABC):
     - Wrong shapes, dtypes or sizes are a ValueError that says what was expected, what was found and what to do;
       it is raised before anything is changed.
     - The number of threads is a promise to use no more than that many cores. BLAS takes its threads from the
-      environment of the process; an implementation that splits the work itself holds BLAS at one thread.
+      environment of the process; an implementation that splits the work itself holds BLAS at one thread. One that
+      computes small steps on a single core, as waking others would take longer, names the limit in `worth_sharing`.
     """
 
     dtypes: ClassVar[tuple[str, ...]] = ("float64", "float32")
     cost: ClassVar[str] = "quadratic"  # or "cross-entropy"
     compiles_per_shape: ClassVar[bool] = False  # then `backprop verify` explores with few shapes, not with hundreds
+    worth_sharing: int = 0  # flops of a step from which threads share it; set to 0 by the checks of small networks
 
     @classmethod
     def build(cls) -> dict[str, str]:
@@ -80,6 +93,7 @@ class Implementation(ABC):
                 f"dtype: {type(self).__name__} computes in {' or '.join(self.dtypes)}, got {np.dtype(dtype).name}"
             )
         self.sizes = tuple(int(n) for n in sizes)
+        self._product_flops = product_flops(self.sizes)
         self.batch_size = int(batch_size)
         self.dtype = np.dtype(dtype)
         self.threads = int(threads)
@@ -141,6 +155,10 @@ class Implementation(ABC):
         """
         for start in range(0, len(order), self.batch_size):
             self.step(self.take(data, order[start : start + self.batch_size]), learning_rate)
+
+    def is_worth_sharing(self, examples: int) -> bool:
+        """Return whether a step of so many examples is worth sharing among the threads."""
+        return self.threads > 1 and examples * self._product_flops >= self.worth_sharing
 
     def compilations(self) -> int:
         """Return how often code was compiled in this process so far, as far as the library tells; it never shrinks.

@@ -6,14 +6,15 @@ examples forward and back, down to the deltas. Then each thread takes a slice of
 their weights from all examples. Nothing is added up across threads, so there is no gradient per thread, and the
 result depends only on the number of threads, never on which of them is first.
 
-The calling thread works on the first slice; `threads - 1` others wait for it between steps, asleep on a lock.
+The calling thread works on the first slice; `threads - 1` others wait for it between steps, asleep on a queue. Waking
+them takes longer than a small step does, so steps below a number of operations are the calling thread's alone.
 
 Work space: three buffers of B x n_l per layer l >= 1 and one gradient of the weights, whatever the threads.
 """
 
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from queue import SimpleQueue
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -21,9 +22,14 @@ from threadpoolctl import threadpool_limits
 
 from impls.interface import Array, Batch, Implementation, Parameters
 
+Job = Callable[[int], None]  # for one thread, by its number
+Done = SimpleQueue[BaseException | None]  # where each thread tells that it is through, and what it raised
+
 
 class Multithreaded(Implementation):
     """Examples, then units, split over Python threads."""
+
+    worth_sharing = 45_000_000  # smaller steps took longer with a second thread
 
     def __init__(self, sizes: Sequence[int], batch_size: int, dtype: DTypeLike = "float64", threads: int = 1) -> None:
         super().__init__(sizes, batch_size, dtype, threads)
@@ -33,19 +39,21 @@ class Multithreaded(Implementation):
         self._delta = [np.empty((batch_size, n), self.dtype) for n in self.sizes[1:]]  # (B, n_out)
         self._slope = [np.empty((batch_size, n), self.dtype) for n in self.sizes[1:]]  # (B, n_out)
         self._dW = [np.empty_like(W) for W in self.weights]  # (n_out, n_in)
-        self._team = Team(threads)
+        self._alone, self._team = Team(1), Team(threads)
 
     def gradients(self, batch: Batch) -> Parameters:
-        self._team.run(lambda thread: self._backprop(batch, thread))
         rows = len(batch.x)
+        team = self._team if self.is_worth_sharing(rows) else self._alone
+        team.run(lambda thread: self._backprop(batch, thread, team.threads))
         inputs = [batch.x] + [a[:rows] for a in self._a[:-1]]
         deltas = [delta[:rows] for delta in self._delta]
         dW = [delta.T @ a for delta, a in zip(deltas, inputs, strict=True)]  # (n_out, n_in)
         return Parameters(dW, [delta.sum(axis=0) for delta in deltas])
 
     def step(self, batch: Batch, learning_rate: float) -> None:
-        self._team.run(lambda thread: self._backprop(batch, thread))
-        self._team.run(lambda thread: self._update(batch, learning_rate, thread))
+        team = self._team if self.is_worth_sharing(len(batch.x)) else self._alone
+        team.run(lambda thread: self._backprop(batch, thread, team.threads))
+        team.run(lambda thread: self._update(batch, learning_rate, thread, team.threads))
 
     def close(self) -> None:
         self._team.close()
@@ -53,9 +61,9 @@ class Multithreaded(Implementation):
             self._blas.restore_original_limits()
             self._blas = None
 
-    def _backprop(self, batch: Batch, thread: int) -> None:
+    def _backprop(self, batch: Batch, thread: int, threads: int) -> None:
         """Compute this thread's rows of all activations and of all deltas, the latter divided by B."""
-        part = share(len(batch.x), thread, self.threads)
+        part = share(len(batch.x), thread, threads)
         if part.start == part.stop:
             return
         x, y = batch.x[part], batch.y[part]  # (b, n_0), (b, n_L)
@@ -79,12 +87,12 @@ class Multithreaded(Implementation):
             np.subtract(1.0, a, out=slope)
             np.multiply(delta, slope, out=delta)
 
-    def _update(self, batch: Batch, learning_rate: float, thread: int) -> None:
+    def _update(self, batch: Batch, learning_rate: float, thread: int, threads: int) -> None:
         """Update the weights and biases of this thread's units in every layer, from all examples."""
         rows = len(batch.x)
         a: Array = batch.x
         for W, b, dW, delta, activation in zip(self.weights, self.biases, self._dW, self._delta, self._a, strict=True):
-            part = share(len(b), thread, self.threads)
+            part = share(len(b), thread, threads)
             if part.start < part.stop:
                 mine = delta[:rows, part]  # (B, units)
                 np.matmul(mine.T, a, out=dW[part])  # (units, n_in)
@@ -103,41 +111,42 @@ class Team:
     """Threads that run one job at a time, each its part; the calling thread is number 0."""
 
     def __init__(self, threads: int) -> None:
-        self._job: Callable[[int], None]
-        self._errors: list[BaseException] = []
-        self._start = threading.Barrier(threads)
-        self._finish = threading.Barrier(threads)
-        self._helpers = [threading.Thread(target=self._help, args=(n,), daemon=True) for n in range(1, threads)]
+        self.threads = threads
+        self._jobs: list[SimpleQueue[tuple[Job, Done] | None]] = [SimpleQueue() for _ in range(1, threads)]
+        self._helpers = [
+            threading.Thread(target=self._help, args=(thread, jobs), daemon=True)
+            for thread, jobs in enumerate(self._jobs, start=1)
+        ]
         for helper in self._helpers:
             helper.start()
 
-    def run(self, job: Callable[[int], None]) -> None:
+    def run(self, job: Job) -> None:
         """Run `job(thread)` on every thread and return when all are done. Raises an error of one of them, if any."""
-        self._job = job
-        self._errors.clear()
-        self._start.wait()
+        done: Done = SimpleQueue()  # of this run alone: what an interrupted one leaves behind is nobody's
+        for jobs in self._jobs:
+            jobs.put((job, done))
         try:
             job(0)
         finally:
-            self._finish.wait()
-        if self._errors:
-            raise self._errors.pop()
+            errors = [done.get() for _ in self._jobs]
+        for error in filter(None, errors):
+            raise error
 
     def close(self) -> None:
         """End the helpers. Safe to call twice."""
-        self._start.abort()
-        self._finish.abort()  # a helper may still be in a run that was interrupted
+        for jobs in self._jobs:
+            jobs.put(None)
         for helper in self._helpers:
             helper.join()
-        self._helpers = []
+        self._jobs = []
 
-    def _help(self, thread: int) -> None:
-        with suppress(threading.BrokenBarrierError):
-            while True:
-                self._start.wait()
-                try:
-                    self._job(thread)
-                except BaseException as error:
-                    self._errors.append(error)
-                finally:
-                    self._finish.wait()
+    @staticmethod
+    def _help(thread: int, jobs: "SimpleQueue[tuple[Job, Done] | None]") -> None:
+        while work := jobs.get():
+            job, done = work
+            error = None
+            try:
+                job(thread)
+            except BaseException as raised:
+                error = raised
+            done.put(error)

@@ -5,7 +5,8 @@ Python is made or looked up between two products; and `epoch` is one call. Produ
 ships, through the C function pointer that it publishes, so that alpha and beta of GEMM do the update here too.
 
 With several threads, each takes a slice of the examples forward and back, then a slice of every layer's units to
-update, as in `multithreaded`; BLAS is held at one thread.
+update, as in `multithreaded`, by that row's team; BLAS is held at one thread. In the middle of a step they wait for
+each other awake: they are woken once a step, and in an epoch once in all.
 
 All parameters lie in one array and all work space in another: Numba unpacks every argument of every call, which for
 tuples of arrays took a microsecond more. The constructor compiles, so that compiling is not timed, and what was
@@ -13,45 +14,45 @@ compiled is cached on disk.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-from numba import config, njit, prange, set_num_threads, types
-from numba.core import cgutils
-from numba.extending import get_cython_function_address, intrinsic
+from numba import njit
 from numpy.typing import DTypeLike, NDArray
 from threadpoolctl import threadpool_limits
 
 from impls.interface import Array, Batch, Implementation, Parameters
+from impls.multithreaded import Team
+from impls.numba_math import NO, YES, add_at_once, exp, gemm_address, largest_block, multiply, prefetch
 
-if config.THREADING_LAYER == "default":
-    config.THREADING_LAYER = "workqueue"  # the one whose idle threads sleep: OpenMP's spin on for 10 ms after a call
+ALL = 1 << 62  # more than will ever have come
 
 
 class NumbaJit(Implementation):
     """A compiled step around SciPy's BLAS."""
 
+    worth_sharing = 20_000_000  # smaller steps took longer with a second thread
+
     def __init__(self, sizes: Sequence[int], batch_size: int, dtype: DTypeLike = "float64", threads: int = 1) -> None:
         super().__init__(sizes, batch_size, dtype, threads)
-        name = "dgemm" if self.dtype == np.float64 else "sgemm"
-        self._gemm = get_cython_function_address("scipy.linalg.cython_blas", name)
+        self._gemm = gemm_address(self.dtype)
+        self._block = largest_block()
         self._sizes = np.array(self.sizes)
         self._flat = np.zeros(sum(p.size for p in self.weights + self.biases), self.dtype)
         self.weights, self.biases = views(self._flat, self._sizes)
         self._work = np.zeros(2 * batch_size * sum(self.sizes[1:]), self.dtype)  # a, delta (B, n_out) of each layer
         self._x = np.zeros((batch_size, self.sizes[0]), self.dtype)  # (B, n_0), for `epoch`
         self._y = np.zeros((batch_size, self.sizes[-1]), self.dtype)  # (B, n_L)
-        self._cores = min(threads, config.NUMBA_NUM_THREADS)
+        self._alone, self._team = Team(1), Team(threads)
+        self._arrived = np.zeros(1, np.int64)  # how often a thread has come to where all meet
         self._blas: threadpool_limits | None = threadpool_limits(limits=1, user_api="blas") if threads > 1 else None
-        self._add_gradient, self._epoch = (
-            (add_gradient, epoch) if threads == 1 else (add_gradient_parallel, epoch_parallel)
-        )
         self._compile()
 
     def _compile(self) -> None:
-        """Call everything once. At a learning rate of 0 it changes nothing."""
-        self.step(Batch(self._x[:1], self._y[:1]), 0.0)
-        self.epoch(Batch(self._x, self._y), np.zeros(1, np.intp), 0.0)
+        """Call everything once, shared and not. At a learning rate of 0 it changes nothing."""
+        for worth_sharing in (0, self.worth_sharing):
+            self.worth_sharing = worth_sharing
+            self.step(Batch(self._x[:1], self._y[:1]), 0.0)
+            self.epoch(Batch(self._x, self._y), np.zeros(1, np.intp), 0.0)
 
     def prepare_data(self, x: Array, y: Array) -> Batch:
         x, y = super().prepare_data(x, y)
@@ -68,19 +69,22 @@ class NumbaJit(Implementation):
 
     def _add(self, target: Array, factor: float, batch: Batch) -> None:
         """target += factor * gradient."""
-        if self.threads > 1:
-            set_num_threads(self._cores)
         x, y = batch
-        self._add_gradient(self._gemm, self._flat, self._sizes, self._work, x, y, factor, target, self.threads)
+        if self.threads == 1 or not self.is_worth_sharing(len(x)):
+            add_gradient(self._gemm, self._block, self._flat, self._sizes, self._work, x, y, factor, target)
+            return
+        arguments = (self._gemm, self._block, self._flat, self._sizes, self._work, x, y, factor, target, self._arrived)
+        self._team.run(lambda thread: add_share(*arguments, thread, self.threads))
 
     def epoch(self, data: Batch, order: NDArray[np.intp], learning_rate: float) -> None:
-        if self.threads > 1:
-            set_num_threads(self._cores)
-        batch = (self._x, self._y)
-        rate = float(learning_rate)
-        self._epoch(self._gemm, self._flat, self._sizes, self._work, *data, order, *batch, rate, self.threads)
+        batch, rate = (self._x, self._y), float(learning_rate)
+        team = self._team if self.is_worth_sharing(self.batch_size) else self._alone
+        arguments = (self._gemm, self._block, self._flat, self._sizes, self._work, *data, order, *batch, rate)
+        team.run(lambda thread: epoch(*arguments, self._arrived, thread, team.threads))
 
     def close(self) -> None:
+        self._arrived[0] = ALL  # an interrupted run may have left a helper where it waits for the others
+        self._team.close()
         if self._blas is not None:
             self._blas.restore_original_limits()
             self._blas = None
@@ -112,9 +116,10 @@ def work_of(work: Array, sizes: NDArray[np.intp], layer: int, rows: int) -> tupl
     return work[start:middle].reshape(rows, n_out), work[middle:end].reshape(rows, n_out)
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", nogil=True)
 def backprop(
     gemm: int,
+    block: int,
     flat: Array,
     sizes: NDArray[np.intp],
     work: Array,
@@ -126,7 +131,7 @@ def backprop(
 ) -> None:
     """Compute the activations and the deltas of the examples from `start` to `stop`, the latter times `scale`."""
     one, zero = x.dtype.type(1), x.dtype.type(0)
-    lowest = x.dtype.type(-708 if x.itemsize == 8 else -87)  # exp(-z) is finite
+    limit = x.dtype.type(708 if x.itemsize == 8 else 87)  # exp of ± it is finite and normal
     rows, layers = len(x), len(sizes) - 1
     if start == stop:
         return
@@ -134,12 +139,13 @@ def backprop(
     for layer in range(layers):
         W, b = layer_of(flat, sizes, layer)
         z = work_of(work, sizes, layer, rows)[0][start:stop]  # (b, n_out)
-        multiply(gemm, one, a, NO, W, YES, zero, z)
+        multiply(gemm, one, a, NO, W, YES, zero, z, block)
         for i in range(z.shape[0]):
             for j in range(z.shape[1]):
-                bounded = z[i, j] + b[j]
-                bounded = lowest if bounded < lowest else bounded
-                z[i, j] = one / (one + np.exp(-bounded))
+                bounded = -(z[i, j] + b[j])
+                bounded = limit if bounded > limit else bounded
+                bounded = -limit if bounded < -limit else bounded  # a NaN passes both
+                z[i, j] = one / (one + exp(bounded))
         a = z
     for layer in range(layers - 1, -1, -1):
         a = work_of(work, sizes, layer, rows)[0][start:stop]  # (b, n_out)
@@ -150,14 +156,16 @@ def backprop(
                     delta[i, j] = (a[i, j] - y[start + i, j]) * a[i, j] * (one - a[i, j]) * scale
         else:
             W, b = layer_of(flat, sizes, layer + 1)
-            multiply(gemm, one, work_of(work, sizes, layer + 1, rows)[1][start:stop], NO, W, NO, zero, delta)
+            multiply(gemm, one, work_of(work, sizes, layer + 1, rows)[1][start:stop], NO, W, NO, zero, delta, block)
             for i in range(delta.shape[0]):
                 for j in range(delta.shape[1]):
                     delta[i, j] *= a[i, j] * (one - a[i, j])
 
 
-@njit(cache=True, error_model="numpy")
-def update(gemm: int, sizes: NDArray[np.intp], work: Array, x: Array, target: Array, thread: int, threads: int) -> None:
+@njit(cache=True, error_model="numpy", nogil=True)
+def update(
+    gemm: int, block: int, sizes: NDArray[np.intp], work: Array, x: Array, target: Array, thread: int, threads: int
+) -> None:
     """Add delta^T a to the weights in `target`, and delta^T 1 to its biases: this thread's units of each layer.
 
     The deltas are used up.
@@ -169,7 +177,7 @@ def update(gemm: int, sizes: NDArray[np.intp], work: Array, x: Array, target: Ar
         start, stop = len(b) * thread // threads, len(b) * (thread + 1) // threads
         above, delta = work_of(work, sizes, layer, len(x))  # (B, n_out)
         if start < stop:
-            multiply(gemm, one, delta[:, start:stop], YES, a, NO, one, W[start:stop])
+            multiply(gemm, one, delta[:, start:stop], YES, a, NO, one, W[start:stop], block)
             for i in range(1, len(x)):
                 for j in range(start, stop):
                     delta[0, j] += delta[i, j]  # not b[j]: in its last place a single example's share may be lost
@@ -178,108 +186,64 @@ def update(gemm: int, sizes: NDArray[np.intp], work: Array, x: Array, target: Ar
         a = above
 
 
+@njit(cache=True)
+def meet(arrived: Array, threads: int) -> None:
+    """Wait until as many threads are here; awake, as that is soon."""
+    if threads > 1:
+        last = (add_at_once(arrived, 1) // threads + 1) * threads
+        while add_at_once(arrived, 0) < last:
+            pass
+
+
 @njit(cache=True, error_model="numpy")
 def add_gradient(
-    gemm: int, flat: Array, sizes: NDArray[np.intp], work: Array, x: Array, y: Array, factor: float, target: Array,
-    threads: int,
+    gemm: int, block: int, flat: Array, sizes: NDArray[np.intp], work: Array, x: Array, y: Array, factor: float,
+    target: Array,
 ) -> None:  # fmt: skip
     """target += factor * gradient."""
-    backprop(gemm, flat, sizes, work, x, y, x.dtype.type(factor / len(x)), 0, len(x))
-    update(gemm, sizes, work, x, target, 0, threads)
+    backprop(gemm, block, flat, sizes, work, x, y, x.dtype.type(factor / len(x)), 0, len(x))
+    update(gemm, block, sizes, work, x, target, 0, 1)
 
 
-@njit(cache=True, error_model="numpy", parallel=True)
-def add_gradient_parallel(
-    gemm: int, flat: Array, sizes: NDArray[np.intp], work: Array, x: Array, y: Array, factor: float, target: Array,
-    threads: int,
+@njit(cache=True, error_model="numpy", nogil=True)
+def add_share(
+    gemm: int, block: int, flat: Array, sizes: NDArray[np.intp], work: Array, x: Array, y: Array, factor: float,
+    target: Array, arrived: Array, thread: int, threads: int,
 ) -> None:  # fmt: skip
-    """target += factor * gradient, split over threads."""
+    """target += factor * gradient, this thread's part of it; all of them must call this."""
     rows = len(x)
     scale = x.dtype.type(factor / rows)
-    for thread in prange(threads):
-        start, stop = rows * thread // threads, rows * (thread + 1) // threads
-        backprop(gemm, flat, sizes, work, x, y, scale, start, stop)
-    for thread in prange(threads):
-        update(gemm, sizes, work, x, target, thread, threads)
+    start, stop = rows * thread // threads, rows * (thread + 1) // threads
+    backprop(gemm, block, flat, sizes, work, x, y, scale, start, stop)
+    meet(arrived, threads)
+    update(gemm, block, sizes, work, x, target, thread, threads)
 
 
 @njit(cache=True)
 def gather(data: Array, indices: NDArray[np.intp], batch: Array) -> None:
-    """Copy the examples at `indices` to the first rows of `batch`."""
+    """Copy the examples at `indices` to as many rows of `batch`."""
     for i, index in enumerate(indices):
-        batch[i] = data[index]
+        for j in range(batch.shape[1]):  # a loop becomes vectors, `batch[i] = data[index]` does not
+            batch[i, j] = data[index, j]
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy", nogil=True)
 def epoch(
-    gemm: int, flat: Array, sizes: NDArray[np.intp], work: Array, x: Array, y: Array, order: NDArray[np.intp],
-    batch_x: Array, batch_y: Array, learning_rate: float, threads: int,
+    gemm: int, block: int, flat: Array, sizes: NDArray[np.intp], work: Array, x: Array, y: Array,
+    order: NDArray[np.intp], batch_x: Array, batch_y: Array, learning_rate: float, arrived: Array, thread: int,
+    threads: int,
 ) -> None:  # fmt: skip
-    for start in range(0, len(order), len(batch_x)):
-        indices = order[start : start + len(batch_x)]
-        rows = len(indices)
-        gather(x, indices, batch_x)
-        gather(y, indices, batch_y)
-        add_gradient(gemm, flat, sizes, work, batch_x[:rows], batch_y[:rows], -learning_rate, flat, threads)
-
-
-@njit(cache=True)
-def epoch_parallel(
-    gemm: int, flat: Array, sizes: NDArray[np.intp], work: Array, x: Array, y: Array, order: NDArray[np.intp],
-    batch_x: Array, batch_y: Array, learning_rate: float, threads: int,
-) -> None:  # fmt: skip
-    for start in range(0, len(order), len(batch_x)):
-        indices = order[start : start + len(batch_x)]
-        rows = len(indices)
-        gather(x, indices, batch_x)
-        gather(y, indices, batch_y)
-        add_gradient_parallel(gemm, flat, sizes, work, batch_x[:rows], batch_y[:rows], -learning_rate, flat, threads)
-
-
-NO, YES = ord("N"), ord("T")  # whether a factor is to be transposed, in BLAS's letters
-
-
-@njit(cache=True)
-def multiply(
-    gemm: int, alpha: float, a: Array, transpose_a: int, b: Array, transpose_b: int, beta: float, c: Array
-) -> None:
-    """c = alpha * op(a) op(b) + beta * c, with rows of all three contiguous.
-
-    BLAS is Fortran and sees each of them as its transpose: it is told to compute c^T from op(b)^T and op(a)^T.
-    """
-    rows, columns = c.shape
-    depth = a.shape[1] if transpose_a == NO else a.shape[0]
-    call(gemm, transpose_b, transpose_a, columns, rows, depth, alpha, b, a, beta, c)
-
-
-@intrinsic
-def call(
-    _typing: Any, gemm: Any, trans_a: Any, trans_b: Any, m: Any, n: Any, k: Any, alpha: Any, a: Any, b: Any,
-    beta: Any, c: Any,
-) -> Any:  # fmt: skip
-    """Call Fortran's xGEMM at the address `gemm`; everything goes to it by reference."""
-    signature = types.void(gemm, trans_a, trans_b, m, n, k, alpha, a, b, beta, c)
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        address, *letters, m, n, k, alpha, a, b, beta, c = arguments
-        *_, a_type, b_type, _, c_type = signature.args
-
-        def reference(value: Any) -> Any:
-            return cgutils.alloca_once_value(builder, value)
-
-        def integer(value: Any) -> Any:
-            return reference(builder.trunc(value, cgutils.int32_t))
-
-        def matrix(array_type: Any, value: Any) -> tuple[Any, Any]:
-            array = context.make_array(array_type)(context, builder, value)
-            row = builder.extract_value(array.strides, 0)  # in bytes
-            return array.data, integer(builder.sdiv(row, array.itemsize))
-
-        references = [reference(builder.trunc(letter, cgutils.int8_t)) for letter in letters]
-        references += [integer(m), integer(n), integer(k), reference(alpha), *matrix(a_type, a)]
-        references += [*matrix(b_type, b), reference(beta), *matrix(c_type, c)]
-        function_type = cgutils.ir.FunctionType(cgutils.ir.VoidType(), [argument.type for argument in references])
-        builder.call(builder.inttoptr(address, function_type.as_pointer()), references)
-        return context.get_dummy_value()
-
-    return signature, generate
+    """Step through the examples in this order, this thread's part of each step; all of them must call this."""
+    size = len(batch_x)
+    for begin in range(0, len(order), size):
+        rows = min(size, len(order) - begin)
+        start, stop = rows * thread // threads, rows * (thread + 1) // threads
+        mine = order[begin + start : begin + stop]
+        gather(x, mine, batch_x[start:stop])
+        gather(y, mine, batch_y[start:stop])
+        for index in order[begin + size + start : begin + size + stop]:
+            prefetch(x, index)
+        meet(arrived, threads)
+        x_now, y_now = batch_x[:rows], batch_y[:rows]
+        add_share(gemm, block, flat, sizes, work, x_now, y_now, -learning_rate, flat, arrived, thread, threads)
+        meet(arrived, threads)

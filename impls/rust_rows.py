@@ -38,6 +38,15 @@ class RustRow(Implementation):
             simd=os.environ.get("BACKPROP_RUST_SIMD"),
         )
 
+    @property
+    def worth_sharing(self) -> int:
+        """Return the operations of a step from which threads share it, as the crate has them."""
+        return self._network.worth_sharing
+
+    @worth_sharing.setter
+    def worth_sharing(self, flops: int) -> None:
+        self._network.worth_sharing = flops
+
     def load(self, parameters: Parameters) -> None:
         self.check_parameters(parameters)
         self._network.load(*parameters)

@@ -271,18 +271,39 @@ def test_unaligned_arrays_give_the_same_bits(name: str) -> None:
     assert_same(*trained)
 
 
+@needs_rust
+@pytest.mark.parametrize("name", ["rust_rayon", "rust_fused", "rust_batched"])
+def test_from_how_many_operations_threads_share_a_step(name: str) -> None:
+    """It can be set, and whether a step is shared, its result is the same to rounding."""
+    parameters, x, y = draw((5, 4, 3), 6, "float64")
+    trained: list[Parameters] = []
+    for worth_sharing in (None, 0):
+        with find(name).load()((5, 4, 3), 6, "float64", 3) as implementation:
+            if worth_sharing is None:
+                assert (implementation.worth_sharing > 1_000_000) == (name != "rust_batched")
+            else:
+                implementation.worth_sharing = worth_sharing
+                assert implementation.worth_sharing == 0
+            implementation.load(parameters)
+            implementation.step(implementation.prepare(x, y), 0.5)
+            trained.append(implementation.parameters())
+    for one, other in zip(*(each.weights + each.biases for each in trained), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-12)
+
+
 # --- Compile time ------------------------------------------------------------------------------------------------
 
 
 @needs_numba
-@pytest.mark.parametrize("threads", [1, 2])
-def test_numba_compiles_in_the_constructor_only(threads: int) -> None:
+@pytest.mark.parametrize(("threads", "worth_sharing"), [(1, 0), (2, 0), (2, 1 << 40)])
+def test_numba_compiles_in_the_constructor_only(threads: int, worth_sharing: int) -> None:
     from impls import numba_jit
 
     parameters, x, y = draw((5, 4, 3), 6, "float32")
     x.flags.writeable = False
     with find("numba").load()((5, 4, 3), 4, "float32", threads) as implementation:
-        compiled = [numba_jit.add_gradient, numba_jit.add_gradient_parallel, numba_jit.epoch, numba_jit.epoch_parallel]
+        implementation.worth_sharing = worth_sharing
+        compiled = [numba_jit.add_gradient, numba_jit.add_share, numba_jit.epoch]
         before = [len(function.signatures) for function in compiled]
         implementation.load(parameters)
         batch, data = implementation.prepare(x[:4], y[:4]), implementation.prepare_data(x, y)

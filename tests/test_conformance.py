@@ -223,6 +223,18 @@ def test_false_alarm_of_a_product_is_no_violation(message: str, accepted: bool) 
     assert names == set() if accepted else {"saturated", "extreme-input"} <= names
 
 
+def test_threads_are_checked_although_the_networks_are_small() -> None:
+    class WrongWhenShared(Right):
+        worth_sharing = 1 << 40
+
+        def step(self, batch: Batch, learning_rate: float) -> None:
+            super().step(batch, 2 * learning_rate if self.is_worth_sharing(len(batch.x)) else learning_rate)
+
+    alone = {violation.check for violation in check(WrongWhenShared, threads=[1])}
+    assert alone == {"more-threads-than-examples"}
+    assert "step" in names(WrongWhenShared)
+
+
 @pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.__name__)
 def test_planted_bug_is_rejected_by_name(bug: type[Implementation]) -> None:
     assert BUGS[bug] <= names(bug), f"{bug.__doc__} Found: {sorted(names(bug))}"

@@ -4,6 +4,7 @@ import importlib
 import threading
 import tracemalloc
 from itertools import pairwise
+from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -253,6 +254,7 @@ def trained(threads: int) -> list[Array]:
     parameters, x, y = draw((64, 48, 32, 10), 150, "float64")
     order = np.random.default_rng(1).permutation(150)
     with Multithreaded((64, 48, 32, 10), 64, "float64", threads) as implementation:
+        implementation.worth_sharing = 0
         implementation.load(parameters)
         data = implementation.prepare_data(x, y)
         for _ in range(5):
@@ -285,6 +287,30 @@ def test_multithreaded_holds_blas_at_one_thread_and_gives_it_back() -> None:
             assert set(blas_threads()) == {1}
 
 
+@pytest.mark.parametrize("name", ["multithreaded", "numba"])
+@pytest.mark.parametrize(("sizes", "examples", "shared"), [((784, 30, 10), 10, False), ((784, 30, 10), 640, True)])
+def test_a_small_step_wakes_no_thread(name: str, sizes: tuple[int, ...], examples: int, shared: bool) -> None:
+    """10 examples are 1 Mflop, 640 are 61: between them is what each row names as worth sharing."""
+    entry = find(name)
+    if entry.unavailable() is not None:
+        pytest.skip(f"{name} {entry.unavailable()}")
+    jobs: list[Any] = []
+    parameters, x, y = draw(sizes, examples, "float64")
+    with entry.load()(sizes, examples, "float64", 2) as implementation:
+        implementation.load(parameters)
+        team = vars(implementation)["_team"]
+        run = team.run
+
+        def counted(job: Any) -> None:
+            jobs.append(job)
+            run(job)
+
+        team.run = counted
+        implementation.step(implementation.prepare(x, y), 0.5)
+        implementation.epoch(implementation.prepare_data(x, y), np.arange(examples), 0.5)
+    assert bool(jobs) == shared
+
+
 def test_multithreaded_leaves_no_thread_after_an_error() -> None:
     threads = threading.active_count()
     with pytest.raises(ZeroDivisionError), Multithreaded((4, 3, 2), 4, "float64", 4):
@@ -311,17 +337,21 @@ def test_team_closes_after_an_interrupted_run() -> None:
     """Ctrl-C may reach the calling thread while it waits for the others."""
     release = threading.Event()
 
+    class Interrupted(SimpleQueue[Any]):
+        def get(self, *arguments: Any, **settings: Any) -> Any:
+            raise KeyboardInterrupt
+
     def wait(thread: int) -> None:
         if thread > 0:
             release.wait()
 
     team = Team(2)
-    interrupted = pytest.MonkeyPatch()
-    interrupted.setattr(team._finish, "wait", lambda: (_ for _ in ()).throw(KeyboardInterrupt))
-    with pytest.raises(KeyboardInterrupt):
-        team.run(wait)
-    interrupted.undo()
+    with pytest.MonkeyPatch.context() as interrupted:
+        interrupted.setattr("impls.multithreaded.SimpleQueue", Interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            team.run(wait)
     release.set()
+    team.run(lambda thread: None)  # noqa: ARG005 (what is left of the interrupted run is not taken for this one's)
     closing = threading.Thread(target=team.close, daemon=True)
     closing.start()
     closing.join(timeout=5)

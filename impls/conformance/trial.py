@@ -34,6 +34,8 @@ class Trial:
         """Construct the implementation and load the parameters."""
         implementation = self.factory(self.network.sizes, self.network.batch_size, self.dtype, self.threads)
         try:
+            if implementation.worth_sharing:
+                implementation.worth_sharing = 0  # here networks are small, and threads are to be checked, too
             implementation.load(self.parameters)
         except BaseException:
             implementation.close()

@@ -13,6 +13,7 @@ class Batch:
 
 @final
 class Network:
+    worth_sharing: int
     def __new__(
         cls,
         algorithm: str,

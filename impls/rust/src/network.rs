@@ -32,6 +32,11 @@ unsafe impl Real for f32 {
     }
 }
 
+/// The floating-point operations of a step's products, per example: forward and dW in the first layer, delta too above.
+pub fn product_flops(sizes: &[usize]) -> usize {
+    sizes.windows(2).map(|n| 6 * n[0] * n[1]).sum::<usize>() - 2 * sizes[0] * sizes[1]
+}
+
 /// Weights (n_out, n_in) and biases (n_out,) of each layer, or the gradient with respect to them.
 #[derive(Clone, Debug)]
 pub struct Parameters<T> {
@@ -58,6 +63,14 @@ pub trait Network<T: Real>: Send {
 
     /// Copy the parameters out.
     fn parameters(&self) -> Parameters<T>;
+
+    /// Floating-point operations of a step from which threads share it; 0 if they share every step, or none.
+    fn worth_sharing(&self) -> usize {
+        0
+    }
+
+    /// Have threads share steps of so many operations, and larger ones.
+    fn share_from(&mut self, _flops: usize) {}
 
     /// The gradient of 1/(2B) * sum over the examples of |a - y|^2.
     fn gradients(&mut self, x: &Matrix<T>, y: &Matrix<T>) -> Parameters<T>;

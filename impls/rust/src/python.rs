@@ -141,6 +141,23 @@ impl Network {
         }
     }
 
+    /// Floating-point operations of a step from which threads share it; 0 if they share every step, or none.
+    #[getter]
+    fn worth_sharing(&self, py: Python) -> usize {
+        py.detach(|| match &self.0 {
+            F64(row) => row.lock().worth_sharing(),
+            F32(row) => row.lock().worth_sharing(),
+        })
+    }
+
+    #[setter]
+    fn set_worth_sharing(&self, py: Python, flops: usize) {
+        py.detach(|| match &self.0 {
+            F64(row) => row.lock().share_from(flops),
+            F32(row) => row.lock().share_from(flops),
+        });
+    }
+
     /// The gradient with respect to the weights and to the biases.
     fn gradients<'py>(&self, py: Python<'py>, batch: &Batch) -> PyResult<Bound<'py, PyAny>> {
         match (&self.0, &batch.0) {

@@ -13,7 +13,7 @@ mod team;
 mod tests;
 
 use crate::matrix::Matrix;
-use crate::network::{Network, Parameters, Real};
+use crate::network::{Network, Parameters, Real, product_flops};
 use elements::{Activate, Exp, Slope};
 use ndarray::Array1;
 use products::{Dots, Multiply};
@@ -147,7 +147,9 @@ pub struct Fused<T, S> {
     simd: S,
     sizes: Vec<usize>,
     layers: Layers<T>,
-    flops: usize,               // of a step's products, per example
+    flops: usize, // of a step's products, per example
+    worth_waking: usize,
+    worth_meeting: usize,
     batch: [Matrix<T>; 2],      // (B, n_0), (B, n_L)
     _work: Vec<[Matrix<T>; 2]>, // per layer, activations and deltas (B, n_out): reached through `panels`
     panels: Panels<T>,
@@ -189,7 +191,9 @@ impl<T: Exp, S: Simd<T>> Fused<T, S> {
             simd,
             sizes: sizes.to_vec(),
             layers,
-            flops: sizes.windows(2).map(|n| 6 * n[0] * n[1]).sum::<usize>() - 2 * sizes[0] * sizes[1],
+            flops: product_flops(sizes),
+            worth_waking: WORTH_WAKING,
+            worth_meeting: WORTH_MEETING,
             batch: [Matrix::zeros(batch_size, sizes[0]), Matrix::zeros(batch_size, sizes[sizes.len() - 1])],
             _work: work,
             panels,
@@ -222,6 +226,15 @@ impl<T: Exp, S: Simd<T>> Network<T> for Fused<T, S> {
         self.layers.parameters()
     }
 
+    fn worth_sharing(&self) -> usize {
+        self.worth_waking
+    }
+
+    fn share_from(&mut self, flops: usize) {
+        self.worth_waking = flops;
+        self.worth_meeting = flops;
+    }
+
     fn gradients(&mut self, x: &Matrix<T>, y: &Matrix<T>) -> Parameters<T> {
         self.check(x, y, x.rows());
         let mut gradient = Layers::zeros(&self.sizes);
@@ -229,7 +242,7 @@ impl<T: Exp, S: Simd<T>> Network<T> for Fused<T, S> {
         let job = Job { simd: self.simd, panels: &self.panels, targets: &targets, scale: T::one() };
         let (rows, x, y) = (x.rows(), Panel::read_only(x), Panel::read_only(y));
         // SAFETY: `check` for x and y; work space and targets have this network's sizes, and are borrowed with it.
-        run(&mut self.team, rows * self.flops >= WORTH_WAKING, &|part| unsafe { job.step(part, rows, x, y) });
+        run(&mut self.team, rows * self.flops >= self.worth_waking, &|part| unsafe { job.step(part, rows, x, y) });
         gradient.parameters()
     }
 
@@ -238,7 +251,7 @@ impl<T: Exp, S: Simd<T>> Network<T> for Fused<T, S> {
         let job = Job { simd: self.simd, panels: &self.panels, targets: &self.panels.layers, scale: -learning_rate };
         let (rows, x, y) = (x.rows(), Panel::read_only(x), Panel::read_only(y));
         // SAFETY: as in `gradients`.
-        run(&mut self.team, rows * self.flops >= WORTH_WAKING, &|part| unsafe { job.step(part, rows, x, y) });
+        run(&mut self.team, rows * self.flops >= self.worth_waking, &|part| unsafe { job.step(part, rows, x, y) });
     }
 
     fn epoch(&mut self, x: &Matrix<T>, y: &Matrix<T>, order: &[usize], batch_size: usize, learning_rate: T) {
@@ -247,7 +260,7 @@ impl<T: Exp, S: Simd<T>> Network<T> for Fused<T, S> {
         let job = Job { simd: self.simd, panels: &self.panels, targets: &self.panels.layers, scale: -learning_rate };
         let data = [x, y].map(Panel::read_only);
         let batch = self.batch.each_mut().map(Panel::of);
-        let team = batch_size * self.flops >= WORTH_MEETING;
+        let team = batch_size * self.flops >= self.worth_meeting;
         run(&mut self.team, team, &|part| {
             let mut next = order.chunks(batch_size).skip(1);
             for indices in order.chunks(batch_size) {
