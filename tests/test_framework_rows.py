@@ -35,7 +35,7 @@ def rows(*names: str) -> list[Any]:
 
 TORCH = ("torch", "torch_compiled", "torch_ddp", "torch_cuda")
 COMPILED = ("torch_compiled", "jax", "jax_cuda")
-ALL = (*TORCH, "jax", "jax_cuda", "tensorflow", "scikit_learn")
+ALL = (*TORCH, "rust_tch", "jax", "jax_cuda", "tensorflow", "rust_tensorflow", "scikit_learn")
 
 
 def draw(sizes: tuple[int, ...], examples: int, dtype: str) -> tuple[Parameters, Array, Array]:
