@@ -27,6 +27,7 @@ bench-all: $(INSTALLED)
 	-$(PIP) --editable '.[jax]'
 	-$(PIP) --editable '.[tensorflow]'
 	-$(MAKE) rust
+	-$(MAKE) rust-tensorflow
 	$(BIN)/backprop bench --all --seconds=8
 
 test: $(INSTALLED)

@@ -34,7 +34,7 @@ ROWS = {
     "jax": XLA,
     "jax_cuda": GPU,
     "tensorflow": XLA,
-    "rust_tensorflow": XLA,
+    "rust_tensorflow": LIBRARY,
 }
 
 

@@ -183,10 +183,11 @@ impl Descent {
     }
 }
 
-/// A session's options as TensorFlow's ConfigProto in protocol buffers: numbers of threads, and no GPU.
+/// A session's options as TensorFlow's ConfigProto in protocol buffers: threads for each operation, one operation after
+/// the other in the calling thread, which no small step has to wake another one for, and no GPU.
 fn config(threads: u8) -> Vec<u8> {
-    let threads = threads.min(127); // one byte
     let no_gpu = [0x0a, 7, 0x0a, 3, b'G', b'P', b'U', 0x10, 0]; // device_count = {"GPU": 0}
-    let pools = [0x10, threads, 0x28, threads, 0x48, 1]; // intra_op_…, inter_op_parallelism_threads, per session
-    [&no_gpu[..], &pools].concat()
+    let within = [0x10, threads.min(127)]; // intra_op_parallelism_threads, in one byte
+    let between = [0x28, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1]; // inter_op_parallelism_threads = -1
+    [&no_gpu[..], &within, &between].concat()
 }
