@@ -195,7 +195,7 @@ ENTRIES = {
         Entry(
             "rust_tch",
             "impls.tch_autograd:RustTch",
-            "PyTorch from Rust: tch's layers, autograd and SGD, in `.venv-tch`",
+            "PyTorch from Rust: tch's layers, autograd and SGD, in .venv-tch",
             RUST_TCH,
             framework=True,
         ),
