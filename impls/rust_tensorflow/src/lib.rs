@@ -98,9 +98,6 @@ impl Network {
         batch_size: usize,
         learning_rate: f64,
     ) -> PyResult<()> {
-        if batch_size == 0 {
-            return Err(PyValueError::new_err("batch_size: expected at least 1, got 0"));
-        }
         self.0.epoch(py, data, &values::<i64>(order)?.1, batch_size, learning_rate)
     }
 }
@@ -148,6 +145,12 @@ impl<T: Real + Element> Calls for Row<T> {
 
     fn epoch(&self, py: Python, data: &Batch, order: &[i64], batch_size: usize, learning_rate: f64) -> PyResult<()> {
         let Examples { x, y } = self.examples(data)?;
+        let examples = x.dims()[0] as i64;
+        if batch_size == 0 || order.iter().any(|index| !(0..examples).contains(index)) {
+            return Err(PyValueError::new_err(format!(
+                "expected a positive batch_size and an order of indices of {examples} examples"
+            )));
+        }
         py.detach(|| self.lock().epoch(x, y, order, batch_size, T::of(learning_rate))).map_err(failed)
     }
 }
