@@ -6,14 +6,16 @@ VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2
 INSTALLED := .venv/installed-$(VERSION)
 UV := $(shell command -v uv 2>/dev/null)
 ifdef UV
-PIP := "$(UV)" pip install --quiet --python $(BIN)/python
+PIP = "$(UV)" pip install --quiet --python $(BIN)/python
+VENV := "$(UV)" venv --quiet --seed --python $(PYTHON)
 else
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
+VENV := $(PYTHON) -m venv
 endif
 
 # What is timed must not share the machine with the tests, whatever `make -j` says.
 .NOTPARALLEL:
-.PHONY: bench bench-all clean figures lint mutants profiles reference rust rust-test test
+.PHONY: bench bench-all clean figures lint mutants profiles reference rust rust-tch rust-tensorflow rust-test test
 
 bench: $(INSTALLED)
 	$(BIN)/backprop bench
@@ -25,6 +27,7 @@ bench-all: $(INSTALLED)
 	-$(PIP) --editable '.[jax]'
 	-$(PIP) --editable '.[tensorflow]'
 	-$(MAKE) rust
+	-$(MAKE) rust-tensorflow
 	$(BIN)/backprop bench --all --seconds=8
 
 test: $(INSTALLED)
@@ -74,17 +77,41 @@ mutants: $(INSTALLED)
 figures: $(INSTALLED)
 	$(BIN)/backprop figures
 
-# The Rust rows: a distribution of their own, built here.
+CARGO = command -v cargo >/dev/null || { echo "make $@: needs a Rust toolchain (cargo), see https://rustup.rs" >&2; exit 1; }
+
+# Builds the crate in impls/$(1) and installs it: a distribution of its own.
+define crate
+$(PIP) 'maturin>=1.9,<2'
+rm -rf impls/$(1)/target/wheels
+cd impls/$(1) && VIRTUAL_ENV="$(CURDIR)/$(BIN:/bin=)" PATH="$(CURDIR)/$(BIN):$$PATH" "$(CURDIR)/$(BIN)/maturin" \
+    build --quiet --release --interpreter "$(CURDIR)/$(BIN)/python" --out target/wheels
+$(PIP) --force-reinstall --no-deps impls/$(1)/target/wheels/*.whl
+endef
+
+# The Rust rows.
 rust: $(INSTALLED)
-	@command -v cargo >/dev/null || { echo "make rust: needs a Rust toolchain (cargo), see https://rustup.rs" >&2; exit 1; }
-	$(PIP) 'maturin>=1.9,<2'
-	rm -rf impls/rust/target/wheels
-	cd impls/rust && VIRTUAL_ENV="$(CURDIR)/.venv" "$(CURDIR)/$(BIN)/maturin" build --quiet --release \
-	    --interpreter "$(CURDIR)/$(BIN)/python" --out target/wheels
-	$(PIP) --force-reinstall --no-deps impls/rust/target/wheels/*.whl
+	@$(CARGO)
+	$(call crate,rust)
+
+# TensorFlow from Rust, with whatever TensorFlow is installed.
+rust-tensorflow: $(INSTALLED)
+	@$(CARGO)
+	$(PIP) --editable '.[tensorflow]'
+	$(call crate,rust_tensorflow)
+
+# PyTorch from Rust: its bindings want one release of PyTorch, so it has an environment of its own.
+rust-tch: BIN := .venv-tch/bin
+rust-tch: export LIBTORCH_USE_PYTORCH := 1
+rust-tch:
+	@$(CARGO)
+	@test -x $(BIN)/python || $(VENV) .venv-tch
+	@echo "installing PyTorch into .venv-tch, and building its Rust bindings; minutes"
+	$(PIP) --editable '.[dev,tch]'
+	$(call crate,rust_tch)
+	@echo "the row is there: $(BIN)/backprop bench --impl=rust_tch --impl=torch"
 
 rust-test:
-	cd impls/rust && cargo fmt --check
+	for crate in impls/rust*/; do (cd "$$crate" && cargo fmt --check) || exit; done
 	cd impls/rust && cargo clippy --all-features --all-targets -- -D warnings
 	cd impls/rust && cargo test --release
 
@@ -94,14 +121,10 @@ $(INSTALLED): pyproject.toml
 	    echo "make: needs Python 3.11 or newer, $(PYTHON) is $(VERSION); name another: make PYTHON=python3.13" >&2; exit 1; }
 	@$(BIN)/python -c 'import sys; sys.exit("%d.%d" % sys.version_info[:2] != "$(VERSION)")' 2>/dev/null || rm -rf .venv
 	@echo "installing into .venv what pyproject.toml asks for; about a minute"
-ifdef UV
-	@test -x $(BIN)/python || "$(UV)" venv --quiet --seed --python $(PYTHON) .venv
-else
-	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || { rm -rf .venv; \
+	@test -x $(BIN)/python || $(VENV) .venv || { rm -rf .venv; \
 	    echo "make: $(PYTHON) lacks its module venv; on Debian: apt install python3-venv" >&2; exit 1; }
-endif
 	@$(PIP) --editable '.[dev]'
 	@touch $@
 
 clean:
-	rm -rf .venv .benchmarks impls/rust/target
+	rm -rf .venv .venv-tch .benchmarks impls/*/target

@@ -142,12 +142,14 @@ class Entry:
 
 NUMBA = Needs(("numba",), lambda: pip_command("numba"))
 RUST = Needs(("backprop_bench_rust",), lambda: _make("rust"))
+RUST_TCH = Needs(("backprop_bench_rust_tch",), lambda: _make("rust-tch"))  # into an environment of its own
 TORCH = Needs(("torch",), lambda: _extra("torch"))
 TORCH_COMPILED = Needs(("torch",), TORCH.command, no_compiler)
 TORCH_CUDA = Needs(("torch",), TORCH.command, no_gpu)
 JAX = Needs(("jax",), lambda: _extra("jax"))
 JAX_CUDA = Needs(("jax", "jax_plugins"), lambda: pip_command("'jax[cuda13]'"), no_gpu)
 TENSORFLOW = Needs(("tensorflow",), lambda: _extra("tensorflow"))
+RUST_TENSORFLOW = Needs(("backprop_bench_rust_tensorflow", "tensorflow"), lambda: _make("rust-tensorflow"))
 SCIKIT_LEARN = Needs(("sklearn",), lambda: pip_command("scikit-learn"))
 MPI = Needs(("mpi4py",), lambda: _extra("mpi"), no_mpiexec)
 TORCH_DDP = Needs(("torch", "mpi4py"), lambda: _extra("ddp"), no_mpiexec)
@@ -190,6 +192,13 @@ ENTRIES = {
             framework=True,
             ranks=True,
         ),
+        Entry(
+            "rust_tch",
+            "impls.tch_autograd:RustTch",
+            "PyTorch from Rust: tch's layers, autograd and SGD, in .venv-tch",
+            RUST_TCH,
+            framework=True,
+        ),
         Entry("jax", "impls.jax_grad:Jax", "JAX: jit of grad and update, donated buffers", JAX, framework=True),
         Entry("jax_cuda", "impls.jax_grad:JaxCuda", "jax on an NVIDIA GPU", JAX_CUDA, framework=True),
         Entry(
@@ -197,6 +206,13 @@ ENTRIES = {
             "impls.tensorflow_tape:TensorFlow",
             "TensorFlow: GradientTape and update in a tf.function",
             TENSORFLOW,
+            framework=True,
+        ),
+        Entry(
+            "rust_tensorflow",
+            "impls.tensorflow_graph:RustTensorFlow",
+            "TensorFlow from Rust: a graph with its gradients, run by a session",
+            RUST_TENSORFLOW,
             framework=True,
         ),
         Entry(

@@ -28,6 +28,7 @@ _BLAS = re.compile(r"openblas|mkl_|libmkl|Accelerate|libblis", re.IGNORECASE)
 _NUMPY = re.compile(r"_multiarray_umath|numpy/")
 _RUST = re.compile(r"backprop_bench_rust|\.rs(:\d+)?\)$")
 _RUST_PRODUCTS = re.compile(r"\b(matrixmultiply|gemm(_common|_f32|_f64)?|fused::products)::|\(products\.rs(:\d+)?\)$")
+_FRAMEWORK = re.compile(r"\blib(torch\w*|c10|tensorflow\w*)\.so\b")  # … which are not Rust when Rust calls them
 _COMPILED = re.compile(r"\.main\.(cpp|so)\b")  # by torch.compile, which names its C++ files so
 _LIBC = re.compile(r"\blib(c|m|pthread|stdc\+\+)[.-]")  # … whose functions work for those that call them
 _WAIT = re.compile(r"futex_?wait|cond_\w*wait|condition_variable::wait|sem_\w*wait|acquire_lock_timed", re.IGNORECASE)
@@ -170,12 +171,13 @@ def category(stack: Stack) -> str:
     """Return what kind of code a sample was in.
 
     Any BLAS frame makes it BLAS: below them even memset is BLAS's. Rust and NumPy's C, too, count with all that they
-    call, code compiled at run time with what it calls of libc. Rust products are matrixmultiply's, ndarray's default,
-    the crate gemm's, and those of rust_fused's own kernels. A Python function that is nothing but itself is Python.
+    call (but frameworks that Rust calls are native), code compiled at run time with what it calls of libc. Rust
+    products are matrixmultiply's, ndarray's default, the crate gemm's, and those of rust_fused's own kernels. A Python
+    function that is nothing but itself is Python.
     """
     if any(_BLAS.search(frame) for frame in stack):
         return "BLAS"
-    if any(_RUST.search(frame) for frame in stack):
+    if any(_RUST.search(frame) for frame in stack) and not any(_FRAMEWORK.search(frame) for frame in stack):
         return "Rust products" if any(_RUST_PRODUCTS.search(frame) for frame in stack) else "other Rust"
     if any(_NUMPY.search(frame) for frame in stack if ".so" in frame):
         return "NumPy C"

@@ -30,9 +30,11 @@ ROWS = {
     "torch_compiled": LIBRARY,
     "torch_cuda": GPU,
     "torch_ddp": RANKS,
+    "rust_tch": LIBRARY,
     "jax": XLA,
     "jax_cuda": GPU,
     "tensorflow": XLA,
+    "rust_tensorflow": LIBRARY,
 }
 
 

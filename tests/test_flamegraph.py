@@ -277,6 +277,10 @@ def read_back(stacks: Stacks) -> dict[tuple[str, ...], int]:
          "other Rust"),
         (("ndarray::zip::Zip<P,D>::inner (mod.rs:353)",), "other Rust"),
         (("backprop_bench_rust::blas::Blas<T>::dot (blas.rs:60)", GEMM), "BLAS"),
+        (("<Linear as Module>::forward (linear.rs:54)", "atg_linear (backprop_bench_rust_tch.so)"), "other Rust"),
+        (("<Linear as Module>::forward (linear.rs:54)", "at::_ops::linear::call (torch/lib/libtorch_cpu.so)",
+          "malloc (libc.so.6)"), "other native"),
+        (("tensorflow::session::Session::run (session.rs:160)", "TF_SessionRun (libtensorflow_cc.so)"), "other native"),
     ],
 )  # fmt: skip
 def test_products_of_rust_are_told_from_its_other_code(frames: tuple[str, ...], name: str) -> None:

@@ -4,6 +4,7 @@ Rows that are not installed, or need a GPU that is not there, are skipped with t
 `pytest tests/test_framework_rows.py -k cuda` runs all of it for the rows on the GPU.
 """
 
+import importlib
 import importlib.util
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from bench.measurement.judge import unfinished
 from bench.measurement.process import THREAD_VARIABLES
 from bench.measurement.timing import TimedCall
 from impls.conformance import check, check_workload, oracle_gradients
+from impls.errors import RowError
 from impls.interface import Array, Implementation, Parameters
 from impls.registry import ENTRIES, Entry, Needs, find, no_compiler, no_gpu
 
@@ -35,7 +37,7 @@ def rows(*names: str) -> list[Any]:
 
 TORCH = ("torch", "torch_compiled", "torch_ddp", "torch_cuda")
 COMPILED = ("torch_compiled", "jax", "jax_cuda")
-ALL = (*TORCH, "jax", "jax_cuda", "tensorflow", "scikit_learn")
+ALL = (*TORCH, "rust_tch", "jax", "jax_cuda", "tensorflow", "rust_tensorflow", "scikit_learn")
 
 
 def draw(sizes: tuple[int, ...], examples: int, dtype: str) -> tuple[Parameters, Array, Array]:
@@ -171,6 +173,40 @@ def test_jax_waits_for_all_parameters_at_once(name: str) -> None:
             implementation.step(batch, 0.1)
             weights, biases = implementation._parameters  # type: ignore[attr-defined]
             assert all(array.is_ready() for array in weights + biases)
+
+
+# --- From Rust ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", rows("rust_tch", "rust_tensorflow"))
+def test_a_crate_refuses_what_does_not_fit_before_anything_changes(name: str) -> None:
+    crate: Any = importlib.import_module(find(name).load().__module__)
+    network = crate.Network((4, 2), "float64", 1)
+    W, b = np.ones((2, 4)), np.ones(2)
+    network.load([W], [b])
+    with pytest.raises(ValueError, match="rows"):
+        crate.Batch(np.zeros((3, 4)), np.zeros((2, 2)))
+    for weights, biases in (([W.T.copy()], [b]), ([W], []), ([W], [b[:1]])):
+        with pytest.raises(ValueError, match="expected"):
+            network.load(weights, biases)
+    batch = crate.Batch(np.zeros((3, 4)), np.zeros((3, 2)))
+    for order in ([0, 1, 3], [0, 1, -1]):
+        with pytest.raises(ValueError, match="of 3 examples"):
+            network.epoch(batch, np.array(order), 2, 0.1)
+    for other in (crate.Batch(np.zeros((3, 5)), np.zeros((3, 2))), crate.Batch(*np.zeros((2, 3, 4), np.float32))):
+        with pytest.raises(ValueError, match="expected"):
+            network.step(other, 0.1)
+    (found_W,), (found_b,) = network.parameters()
+    np.testing.assert_array_equal(found_W, W)
+    np.testing.assert_array_equal(found_b, b)
+
+
+@pytest.mark.parametrize("name", rows("rust_tensorflow"))
+def test_tensorflow_from_rust_says_which_library_is_missing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    row: Any = importlib.import_module(find(name).load().__module__)
+    monkeypatch.setattr(row, "LIBRARY", "no_such.so")
+    with pytest.raises(RowError, match=r"expected no_such.so in .*tensorflow"):
+        row.load_library()
 
 
 # --- What the machine lacks --------------------------------------------------------------------------------------

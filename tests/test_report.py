@@ -140,6 +140,7 @@ def test_the_post_is_judged_by_what_was_measured(results: Results) -> None:
     results.rows += [row("rust_batched", 5e-5, 8.0, workload="two"), row("rust_rayon", 5.1e-5, 7.8, workload="two")]
     found = {each.measured.partition(":")[0]: each for each in statements(results, [])}
     assert found["rust_rayon over rust_batched on several cores"].verdict == HOLDS
+    assert found["rust_tch over torch"].why == "torch was not timed on book"
     share = Recorded("per_example", "book", "", {"BLAS": (16.0, 2.0)}, 1000, [])
     judged = {each.measured: each for each in statements(results, [share])}
     assert judged["BLAS in the recording of per_example"].verdict == DOES_NOT

@@ -20,7 +20,7 @@ class Look(NamedTuple):
 MARKERS = {"Python and NumPy": "o", "Numba": "D", "Rust": "s", "framework": "^", "GPU": "v", "MPI": "X", "other": "P"}
 NUMPY = ("#8c8c8c", "#4d4d4d", "#6baed6", "#3182bd", "#08519c", "#17a2c4")
 RUST = ("#f0a860", "#e08214", "#d6b000", "#b8860b", "#7a7a00", "#8c510a", "#5c2d0a", "#c7371b")
-FRAMEWORKS = ("#4db392", "#238b45", "#a1d99b", "#00441b", "#009e73", "#74a63c")
+FRAMEWORKS = ("#4db392", "#238b45", "#a1d99b", "#2c7f8c", "#00441b", "#009e73", "#b5a800", "#74a63c")
 OTHERS = ("#000000", "#6a51a3", "#b8860b", "#8c2d54")
 
 NAMES = {
@@ -37,7 +37,16 @@ NAMES = {
         "rust_fused",
     ),
     "MPI": ("mpi",),
-    "framework": ("torch", "torch_compiled", "torch_ddp", "jax", "tensorflow", "scikit_learn"),
+    "framework": (
+        "torch",
+        "torch_compiled",
+        "torch_ddp",
+        "rust_tch",
+        "jax",
+        "tensorflow",
+        "rust_tensorflow",
+        "scikit_learn",
+    ),
     "GPU": ("torch_cuda", "jax_cuda"),
 }
 COLOURS = {

@@ -46,9 +46,7 @@ class _Claim:
 def statements(results: Results, recordings: Sequence[Recorded]) -> list[Statement]:
     """Return the statements of the post with this machine's figures and verdicts."""
     of_rows = {each.row: each for each in recordings if each.workload == WORKLOAD}
-    return [_judged(claim, results, of_rows) for claim in CLAIMS] + [
-        Statement(words, "", "", UNKNOWN, why) for words, why in NOT_MEASURED
-    ]
+    return [_judged(claim, results, of_rows) for claim in CLAIMS]
 
 
 def verdict(figure: Estimate, wanted: tuple[float, float]) -> str:
@@ -149,10 +147,16 @@ CLAIMS = (
         _ratio("batched_2d", "batched_3d"),
         (1.0, float("inf")),
     ),
-)
-NOT_MEASURED = (
-    (
-        "Rust's bindings of Torch and TensorFlow bring nothing over Python's.",
-        "this suite has no row with tch or the tensorflow crate; rust_candle is a framework of Rust's own",
+    _Claim(
+        "Rust's bindings of Torch bring nothing over Python's.",
+        "rust_tch over torch: the same libtorch, in the environment that make rust-tch makes",
+        _ratio("torch", "rust_tch"),
+        NOTHING,
+    ),
+    _Claim(
+        "Rust's bindings of TensorFlow bring nothing over Python's.",
+        "rust_tensorflow over tensorflow: the same library, a session's graph in place of tf.function",
+        _ratio("tensorflow", "rust_tensorflow"),
+        NOTHING,
     ),
 )
