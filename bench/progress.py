@@ -38,7 +38,7 @@ def _lines(console: Console) -> Callable[[str, float], None]:
         printed = fraction
         left = (time.monotonic() - start) * (1 / fraction - 1) if fraction > 0 else None
         remaining = f", about {left:.0f} s left" if left and fraction < 1 else ""
-        with suppress(OSError):  # whoever reads it may have left: that costs no sample
+        with suppress(OSError, SystemExit):  # whoever reads it may have left (rich exits then): that costs no sample
             console.print(f"[{fraction:4.0%}] {message}{remaining}", markup=False, highlight=False, soft_wrap=True)
 
     return report

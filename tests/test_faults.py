@@ -1,5 +1,6 @@
 """Faults around a run: what is missing, taken away, full, closed or in the way costs as little as it can."""
 
+import io
 import os
 import shutil
 import signal
@@ -18,12 +19,12 @@ from rich.console import Console
 from bench.commands import bench as bench_command
 from bench.cpus import cores, usable_cpus
 from bench.ends import ended_by_signals
-from bench.measurement import process as process_module
 from bench.measurement import sampler
 from bench.measurement.candidates import plan
 from bench.measurement.process import WorkerFailed, WorkerProcess
 from bench.measurement.sampler import Sampler
 from bench.problem.workloads import parse
+from bench.progress import report_progress
 from bench.records import PrepareRate, Reply, Settings, Workload
 from bench.results.files import read
 from bench.run import Asked, Run
@@ -210,7 +211,7 @@ def test_a_process_that_cannot_be_started_costs_its_row(monkeypatch: pytest.Monk
             raise BlockingIOError(11, "Resource temporarily unavailable")
         return start(*arguments, **keywords)
 
-    monkeypatch.setattr(process_module.subprocess, "Popen", refuse)
+    monkeypatch.setattr("bench.measurement.process.subprocess.Popen", refuse)
     workload, rng = Workload("small", (6, 5, 4), 3), np.random.default_rng(0)
     candidates = plan(workload, [find("in_place")])
     settings = Settings(generations=1, workload_seconds=0.1)
@@ -261,6 +262,17 @@ def test_results_are_written_wherever_the_output_goes(tmp_path: Path, output: st
     assert "Traceback" not in done.stdout + done.stderr
     assert "INTERNALERROR" not in done.stdout + done.stderr
     assert done.returncode == (output == "full")  # of head, of true, and of the benchmark
+
+
+@pytest.mark.parametrize("error", [BrokenPipeError(), OSError(28, "No space left on device")])
+def test_progress_that_nobody_reads_costs_no_sample(error: OSError) -> None:
+    class Lost(io.StringIO):
+        def write(self, _text: str) -> int:
+            raise error
+
+    with report_progress(Console(file=Lost())) as report:
+        report("generation 1 of 2", 0.5)
+        report("done", 1.0)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
