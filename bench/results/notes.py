@@ -49,20 +49,20 @@ def note_on_cpus(before: Sequence[int], after: Sequence[int]) -> list[str]:
 
 def notes_on_peaks(workloads: Sequence[WorkloadResult]) -> list[str]:
     """Return why workloads have no peak, those of the same reason together."""
-    return _by_reason({of.workload.name: no_peak_text(of.no_peak) if of.no_peak else "" for of in workloads})
+    return _by_reason([(of.workload.name, no_peak_text(of.no_peak) if of.no_peak else "") for of in workloads])
 
 
 def notes_on_references(references: Mapping[str, Rate | str]) -> list[str]:
     """Return why workloads, by name, have no reference rate, those of the same reason together."""
     return _by_reason(
-        {name: f"no reference rate: {rate}" if isinstance(rate, str) else "" for name, rate in references.items()}
+        [(name, f"no reference rate: {rate}" if isinstance(rate, str) else "") for name, rate in references.items()]
     )
 
 
-def _by_reason(reasons: Mapping[str, str]) -> list[str]:
-    """Return the reasons of workloads, by name, each once and with the workloads that have it, "" for none."""
+def _by_reason(reasons: Sequence[tuple[str, str]]) -> list[str]:
+    """Return the reasons of workloads by their names, "" for none, each once and with the workloads that have it."""
     by_reason: dict[str, list[str]] = {}
-    for name, reason in reasons.items():
+    for name, reason in reasons:
         by_reason.setdefault(reason, []).append(name)
     return [
         reason if len(names) == len(reasons) else f"{', '.join(names)}: {reason}"
