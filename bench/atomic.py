@@ -15,6 +15,7 @@ def write_whole(path: Path, content: str | bytes) -> None:
     shared folder is followed.
     """
     data = content.encode() if isinstance(content, str) else content
+    _check_replaceable(path)
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -39,6 +40,22 @@ def check_writable(folder: Path) -> None:
             pass
     except OSError as error:
         raise UserError(f"{folder}: cannot be written to: {error.strerror}; choose another place") from error
+
+
+def check_file(path: Path) -> None:
+    """Raise UserError if a file cannot be written: better before hours of work than after them."""
+    _check_replaceable(path)
+    check_writable(path.parent)
+
+
+def _check_replaceable(path: Path) -> None:
+    """Raise UserError if something stands there that is no file, such as a device: a file would take its place."""
+    try:
+        fine = path.is_file() or not path.exists()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written: {error.strerror}; choose another place") from error
+    if not fine:
+        raise UserError(f"{path}: cannot be written: expected a file or nothing there; choose another place")
 
 
 def _umask() -> int:

@@ -9,7 +9,12 @@ def main() -> None:
     """Run the command line; tell an error that the user can mend in one line, unless --debug is given."""
     debug = "--debug" in sys.argv
     try:
-        status = _run(debug)
+        from bench.output import standard_output
+
+        with standard_output() as output:
+            status = _run(debug)
+        if output.error is not None and not isinstance(output.error, BrokenPipeError):  # a reader that left is no error
+            status = _tell(f"the output cannot be written: {output.error.strerror}", status or 1)
     except KeyboardInterrupt:
         status = INTERRUPTED
     except Exception as error:
@@ -56,5 +61,7 @@ def _follows_an_interrupt(error: BaseException | None) -> bool:
 
 
 def _tell(message: str, status: int) -> int:
-    print(f"backprop: error: {' '.join(message.split())}", file=sys.stderr)
+    from impls.text import one_line
+
+    print(f"backprop: error: {one_line(message)}", file=sys.stderr)
     return status

@@ -6,12 +6,9 @@ and storage work as its users know them.
 """
 
 import importlib.util
-import math
 import secrets
-import signal
 import textwrap
 from collections.abc import Generator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +16,7 @@ import pytest
 from pytest_benchmark.session import PerformanceRegression
 from rich.console import Console
 
+from bench.options import per_cent, positive
 from bench.records import Results, Row, Settings
 from bench.replay import Replay
 from bench.report import changes
@@ -28,6 +26,7 @@ from bench.results.before import compare_with_before
 from bench.run import Asked, Run
 from impls.errors import UserError
 from impls.registry import pip_command
+from impls.text import one_line
 
 RUN = pytest.StashKey[Run]()
 WRITTEN = pytest.StashKey[list[str]]()  # lines about the files, for the summary
@@ -101,12 +100,12 @@ def pytest_configure(config: pytest.Config) -> None:
     try:
         _check_options(config)
         settings = Settings(
-            generations=int(_positive("--generations", option("generations"), whole=True)),
-            workload_seconds=_positive("--seconds", option("seconds")),
-            budget_seconds=_positive("--budget", option("budget")),
-            time_out=_positive("--time-out", option("time_out")),
-            precision=_percent("--precision", option("precision")) if option("precision") else None,
-            most_seconds=_positive("--most-seconds", option("most_seconds")),
+            generations=int(positive("--generations", option("generations"), whole=True)),
+            workload_seconds=positive("--seconds", option("seconds")),
+            budget_seconds=positive("--budget", option("budget")),
+            time_out=positive("--time-out", option("time_out")),
+            precision=per_cent("--precision", option("precision")) if option("precision") else None,
+            most_seconds=positive("--most-seconds", option("most_seconds")),
             seed=secrets.randbits(32),
         )
         run = Run(
@@ -125,7 +124,7 @@ def pytest_configure(config: pytest.Config) -> None:
         if run.timed and not option("collectonly"):
             run.check_writable()
     except UserError as error:
-        raise pytest.UsageError(str(error)) from error
+        raise pytest.UsageError(one_line(str(error))) from error
     config.stash[RUN], config.stash[WRITTEN], config.stash[REPLAYED] = run, [], []
 
 
@@ -138,6 +137,9 @@ def _check_options(config: pytest.Config) -> None:
     """Refuse options that cannot work together or lack what they need. Raises UserError."""
     if config.getoption("benchmark_only") and config.getoption("benchmark_skip"):
         raise UserError("--benchmark-only and --benchmark-skip exclude each other: give one of them")
+    for option in ("against", "data", "results"):
+        if config.getoption(option) == "":
+            raise UserError(f"--{option}=: expected something after the =, found nothing; leave the option out")
     if config.getoption("benchmark_histogram") and importlib.util.find_spec("pygal") is None:
         raise UserError(f"--benchmark-histogram needs pygal: {pip_command('pygal')}")
 
@@ -184,30 +186,6 @@ def _row(item: pytest.Item) -> tuple[str, str] | None:
     return item.callspec.params["workload"], item.callspec.params["label"]
 
 
-def _positive(option: str, text: str, whole: bool = False) -> float:
-    """Return the number that an option gives. Raises UserError."""
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not 0 < number < math.inf or (whole and number != int(number)):
-        kind = "a whole number of at least 1" if whole else "a positive number"
-        raise UserError(f"{option}: expected {kind}, found {text!r}")
-    return number
-
-
-def _percent(option: str, text: str) -> float:
-    """Return the share that an option gives as "1%" or "1 %". Raises UserError."""
-    number = text.removesuffix("%").strip()
-    try:
-        share = float(number) / 100
-    except ValueError:
-        share = math.nan
-    if number == text or not 0 < share < 1:
-        raise UserError(f"{option}: expected per cent such as 1% or 0.5%, found {text!r}")
-    return share
-
-
 @pytest.fixture
 def found(request: pytest.FixtureRequest, workload: str, label: str) -> Row:
     """Return what was found about the row of a test; the first test has the samples of all of them taken."""
@@ -251,27 +229,18 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     run = config.stash.get(RUN, None)
     if run is None or run.results is None:
         return
+    run.ending = True
+    if run.timed:
+        try:
+            for line in run.write(_json(config)):
+                config.stash[WRITTEN].append(line)
+        except UserError as error:
+            config.stash[WRITTEN].append(f"error: {error}")
+            session.exitstatus = session.exitstatus or pytest.ExitCode.TESTS_FAILED
     if run.results.interrupted:
         session.exitstatus = ENDED_BY_INTERRUPT
     elif run.failed:
         session.exitstatus = session.exitstatus or pytest.ExitCode.INTERNAL_ERROR
-    if run.timed:
-        try:
-            with _no_interrupt():
-                config.stash[WRITTEN] += run.write(_json(config))
-        except UserError as error:
-            config.stash[WRITTEN].append(f"error: {error}")
-            session.exitstatus = session.exitstatus or pytest.ExitCode.TESTS_FAILED
-
-
-@contextmanager
-def _no_interrupt() -> Generator[None]:
-    """Let no Ctrl-C come between the end of the samples and the files, which take some seconds."""
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _json(config: pytest.Config) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -38,6 +38,7 @@ def _lines(console: Console) -> Callable[[str, float], None]:
         printed = fraction
         left = (time.monotonic() - start) * (1 / fraction - 1) if fraction > 0 else None
         remaining = f", about {left:.0f} s left" if left and fraction < 1 else ""
-        console.print(f"[{fraction:4.0%}] {message}{remaining}", markup=False, highlight=False, soft_wrap=True)
+        with suppress(OSError, SystemExit):  # whoever reads it may have left (rich exits then): that costs no sample
+            console.print(f"[{fraction:4.0%}] {message}{remaining}", markup=False, highlight=False, soft_wrap=True)
 
     return report

@@ -7,14 +7,16 @@ Times are in seconds, memory in bytes. A round's number pairs the samples of dif
 """
 
 from itertools import pairwise
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import msgspec
 
 from impls.conformance.violation import Violation
+from impls.text import one_line
 
 Positive = Annotated[float, msgspec.Meta(gt=0, lt=1e15)]  # refuses NaN and infinity, too
 Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]
+Calls = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
 Generation = Annotated[int, msgspec.Meta(ge=0, lt=10_000)]
 SCHEMA = 3  # of `Results`; bench/results/schema1.py and schema2.py read the ones before
 OK, PENDING = "ok", "pending"
@@ -22,16 +24,15 @@ LEFT_OUT = "left out"
 NOT_TIMED_HERE = ("unavailable", LEFT_OUT, "interrupted")  # outcomes that are nobody's fault
 MAX_NAME, MAX_LABEL, MAX_REASON = 80, 40, 600  # letters
 CONTROL = "control"  # the label of the baseline's second row
+Cost = Annotated[str, msgspec.Meta(pattern="^(quadratic|cross-entropy)$")]
+FailedOutcome = Literal["crashed", "left out", "unavailable", "wrong"]  # that a worker may tell
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)  # raised for bytes that are no such JSON
 BEFORE = "-before"  # after the label of a row: the same as it was in another revision
 
 
 def printable(text: str, length: int) -> str:
     """Return a text of unknown origin as one line of printable characters, shortened to `length`."""
-    line = "".join(
-        c if c.isprintable() else " " if c.isspace() else "\N{REPLACEMENT CHARACTER}" for c in text[: 4 * length]
-    )
-    line = " ".join(line.split()) or "(no name)"
+    line = one_line(text[: 4 * length]) or "(no name)"
     return line if len(line) <= length else f"{line[: length - 1]}…"
 
 
@@ -193,7 +194,7 @@ class Reply(msgspec.Struct, tag_field="reply", tag=str.lower):
 class Failure(Reply):
     """The row cannot be timed: the outcome's name and the reason in words."""
 
-    outcome: str
+    outcome: FailedOutcome
     reason: str
 
 
@@ -228,13 +229,13 @@ class FirstCalled(Reply):
 
 
 class Prepared(Reply):
-    call_seconds: float
-    calls: int  # of a sample
-    busiest_threads: list[int]  # ids of those that compute, empty with one thread
+    call_seconds: Positive
+    calls: Calls  # of a sample
+    busiest_threads: list[Count]  # ids of those that compute, empty with one thread
     overhead_percent: float  # the harness's own share of a sample
     thread_pools: list[ThreadPool]
     build: dict[str, str]  # libraries behind the implementation: name to version and flags
-    cost: str  # that it computes the gradient of
+    cost: Cost  # that it computes the gradient of
     children: bool  # whether it has started processes
     first_call: FirstCall | None  # where nothing was done in this process before
 
@@ -257,10 +258,10 @@ class Taken(Reply):
 
     started: float  # reading of the clock, which is the same one in all processes, when the request came …
     ended: float  # … and when it was answered
-    seconds: float  # of the timed calls together
+    seconds: Positive  # of the timed calls together
     cpu_seconds: float  # of this process and of all that it started
-    calls: int
-    untimed_calls: int  # before the timed ones, from the same parameters
+    calls: Calls
+    untimed_calls: Annotated[int, msgspec.Meta(ge=0, le=1)]  # before the timed ones, from the same parameters
     idle_cpus: float  # that this process, and all that it started, used since its last sample: others were timed then
     read_at_rest_seconds: float  # that reading the parameters took when nothing could be pending …
     read_after_one_seconds: float  # … after the untimed call, if there was one …
@@ -273,7 +274,7 @@ class Tensor(msgspec.Struct, frozen=True):
     """Dtype and shape of an array."""
 
     dtype: str
-    shape: tuple[int, ...]
+    shape: tuple[Count, ...]
 
 
 class HandedOver(Reply):

@@ -1,11 +1,9 @@
 """A run of the benchmark: what was asked for, what was sampled, what was written."""
 
 import json
-import signal
-import threading
 import time
-from collections.abc import Generator, Iterable
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -16,9 +14,12 @@ from rich.console import Console
 
 from bench.atomic import check_writable, write_whole
 from bench.before import Before
+from bench.cpus import usable_cpus
+from bench.ends import ended_by_signals
 from bench.measurement import machine
 from bench.measurement.bandwidth import memory_rates
 from bench.measurement.candidates import Candidate, plan
+from bench.measurement.open_files import check_open_files
 from bench.measurement.rate_workers import PEAK, REFERENCE
 from bench.measurement.sampler import Sampler
 from bench.problem.data import load
@@ -27,12 +28,18 @@ from bench.problem.memory import check_fits
 from bench.problem.problem import EPOCH_EXAMPLES
 from bench.problem.workloads import select
 from bench.progress import report_progress
-from bench.records import CONTROL, SCHEMA, Results, Row, Settings, Workload
+from bench.records import SCHEMA, Results, Row, Settings, Workload
 from bench.results.files import LATEST
-from bench.results.notes import notes_on_peaks, notes_on_run, notes_on_workloads
+from bench.results.notes import (
+    note_on_cpus,
+    notes_on_peaks,
+    notes_on_references,
+    notes_on_run,
+    notes_on_workloads,
+)
 from bench.results.summary import summarise
 from impls.errors import UserError
-from impls.registry import Entry, entries, find_all
+from impls.registry import RESERVED, Entry, entries, find_all
 
 RUNS = Path("results/runs")  # of the current folder: a run that is not given a folder gets one of its own here
 RESULTS, REPORT = "results.json", "report.html"
@@ -60,35 +67,48 @@ class Run:
 
     def __init__(self, asked: Asked) -> None:
         """Resolve what was asked for. Raises UserError for a mistake, before anything is measured."""
-        if asked.implementations:
-            chosen = find_all(asked.implementations, reserved=(CONTROL, PEAK, REFERENCE))
-        else:
-            known = entries().values()
-            chosen = [entry for entry in known if asked.all_rows or not (entry.framework or entry.unavailable())]
-        self._before = Before(asked.against) if asked.against else None
+        with ExitStack() as unless_it_can_be_done:
+            self._until_the_end = unless_it_can_be_done
+            self.candidates = self._planned(asked)
+            self.dataset: Dataset = load(asked.data)
+            self._until_the_end = unless_it_can_be_done.pop_all()
         self._against = asked.against or ""
-        if self._before is not None:
-            chosen = [*chosen, *self._before.entries(chosen)]
-        workloads = select(asked.workloads, asked.sweeps)
-        self.candidates = {
-            name: plan(workload, [entry for entry in chosen if asked.implementations or _usual(entry, workload)])
-            for name, workload in workloads.items()
-        }
-        check_fits({name: len(of) for name, of in self.candidates.items()}, workloads, EPOCH_EXAMPLES)
         self.timed = asked.timed
         self.settings = asked.settings
         if not asked.timed:
             self.settings = msgspec.structs.replace(asked.settings, generations=1, workload_seconds=0)
-        self.dataset: Dataset = load(asked.data)
         self.results: Results | None = None  # once the samples were taken
-        self.failed = False  # by a fault of the benchmark itself, before all samples were taken
+        self.failed = False  # by a fault of the benchmark itself: not all samples were taken, or not all files made
         self.selected: set[tuple[str, str]] = set()  # rows to sample, by workload and label
         self._folder = asked.folder
+        self._sampler: Sampler | None = None
+        self.ending = False  # from now on, no signal ends the run
 
     def close(self) -> None:
         """Remove what the run needed for itself."""
-        if self._before is not None:
-            self._before.close()
+        self._until_the_end.close()
+
+    def _planned(self, asked: Asked) -> dict[str, list[Candidate]]:
+        """Return the candidates of each workload. Raises UserError."""
+        if asked.implementations:
+            chosen = find_all(asked.implementations, reserved=RESERVED)
+        else:
+            known = entries().values()
+            chosen = [entry for entry in known if asked.all_rows or not (entry.framework or entry.unavailable())]
+        if asked.against:
+            before = self._until_the_end.enter_context(closing(Before(asked.against))).entries(chosen)
+            taken = {entry.name for entry in before} & {entry.name for entry in chosen}
+            if taken:
+                raise UserError(f"--against: two rows would be called {min(taken)!r}; give yours another label")
+            chosen = [*chosen, *before]
+        workloads = select(asked.workloads, asked.sweeps)
+        candidates = {
+            name: plan(workload, [entry for entry in chosen if asked.implementations or _usual(entry, workload)])
+            for name, workload in workloads.items()
+        }
+        check_open_files(candidate for of in candidates.values() for candidate in of)
+        check_fits({name: len(of) for name, of in candidates.items()}, workloads, EPOCH_EXAMPLES)
+        return candidates
 
     def check_writable(self) -> None:
         """Raise UserError if the results cannot be written: better before a run than after it."""
@@ -103,8 +123,17 @@ class Run:
 
     def sample(self, console: Console) -> Results:
         """Take the samples of what was selected, on the first call; return what was found."""
-        if self.results is not None:
-            return self.results
+        if self.results is None:
+            self._until_the_end.enter_context(ended_by_signals(self._is_ending))
+            self.results = self._sampled(console)
+        return self.results
+
+    def _is_ending(self) -> bool:
+        """Return whether what was found is being kept: no signal may come between."""
+        return self.ending or (self.results is None and self._sampler is not None and self._sampler.interrupted)
+
+    def _sampled(self, console: Console) -> Results:
+        """Take the samples and return what was found."""
         selected: dict[str, list[Candidate]] = {}
         for name, of_workload in self.candidates.items():
             chosen = [candidate for candidate in of_workload if (name, candidate.label) in self.selected]
@@ -117,8 +146,9 @@ class Run:
         date, start = datetime.now().astimezone(), time.monotonic()
         load_average, before = machine.load_average(), machine.cpu_ticks()
         busy, own = machine.busy_seconds(), machine.own_seconds()
-        with _ended_like_an_interrupt(), report_progress(console) as progress:
-            sampler = Sampler(selected, self.settings, (x, y), progress)
+        cpus = usable_cpus()
+        with report_progress(console) as progress:
+            sampler = self._sampler = Sampler(selected, self.settings, (x, y), progress)
             sampler.run()
         steal_percent = machine.steal_percent(before, machine.cpu_ticks())
         duration, busy_after = time.monotonic() - start, machine.busy_seconds()
@@ -138,9 +168,12 @@ class Run:
             for name, of in selected.items()
         ]
         notes = notes_on_run(sampler.interrupted, steal_percent, others, sampler.failure)
-        notes += notes_on_peaks(workloads) if self.timed else []
+        notes += note_on_cpus(cpus, usable_cpus())
+        if self.timed:
+            notes += notes_on_peaks(workloads)
+            notes += notes_on_references({name: sampler.rate(name, REFERENCE) for name in selected})
         self.failed = bool(sampler.failure)
-        self.results = Results(
+        return Results(
             schema=SCHEMA,
             date=date.isoformat(timespec="seconds"),
             duration_seconds=duration,
@@ -156,65 +189,70 @@ class Run:
             rows=[row for of in rows.values() for row in of],
             notes=notes + notes_on_workloads(rows.values(), self.settings.precision),
         )
-        return self.results
 
     def row(self, workload: str, label: str) -> Row:
         """Return what was found about a row."""
         return self._candidate(workload, label).row
 
-    def write(self, content: dict[str, Any]) -> list[str]:
-        """Write the results file, then the table and the plots; return a line about each.
+    def write(self, content: dict[str, Any]) -> Iterator[str]:
+        """Write the results file, then what is made of it, and give a line about each file as soon as it is there.
 
         `content` is the whole of the JSON. A run without a folder of its own leaves copies of the latest beside the
-        runs. Raises UserError if that is not possible.
+        runs. Raises UserError if the results file cannot be written; what cannot be made of it is `failed`, in a line.
         """
-        from bench.report.page.page import page
-        from bench.report.page.recordings import recorded
-        from bench.report.plots import draw  # matplotlib takes half a second
-        from bench.report.table import markdown
-        from bench.scaling.record import FILE as SCALING
-        from bench.scaling.record import read as read_scaling
-
         assert self.results is not None
         folder = self._folder or _new_folder(datetime.fromisoformat(self.results.date))
         path = folder / RESULTS
         write_whole(path, json.dumps(content, default=str) + "\n")
         if self._folder is None:
             write_whole(LATEST, path.read_bytes())
+        yield f"results: {path}"
+        for make in (self._table, self._plots, self._report):
+            try:
+                for kind, made in make(folder):
+                    yield f"{kind}: {made}"
+                    if self._folder is None:
+                        write_whole(LATEST.parent / made.name, made.read_bytes())
+            except UserError as error:
+                self.failed = True
+                yield f"error: {error}"
+            except Exception as error:  # of whatever draws: it costs no other file
+                self.failed = True
+                yield f"error: {type(error).__name__}: {error}; try again: backprop plot {path}, backprop report {path}"
+
+    def _table(self, folder: Path) -> Iterator[tuple[str, Path]]:
+        """Write the table; give what it is and its path, as those below do."""
+        from bench.report.table import markdown
+
+        assert self.results is not None
         table = folder / "speedups.md"
         write_whole(table, markdown(self.results))
-        plots = draw(self.results, folder)
+        yield "table", table
+
+    def _plots(self, folder: Path) -> Iterator[tuple[str, Path]]:
+        from bench.report.plots import draw  # matplotlib takes half a second
+
+        assert self.results is not None
+        for plot in draw(self.results, folder):
+            yield "plot", plot
+
+    def _report(self, folder: Path) -> Iterator[tuple[str, Path]]:
+        from bench.report.page.page import page
+        from bench.report.page.recordings import recorded
+        from bench.scaling.record import FILE as SCALING
+        from bench.scaling.record import read as read_scaling
+
+        assert self.results is not None
         report, recordings, scaling = folder / REPORT, [], None
         with suppress(UserError):  # it is the report's own business: `backprop report` tells what is wrong with them
             recordings = recorded()
         with suppress(UserError):
             scaling = read_scaling(SCALING)
         write_whole(report, page(self.results, recordings, scaling=scaling))
-        if self._folder is None:
-            for made in [table, report, *plots]:
-                write_whole(LATEST.parent / made.name, made.read_bytes())
-        return [f"results: {path}", f"table: {table}", *(f"plot: {plot}" for plot in plots), f"report: {report}"]
+        yield "report", report
 
     def _candidate(self, workload: str, label: str) -> Candidate:
         return next(candidate for candidate in self.candidates[workload] if candidate.label == label)
-
-
-@contextmanager
-def _ended_like_an_interrupt() -> Generator[None]:
-    """Take SIGTERM and SIGHUP for Ctrl-C: a batch system's end of time and a closed terminal lose nothing, either."""
-    ends = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    if threading.current_thread() is not threading.main_thread():
-        ends = []
-    before = {
-        end: signal.signal(end, signal.default_int_handler)
-        for end in ends
-        if signal.getsignal(end) is not signal.SIG_IGN
-    }  # as under nohup
-    try:
-        yield
-    finally:
-        for end, handler in before.items():
-            signal.signal(end, handler)
 
 
 def _usual(entry: Entry, workload: Workload) -> bool:

@@ -13,9 +13,9 @@ import os
 import re
 import shlex
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Collection, Iterable
-from ctypes import CDLL, byref, c_int
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -24,11 +24,23 @@ from typing import TYPE_CHECKING
 from impls import ROOT
 from impls.errors import RowError, Unavailable
 from impls.mpiexec import no_mpiexec
+from impls.text import one_line
 
 if TYPE_CHECKING:
     from impls.interface import Implementation
 
 ENTRY_POINTS = "backprop_bench.implementations"
+NO_DRIVER, DRIVER_SECONDS = 3, 20.0
+ASK_DRIVER = f"""
+import ctypes, sys
+try:
+    driver = ctypes.CDLL(sys.argv[1])
+except OSError:
+    sys.exit({NO_DRIVER})
+count = ctypes.c_int(0)
+sys.exit(not (driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 and count.value > 0))
+"""
+RESERVED = ("control", "peak", "reference")  # labels of the benchmark's own rows
 LABEL = re.compile(r"[\w.-]{1,40}")  # a name that a user gives to a row
 
 
@@ -39,14 +51,23 @@ def in_checkout() -> bool:
 
 @cache
 def no_gpu() -> str | None:
-    """Return what is missing for a row on an NVIDIA GPU, or None. Asks the driver, which no package installs."""
-    count = c_int(0)
+    """Return what is missing for a row on an NVIDIA GPU, or None. Asks the driver, which no package installs.
+
+    Another process asks, because a driver may hang or crash.
+    """
+    library = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
+    command = [sys.executable, "-I", "-S", "-c", ASK_DRIVER, library]
     try:
-        driver = CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
-    except OSError:
+        status = subprocess.run(command, capture_output=True, timeout=DRIVER_SECONDS, check=False).returncode
+    except (OSError, subprocess.TimeoutExpired):
+        return f"an NVIDIA GPU: the driver gave no answer within {DRIVER_SECONDS:g} s"
+    if status == NO_DRIVER:
         return "an NVIDIA GPU: no driver found"
-    found = driver.cuInit(0) == 0 and driver.cuDeviceGetCount(byref(count)) == 0 and count.value > 0
-    return None if found else "an NVIDIA GPU: the driver shows none (CUDA_VISIBLE_DEVICES hides them if it is empty)"
+    return (
+        None
+        if status == 0
+        else ("an NVIDIA GPU: the driver shows none (CUDA_VISIBLE_DEVICES hides them if it is empty)")
+    )
 
 
 def no_compiler() -> str | None:
@@ -229,7 +250,7 @@ ENTRIES = {
 def entries() -> dict[str, Entry]:
     """Return all known implementations by name, third parties' entry points included. Imports none of them.
 
-    An entry point whose name is taken is listed as unavailable, with its target in the name.
+    An entry point whose name is taken, or can be no row's, is listed as unavailable, with its target in the name.
     """
     found = dict(ENTRIES)
     for point in importlib.metadata.entry_points(group=ENTRY_POINTS):
@@ -238,16 +259,20 @@ def entries() -> dict[str, Entry]:
         package = module.partition(".")[0]
         needs = Needs((package,), lambda: "the package that declares the entry point is not whole")
         name = point.name
-        if name in found:
+        if name in found or name in RESERVED or not LABEL.fullmatch(name):
             needs = _another_name(name, point.value)
-            name = f"{name} ({point.value})"
+            name = one_line(f"{name} ({point.value})")
         found[name] = Entry(name, point.value, summary, needs)
     return found
 
 
 def _another_name(name: str, target: str) -> Needs:
-    """Return what an entry point needs whose name is taken."""
-    words = f"another name: an implementation is already called {name!r}; rename the entry point {target}"
+    """Return what an entry point needs whose name is taken, or can be no row's."""
+    if not LABEL.fullmatch(name):
+        why = f"expected up to 40 letters, digits and _ . -, found {name[:80]!r}"
+    else:
+        why = f"{'a row of the benchmark' if name in RESERVED else 'an implementation'} is already called {name!r}"
+    words = f"another name: {why}; rename the entry point {one_line(target)}"
     return Needs((), lambda: "", lambda: words)
 
 
@@ -293,6 +318,8 @@ def _find(spec: str) -> Entry:
     """Return the entry for a name or for `path/to/file.py:Class`."""
     if _is_path(spec):
         path, _, class_name = spec.rpartition(":")
+        if not spec.isprintable():  # nor are bytes in it that are no UTF-8
+            raise RowError(f"{one_line(spec)}: expected a path and a class in printable letters; rename the file")
         if not Path(path).is_file():
             raise RowError(f"{spec}: there is no file {path}")
         return Entry(class_name, f"{Path(path).resolve()}:{class_name}", f"from {path}")

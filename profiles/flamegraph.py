@@ -279,6 +279,7 @@ def fit(name: str, room: int) -> str:
         return name
     if room < 3:
         return ""
+    name = name[:room]
     while _columns(name) >= room:
         name = name[:-1]
     return f"{name}…"

@@ -24,6 +24,7 @@ from bench.problem.dataset import one_hot
 from bench.records import Settings, Workload
 from impls.errors import Unavailable, UserError
 from impls.registry import Entry
+from impls.text import one_line
 from profiles.stacks import Stacks, clean, parse
 from profiles.unseen import unseen
 
@@ -98,7 +99,7 @@ class Recording(Facts):
     @property
     def title(self) -> str:
         """Return what was recorded: `per_example · book · 1 thread`."""
-        return f"{self.row} · {self.workload} · {self.threads_text}"
+        return one_line(f"{self.row} · {self.workload} · {self.threads_text}")
 
     @property
     def threads_text(self) -> str:
@@ -112,7 +113,7 @@ class Recording(Facts):
 
     def notes(self) -> list[str]:
         """Return in words what a reader of the picture should know."""
-        notes = [f"Not in the picture: {self.unseen}."] if self.unseen else []
+        notes = [one_line(f"Not in the picture: {self.unseen}.")] if self.unseen else []
         if self.stacks.samples < MIN_SAMPLES:
             notes.append(f"Only {self.stacks.samples} samples; {MIN_SAMPLES:,} are needed for ± 3 points.")
         if not self.native:

@@ -109,6 +109,19 @@ class Answers(Garbles):
     WRITTEN = b'{"reply":"taken","seconds":1e-9,"cpu_seconds":1e-9,"compilations":0}\n'
 
 
+class Pretends(Garbles):
+    """Says that it failed, and that this is fine."""
+
+    WRITTEN = b'{"reply":"failure","outcome":"ok","reason":""}\n'
+
+
+class Colours(Batched2D):
+    """Raises with what a terminal would obey."""
+
+    def step(self, batch: Batch, learning_rate: float) -> None:
+        raise RuntimeError(f"\x1b[31mred\a\n{'long ' * 20_000}")
+
+
 class Hoards(Batched2D):
     """Sound, but takes 64 MB."""
 

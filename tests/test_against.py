@@ -19,6 +19,7 @@ from bench.measurement.sampler import Sampler
 from bench.records import Results, Row, Settings, Workload
 from bench.report.changes import lines
 from bench.results.before import compare_with_before, look_slower
+from bench.run import Asked, Run
 from impls import ROOT
 from impls.errors import UserError
 from impls.registry import find
@@ -133,6 +134,12 @@ def test_what_cannot_be_found_is_told(repository: Path, tmp_path: Path, before: 
         before.append(Before(given))
         with pytest.raises(UserError, match=words):
             before[-1].entries([find(spec)])
+
+
+def test_a_row_that_has_the_name_of_an_earlier_one_is_told(tmp_path: Path) -> None:
+    asked = Asked(("in_place", "in_place-before=batched_2d"), workloads=("4-3-2",), folder=tmp_path, against=str(ROOT))
+    with pytest.raises(UserError, match="two rows would be called 'in_place-before'; give yours another label"):
+        Run(asked)
 
 
 def test_a_worker_imports_the_other_impls(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import NoReturn
 
 import pytest
 
-from bench.atomic import check_writable, write_whole
+from bench.atomic import check_file, check_writable, write_whole
 from impls.errors import UserError
 
 
@@ -103,6 +103,20 @@ def test_a_link_in_the_files_place_is_replaced(tmp_path: Path) -> None:
     path.symlink_to(victim)
     write_whole(path, "ours")
     assert (victim.read_text(), path.read_text()) == ("precious", "ours")
+
+
+def test_what_is_no_file_is_not_replaced(tmp_path: Path) -> None:
+    """A device in a folder that may be written to would be gone."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    (tmp_path / "link").symlink_to(pipe)
+    for path in (pipe, tmp_path / "link", tmp_path):
+        with pytest.raises(UserError, match="expected a file or nothing there"):
+            write_whole(path, "content")
+        with pytest.raises(UserError, match="expected a file or nothing there"):
+            check_file(path)
+    assert pipe.is_fifo()
+    assert (tmp_path / "link").is_symlink()
 
 
 @pytest.mark.usefixtures("umask")

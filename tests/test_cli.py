@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import os
 import re
 import subprocess
 import sys
@@ -148,6 +149,14 @@ def test_verify_survives_whatever_the_row_does(backprop: Backprop, row: str, wor
     assert words in out
 
 
+@pytest.mark.parametrize("options", [(), ("--all",)])
+def test_verify_sends_no_control_characters_to_the_terminal(backprop: Backprop, options: tuple[str, ...]) -> None:
+    status, out, _ = backprop("verify", f"{FAULTY}:Colours", *options)
+    assert status == 1
+    assert "RuntimeError: \ufffd[31mred\ufffd long long" in out
+    assert not {letter for letter in out if not letter.isprintable()} - {"\n"}
+
+
 def test_verify_is_not_fooled_by_what_a_row_prints(backprop: Backprop) -> None:
     status, out, _ = backprop("verify", f"{FAULTY}:Prints", "--examples", 0)
     assert (status, out) == (0, "Prints: conforms\n")
@@ -162,6 +171,13 @@ def test_verify_is_not_fooled_by_what_a_row_prints(backprop: Backprop) -> None:
         (("train", "--impl", "a=in_place", "--impl", "a=numba"), "two rows would be called 'a'"),
         (("profile", "a=in_place", "a=batched_2d"), "two rows would be called 'a'"),
         (("verify", "in_place=batched_2d"), "an implementation is already called 'in_place'"),
+        (("verify", "in_place", "--time-out=nan"), "--time-out: expected a positive number and at most 1000000"),
+        (("verify", "in_place", "--seconds=inf"), "--seconds: expected a positive number and at most 1000000"),
+        (("scale", "--time-out=1e10"), "--time-out: expected a positive number and at most 1000000, found '1e10'"),
+        (("scale", f"--ranks={'9' * 5000}"), "expected numbers from 1 to 256 as 1,2,4"),
+        (("verify", "two\nlines\x1b[31m"), "unknown implementation 'two\\nlines\\x1b[31m'"),
+        (("verify", "\x1b[31m.py:Row"), "\ufffd[31m.py:Row: expected a path and a class in printable letters"),
+        (("verify", "\udcff.py:Row"), "\ufffd.py:Row: expected a path and a class in printable letters"),
         (("train", "--epochs", "0"), "0 is not in the range"),
         (("train", "--batch-size", "-1"), "-1 is not in the range"),
         (("train", "--learning-rate", "nan"), "nan"),
@@ -175,6 +191,7 @@ def test_verify_is_not_fooled_by_what_a_row_prints(backprop: Backprop) -> None:
         (("train", "--impl", "pure_python", "--dtype", "float32"), "PurePython computes in float64, got float32"),
         (("train", "--data", "/no/such/folder"), "/no/such/folder"),
         (("train", "--epochs", "1", "--save", "/proc/none/network.npz"), "cannot be written"),
+        (("train", "--epochs", "1", "--checkpoint", "/"), "/: cannot be written: expected a file or nothing there"),
         (("plot", "/no/such.json"), "cannot be read"),
         (("compare", "/no/such.json", "in_place", "numba"), "cannot be read"),
         (("compare", "in_place"), "expected two rows, and a results file before them if need be, found 1"),
@@ -208,6 +225,19 @@ def test_train_prints_the_books_lines_and_saves(backprop: Backprop, tmp_path: Pa
     network = load_network(saved)
     assert [W.shape for W in network.weights] == [(30, 784), (10, 30)]
     assert all(np.isfinite(W).all() for W in network.weights)
+
+
+def test_train_asks_before_it_trains_whether_the_network_can_be_saved(backprop: Backprop, tmp_path: Path) -> None:
+    """And puts no file in the place of a device."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for option in ("--save", "--checkpoint"):
+        status, out, err = backprop("train", "--data", "digits", "--epochs", 1, option, pipe)
+        assert (status, out) == (2, "")
+        assert err == (
+            f"backprop: error: {pipe}: cannot be written: expected a file or nothing there; choose another place\n"
+        )
+    assert pipe.is_fifo()
 
 
 # --- The table of commands ---------------------------------------------------------------------------------------

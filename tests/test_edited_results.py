@@ -2,9 +2,11 @@
 
 import copy
 import json
+import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -13,6 +15,7 @@ from made_up_results import made_up_results
 from bench.records import Results
 from bench.report import changes
 from bench.report.page.page import page
+from bench.report.plots import draw
 from bench.report.table import markdown, summary_lines
 from bench.results.compare_runs import compare_runs
 from bench.results.files import read, to_builtins
@@ -96,3 +99,26 @@ def test_truncated_and_foreign_files_are_told(tmp_path: Path) -> None:
         with pytest.raises(UserError) as error:
             read(path)
         assert "\n" not in str(error.value)
+
+
+def test_text_in_a_file_is_one_line_of_printable_letters(tmp_path: Path) -> None:
+    """Wherever it stands: a terminal obeys control characters, and no XML may hold them."""
+    evil = "a\x1b[31m\x00\x9b <b>\n$x$ 批"
+    content = copy.deepcopy(WHOLE)
+    content["machine"] |= {"cpu_model": evil, "numpy_blas": evil, "versions": {evil: evil, "numpy": evil}}
+    content |= {"data": evil, "notes": [evil], "against": evil}
+    for of in content["workloads"]:
+        of["peak"]["what"] = evil
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps({Results.KEY: content}))
+    results = read(path)
+    said = (*summary_lines(results), *changes.lines(compare_runs(results, made_up_results()), everything=True))
+    assert "a\ufffd[31m\ufffd\ufffd <b> $x$ 批" in results.notes
+    assert not [line for line in said if not line.isprintable()]
+    drawn = [each for each in draw(results, tmp_path / "plots") if each.suffix == ".svg"]
+    assert drawn
+    for each in drawn:
+        ET.parse(each)
+    (of,) = results.workloads
+    of.workload = msgspec.structs.replace(of.workload, sweep="../../evil")
+    assert draw(results, tmp_path / "plots") == []

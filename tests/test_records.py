@@ -111,6 +111,34 @@ def test_what_is_no_request_is_refused(line: bytes) -> None:
         msgspec.json.decode(line, type=records.AnyRequest)
 
 
+PREPARED = records.Prepared(0.1, 3, [], 0.0, [], {}, "quadratic", children=False, first_call=None)
+TAKEN = records.Taken(0.0, 1.0, 1.0, 1.0, 1, 1, 0.0, 0.0, 0.0, 0.0, 1, 0)
+HANDED_OVER = records.HandedOver([records.Tensor("float64", (2,))], [], children=False)
+
+
+@pytest.mark.parametrize(
+    ("reply", "changes"),
+    [
+        (PREPARED, {"call_seconds": 0}),
+        (PREPARED, {"call_seconds": None}),  # as NaN and infinity are encoded
+        (PREPARED, {"calls": 0}),
+        (PREPARED, {"calls": 10**12}),
+        (PREPARED, {"cost": "none"}),
+        (TAKEN, {"seconds": -1}),
+        (TAKEN, {"calls": 0}),
+        (TAKEN, {"untimed_calls": 10**9}),
+        (HANDED_OVER, {"weights": [{"dtype": "float64", "shape": [-1]}]}),
+        (records.Failure("wrong", ""), {"outcome": "ok"}),
+    ],
+)
+def test_a_reply_with_numbers_that_cannot_be_is_refused(reply: records.Reply, changes: dict[str, Any]) -> None:
+    """Else they would be divided by, or followed for ever."""
+    content = msgspec.to_builtins(reply)
+    assert msgspec.convert(content, type(reply)) == reply
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert(content | changes, type(reply))
+
+
 def test_samples_are_sorted_by_generation() -> None:
     of_row = Row("w", "r", "r", 1, processes=[Process(2, 1, samples=[Sample(0, 1.0), Sample(4, 2.0)]), Process(0, 1)])
     assert of_row.samples == [{}, {}, {0: 1.0, 4: 2.0}]

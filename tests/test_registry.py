@@ -12,11 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from bench.measurement.rate_workers import PEAK, REFERENCE
 from bench.problem.workloads import default_workloads
+from bench.records import CONTROL
 from impls import ROOT, registry
 from impls.errors import RowError, Unavailable, UserError
 from impls.interface import Implementation
-from impls.registry import ENTRIES, Entry, Needs, entries, find, find_all
+from impls.registry import ENTRIES, RESERVED, Entry, Needs, entries, find, find_all
 
 HEAVY = {
     "jax",
@@ -86,6 +88,7 @@ def test_listing_imports_nothing_heavy() -> None:
         "impls.registry",
         "impls.errors",
         "impls.mpiexec",
+        "impls.text",
     }
 
 
@@ -324,3 +327,27 @@ def test_entry_point_is_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
     assert list(entries()) == [*ENTRIES, "theirs"]
     assert entries()["theirs"].summary.startswith("entry point of ")
     assert find("theirs").load().__name__ == "Batched2D"
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("control", "a row of the benchmark is already called 'control'"),
+        ("peak", "a row of the benchmark is already called 'peak'"),
+        ("in_place", "an implementation is already called 'in_place'"),
+        ("batched_2d@1", "expected up to 40 letters, digits and _ . -, found 'batched_2d@1'"),
+        ("x\x1b[31m\n" * 50, "expected up to 40 letters"),
+    ],
+)
+def test_an_entry_point_with_a_name_that_is_no_rows_is_listed_and_not_run(
+    monkeypatch: pytest.MonkeyPatch, name: str, words: str
+) -> None:
+    add_entry_points(monkeypatch, [(name, "impls.batched_2d:Batched2D")])
+    *_, (listed, entry) = entries().items()
+    assert listed.endswith(" (impls.batched_2d:Batched2D)")
+    assert listed.isprintable()
+    assert f"needs another name: {words}" in (entry.unavailable() or "")
+
+
+def test_the_benchmarks_own_rows_are_reserved() -> None:
+    assert set(RESERVED) == {CONTROL, PEAK, REFERENCE}

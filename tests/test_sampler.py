@@ -14,7 +14,8 @@ from bench.cpus import cores
 from bench.measurement import sampler as sampler_module
 from bench.measurement import timing
 from bench.measurement.candidates import Candidate, plan
-from bench.measurement.process import WorkerProcess
+from bench.measurement.examples import Shared
+from bench.measurement.process import WorkerFailed, WorkerProcess
 from bench.measurement.rate_workers import PEAK, REFERENCE, RateWorkers
 from bench.measurement.rounds import Rounds, plan_rounds
 from bench.measurement.sampler import Sampler
@@ -99,6 +100,42 @@ def test_a_row_that_hangs_is_killed_once_and_not_tried_again() -> None:
     assert "within 5 s" in first.reason
     assert "not tried again" in second.reason
     assert all(candidate.row.outcome == "ok" for of in candidates.values() for candidate in of[:2])
+
+
+def stall_once(monkeypatch: pytest.MonkeyPatch, label: str, generation: int) -> None:
+    """Have a row time out as it is prepared in a generation, on the first workload that this happens to."""
+    prepare, stalled = Sampler._prepare, False
+
+    def stall(self: Sampler, waiting: list[Candidate], number: int, shared: Shared) -> list[Candidate]:
+        nonlocal stalled
+        for candidate in waiting:
+            if (candidate.label, number, stalled) == (label, generation, False):
+                stalled = True
+                self._record(candidate, WorkerFailed("timed out", "no answer within 5 s"))
+        return prepare(self, [candidate for candidate in waiting if candidate.row.open], number, shared)
+
+    monkeypatch.setattr(Sampler, "_prepare", stall)
+
+
+@pytest.mark.parametrize("stalls", ["in_place", "batched_2d"])
+def test_a_stall_in_one_generation_costs_that_workload_only(monkeypatch: pytest.MonkeyPatch, stalls: str) -> None:
+    """Whatever worked before the stall is tried again; nobody goes without a baseline."""
+    workloads = [Workload(name, (6, 5, 4), 3, baseline="batched_2d") for name in ("one", "other")]
+    candidates = {workload.name: plan(workload, [find("in_place")]) for workload in workloads}
+    stall_once(monkeypatch, stalls, generation=1)
+    run(candidates, Settings(generations=3, workload_seconds=0.1, min_rounds=2))
+    outcomes = [{c.label: (c.row.outcome, len(c.row.processes)) for c in of} for of in candidates.values()]
+    fine = dict.fromkeys(("batched_2d", CONTROL, "in_place"), ("ok", 3))
+    assert sorted(outcomes, key=str) == sorted([fine, fine | {stalls: ("timed out", 1)}], key=str)
+
+
+def test_a_row_that_hung_is_a_baseline_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    one, other = Workload("one", (6, 5, 4), 3), Workload("other", (6, 5, 4), 3, baseline="batched_2d")
+    candidates = {one.name: plan(one, [find("batched_2d")]), other.name: plan(other, [find("in_place")])}
+    stall_once(monkeypatch, "batched_2d", generation=0)
+    run(candidates, Settings(generations=1, workload_seconds=0.1, min_rounds=2))
+    assert {c.label: c.row.outcome for c in candidates["one"]}["batched_2d"] == "timed out"
+    assert {c.row.outcome for c in candidates["other"]} == {"ok"}
 
 
 def test_an_interrupt_while_rows_are_prepared_keeps_the_generations_before(monkeypatch: pytest.MonkeyPatch) -> None:

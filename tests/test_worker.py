@@ -142,7 +142,7 @@ def test_a_request_that_fails_leaves_the_worker_ready(worker: WorkerProcess, dat
     worker.ask(prepare(data), Prepared)
 
 
-@pytest.mark.parametrize("row", ["Garbles", "Mumbles", "Answers"])
+@pytest.mark.parametrize("row", ["Garbles", "Mumbles", "Answers", "Pretends"])
 def test_a_reply_that_cannot_be_read_is_an_outcome_of_the_row(row: str) -> None:
     found = outcomes(f"{FAULTY}:{row}", "in_place")
     outcome, reason = found.pop(row)

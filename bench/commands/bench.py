@@ -7,6 +7,7 @@ import click
 import pytest
 
 from bench.cli import INTERRUPTED
+from impls.errors import UserError
 
 BENCH = Path(__file__).parent.parent
 SHOW = {  # options that ask for pytest-benchmark's own tables
@@ -69,6 +70,8 @@ def bench(options: tuple[str, ...]) -> int:
     if options == ("--version",):
         click.echo(f"backprop-bench {version('backprop-bench')}, pytest {pytest.__version__}")
         return 0
+    if "[" in str(BENCH):
+        raise UserError(f"{BENCH}: pytest takes what follows a [ for the name of a test; move the checkout elsewhere")
     arguments = [str(BENCH), "-p", "no:cacheprovider"]
     if "--benchmark-disable" not in options:
         arguments.append("--benchmark-only")

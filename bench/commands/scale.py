@@ -7,6 +7,7 @@ import msgspec
 from rich.console import Console
 
 from bench.atomic import check_writable, write_whole
+from bench.options import Seconds, positive
 from bench.problem.workloads import DTYPES, MAX_SIZE, parse_sizes
 from bench.progress import report_progress
 from bench.scaling.record import FILE
@@ -21,10 +22,13 @@ def _sizes(_context: click.Context, _option: click.Parameter, text: str) -> tupl
 
 
 def _ranks(_context: click.Context, _option: click.Parameter, text: str) -> tuple[int, ...]:
-    numbers = text.split(",")
-    if not all(number.isascii() and number.isdecimal() and 1 <= int(number) <= MAX_RANKS_HERE for number in numbers):
+    try:
+        numbers = {int(positive("--ranks", number, whole=True)) for number in text.split(",")}
+    except UserError:
+        numbers = set()
+    if not numbers or max(numbers) > MAX_RANKS_HERE:
         raise UserError(f"--ranks {text[:40]}: expected numbers from 1 to {MAX_RANKS_HERE} as 1,2,4")
-    return tuple(sorted({1, *map(int, numbers)}))
+    return tuple(sorted({1, *numbers}))
 
 
 @click.command()
@@ -42,8 +46,8 @@ def _ranks(_context: click.Context, _option: click.Parameter, text: str) -> tupl
 )
 @click.option("--dtype", type=click.Choice(DTYPES), default="float64", show_default=True)
 @click.option("--generations", type=click.IntRange(1), default=5, show_default=True, help="Jobs of each kind.")
-@click.option("--seconds", type=click.FloatRange(0, min_open=True), default=0.5, show_default=True, help="Per job.")
-@click.option("--time-out", type=click.FloatRange(0, min_open=True), default=120.0, show_default=True, help="Per job.")
+@click.option("--seconds", type=Seconds(), default=0.5, show_default=True, help="Per job.")
+@click.option("--time-out", type=Seconds(), default=120.0, show_default=True, help="Per job.")
 @click.option("--results", type=click.Path(path_type=Path), default=FILE.parent, show_default=True)
 def scale(
     ranks: tuple[int, ...],

@@ -9,7 +9,7 @@ from rich.progress import Progress
 
 from bench import checkpoint as checkpoints
 from bench import training
-from bench.atomic import check_writable
+from bench.atomic import check_file, check_writable
 from bench.checkpoint import Course
 from bench.completion import rows
 from bench.cpus import cores
@@ -87,8 +87,10 @@ def train(
             if path and len(entries) > 1:
                 message = f"expected one implementation, found {len(entries)}: each would overwrite it"
                 raise UserError(f"--{option} {path}: {message}")
-        for path in filter(None, (save, checkpoint, plot)):
-            check_writable(path.parent)
+        for path in filter(None, (save, checkpoint)):
+            check_file(path)
+        if plot:
+            check_writable(plot.parent)
         dataset, runs = load(data), dict[str, list[Epoch]]()
         for entry in entries:
             job = Job(

@@ -13,6 +13,7 @@ from bench.completion import rows
 from bench.cpus import cores, usable_cpus
 from bench.measurement import machine
 from bench.measurement.process import WorkerFailed, WorkerProcess
+from bench.options import Seconds
 from bench.records import Start, Started, Verified, Verify
 from impls.conformance.violation import Violation, simplest
 from impls.errors import Unavailable
@@ -24,7 +25,6 @@ MOST_LINES = 3  # of what was found
 MOST_FRAMES = 3  # of a traceback
 MOST_NAMES = 8  # of other checks that fail
 EXAMPLES, SECONDS = 300, 8.0  # enough for all of them and a row in NumPy, within 15 s with the checks
-POSITIVE = click.FloatRange(min=0, min_open=True)
 
 
 @click.command()
@@ -35,14 +35,14 @@ POSITIVE = click.FloatRange(min=0, min_open=True)
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Run the programs of an earlier run again.")
 @click.option(
     "--seconds",
-    type=POSITIVE,
+    type=Seconds(),
     default=SECONDS,
     show_default=True,
     help="For the programs, and again to shrink one that fails.",
 )
 @click.option(
     "--time-out",
-    type=POSITIVE,
+    type=Seconds(),
     help=f"Seconds to wait.  [default: {TIME_OUT_SECONDS:g}, as many times more as processes wait for each CPU]",
 )
 @click.option("--all", "everything", is_flag=True, help="Print every violation, not the simplest failing case only.")
@@ -67,18 +67,14 @@ def verify(
     repeat = f"backprop verify {shlex.quote(implementation)} --seed {seed}"
     repeat += f" --examples {examples}" if examples != EXAMPLES else ""
     with TemporaryDirectory(prefix="backprop-bench-") as folder:
-        worker = WorkerProcess(1, usable_cpus(), time_out or _default_time_out(machine.load_average()))
         try:
-            worker.ask(Start(entry.target), Started)
-            found = worker.ask(Verify(examples, seed, seconds, folder), Verified)
+            found = _verified(entry.target, Verify(examples, seed, seconds, folder), time_out)
         except WorkerFailed as failure:
             click.echo(f"{entry.name}: {failure.outcome}: {failure}")
             program = Path(folder, Verify.PROGRAM)
             if program.is_file():
                 click.echo(f"\nIt was running this program ({repeat}):\n\n{program.read_text()}")
             return 1
-        finally:
-            worker.close()
     if not found.violations:
         click.echo(f"{entry.name}: conforms{_explored(found.programs, examples, seconds, seed)}")
     elif everything:
@@ -90,6 +86,16 @@ def verify(
         if violation.program:
             click.echo(f"\nThis program shows it; {repeat} finds it again.\n\n{violation.program}")
     return 1 if found.violations else 0
+
+
+def _verified(target: str, request: Verify, time_out: float | None) -> Verified:
+    """Return what a worker finds. Raises WorkerFailed."""
+    worker = WorkerProcess(1, usable_cpus(), time_out or _default_time_out(machine.load_average()))
+    try:
+        worker.ask(Start(target), Started)
+        return worker.ask(request, Verified)
+    finally:
+        worker.close()
 
 
 def _explored(programs: int, examples: int, seconds: float, seed: int) -> str:

@@ -49,7 +49,7 @@ class WorkerFailed(Exception):
     """A worker that gave no good reply: `outcome` is its name, the message what happened."""
 
     def __init__(self, outcome: str, reason: str) -> None:
-        super().__init__(reason)
+        super().__init__(records.printable(reason, records.MAX_REASON))  # a row's own words
         self.outcome = outcome
 
 
@@ -62,26 +62,31 @@ class WorkerProcess:
         """Start the process, confined to `cpus`, with every known thread setting at `threads`.
 
         `tree` is a folder with another `impls` than today's, if the row is to be loaded from there. With `ranks`, start
-        a launcher of as many processes instead, each with every thread setting at 1.
+        a launcher of as many processes instead, each with every thread setting at 1. Raises WorkerFailed if the system
+        has no room for another process or its files.
         """
         self.time_out = time_out
         self._launched = ranks and threads > 1
-        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 (closed in `close`)
         self._pending = b""
         path = os.pathsep.join(filter(None, (tree, str(ROOT), os.environ.get("PYTHONPATH"))))
         command = [sys.executable, "-P", "-m", "bench.measurement.worker"]  # -P: nothing of the current folder
         if self._launched:
             command, threads = launch.command(threads, "bench.measurement.ranked_worker"), 1
         environment = os.environ | dict.fromkeys(THREAD_VARIABLES, str(threads)) | ENVIRONMENT | {"PYTHONPATH": path}
-        with confined_to(cpus):
-            self._process = subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=self._stderr,
-                env=environment,
-                start_new_session=True,  # Ctrl-C is the parent's to handle
-            )
+        try:
+            with contextlib.ExitStack() as unless_started, confined_to(cpus):
+                self._stderr = unless_started.enter_context(tempfile.TemporaryFile())
+                self._process = subprocess.Popen(
+                    command,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=self._stderr,
+                    env=environment,
+                    start_new_session=True,  # Ctrl-C is the parent's to handle
+                )
+                unless_started.pop_all()
+        except OSError as error:
+            raise WorkerFailed("crashed", f"its process cannot be started: {error.strerror}") from error
         self.pid = self._process.pid
 
     def ask(self, request: records.AnyRequest, expected: type[AnyReply]) -> AnyReply:

@@ -51,7 +51,8 @@ class RateWorkers:
             if alive is None or not alive.alive:
                 self._start(rate, generation)
         except WorkerFailed as failure:
-            self.workers.pop(key).close()
+            if key in self.workers:
+                self.workers.pop(key).close()
             rate.row.fail(failure.outcome, str(failure))
             return False
         rate.calibrated(self._prepared[key])

@@ -80,10 +80,11 @@ class Sampler:
             self.failure = f"{type(error).__name__}: {error}"
         finally:
             self._rates.close()
+        ended = "ended early" if self.failure else "was interrupted"
         for candidate in self._all():
             if candidate.row.outcome == PENDING:
                 if (self.interrupted or self.failure) and not any(candidate.row.samples):
-                    candidate.row.fail("interrupted", "the run was interrupted before this row was timed")
+                    candidate.row.fail("interrupted", f"the run {ended} before this row was timed")
                 else:
                     candidate.row.outcome = OK
         self._progress("done", 1.0)
@@ -143,7 +144,8 @@ class Sampler:
         """Prepare every candidate of a workload, then take its rounds."""
         for candidate in self.candidates[workload.name]:
             hung = self._hung.get(candidate.entry.target)
-            if candidate.row.open and hung and not candidate.is_baseline:
+            needed = candidate.is_baseline or candidate.row.processes  # it worked here: what hung may have been a stall
+            if candidate.row.open and hung and not needed:
                 candidate.row.fail("timed out", f"not tried again: {hung}")
         candidates = [candidate for candidate in self.candidates[workload.name] if candidate.row.open]
         candidates = self._random.sample(candidates, len(candidates))  # no row is always the first to start
@@ -209,10 +211,11 @@ class Sampler:
             together, missing = _side_by_side([candidate for candidate in missing if candidate.row.open], number=0)
             try:
                 self._start_workers([candidate for candidate, _ in together], generation=0)
-                for candidate, _ in together:
+                started = [candidate for candidate, _ in together if candidate.row.open]
+                for candidate in started:
                     request = PrepareFirst(workload, candidate.threads, shared.examples, self.settings.seed)
                     self._workers[candidate.worker_key].send(request)
-                for candidate, _ in together:
+                for candidate in started:
                     try:
                         reply = self._workers[candidate.worker_key].receive(FirstCalled)
                         candidate.row.first_calls.append(reply.first_call)
@@ -229,11 +232,15 @@ class Sampler:
             together, missing = missing[: len(cpus)], missing[len(cpus) :]
             for candidate, cpu in zip(together, cpus, strict=False):
                 place = [cpu] if candidate.threads == 1 else cpus  # OpenBLAS makes no more threads than it finds CPUs
-                entry = candidate.entry
-                worker = WorkerProcess(candidate.threads, place, self.settings.time_out, entry.tree, ranks=entry.ranks)
+                entry, time_out = candidate.entry, self.settings.time_out
+                try:
+                    worker = WorkerProcess(candidate.threads, place, time_out, entry.tree, ranks=entry.ranks)
+                except WorkerFailed as failure:
+                    self._record(candidate, failure)
+                    continue
                 self._workers[candidate.worker_key] = worker
                 worker.send(Start(candidate.entry.target))
-            for candidate in together:
+            for candidate in (candidate for candidate in together if candidate.row.open):
                 worker = self._workers[candidate.worker_key]
                 try:
                     worker.receive(Started)
@@ -247,7 +254,8 @@ class Sampler:
             self._note_hung(candidate, str(failure))
 
     def _note_hung(self, candidate: Candidate, reason: str) -> None:
-        self._hung.setdefault(candidate.entry.target, f"it gave {reason} on {candidate.workload.name}")
+        if not candidate.is_baseline:
+            self._hung.setdefault(candidate.entry.target, f"it gave {reason} on {candidate.workload.name}")
 
     def _stop_workers(self) -> None:
         for worker in self._workers.values():

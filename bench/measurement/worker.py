@@ -36,7 +36,7 @@ BARE_RSS_BYTES = 0  # resident memory of the interpreter before anything else is
 class Refused(Exception):
     """The row cannot be timed: an outcome and its reason."""
 
-    def __init__(self, outcome: str, reason: str) -> None:
+    def __init__(self, outcome: records.FailedOutcome, reason: str) -> None:
         super().__init__(reason)
         self.failure = records.Failure(outcome, reason)
 

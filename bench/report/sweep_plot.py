@@ -59,6 +59,7 @@ SWEEPS = {
     "weak": THREADS._replace(name="threads, with 64 examples each"),
     "data": Axis("examples in an epoch", lambda workload: workload.epoch_examples, PER_EXAMPLE),
 }
+DRAWN = {*SWEEPS, "dtype", "strong"}  # the names of the sweeps that have a plot
 
 
 def sweep(results: Results, name: str, workloads: list[WorkloadResult]) -> Figure:

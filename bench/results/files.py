@@ -9,6 +9,7 @@ import msgspec
 from bench.records import SCHEMA, Results
 from bench.results import schema1, schema2
 from impls.errors import UserError
+from impls.text import one_line
 
 LATEST = Path("results/latest.json")  # of the current folder: what commands read that are not given a file
 
@@ -22,7 +23,7 @@ def to_builtins(results: Results) -> dict[str, Any]:
 def read(path: Path) -> Results:
     """Return the results in a file. Raises UserError if it is not one that this version can read."""
     try:
-        content = json.loads(path.read_bytes())
+        content = _printable(json.loads(path.read_bytes()))
     except OSError as error:
         hint = "; make some with: backprop bench" if path == LATEST else ""
         raise UserError(f"{path}: cannot be read: {error.strerror}{hint}") from error
@@ -43,3 +44,12 @@ def read(path: Path) -> Results:
         return msgspec.convert(schema2.upgraded(ours) if schema == 2 else ours, Results)
     except msgspec.ValidationError as error:
         raise UserError(f"{path}: damaged or edited by hand: {error}; run the benchmark again") from error
+
+
+def _printable(value: Any) -> Any:
+    """Return what JSON holds with every text in it as one line: it will stand in a terminal, in XML, in Markdown."""
+    if isinstance(value, str):
+        return value if value.isprintable() else one_line(value)
+    if isinstance(value, list):
+        return [each if isinstance(each, float) else _printable(each) for each in value]
+    return {one_line(key): _printable(each) for key, each in value.items()} if isinstance(value, dict) else value

@@ -1,9 +1,9 @@
 """What a reader should know before believing the figures, in words."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
 
-from bench.records import NOT_TIMED_HERE, OK, Process, Row, WorkloadResult
+from bench.records import NOT_TIMED_HERE, OK, Process, Rate, Row, WorkloadResult
 from bench.results import estimates
 from bench.results.controls import controls_off
 
@@ -39,15 +39,35 @@ def notes_on_run(
     return notes
 
 
+def note_on_cpus(before: Sequence[int], after: Sequence[int]) -> list[str]:
+    """Return that the CPUs which this process may run on are others at the end of a run, if they are."""
+    if before == after:
+        return []
+    words = f"the run began on CPUs {_listed(before)} and ended on {_listed(after)}"
+    return [f"{words}: its figures mix both, and rows on several threads may be left out as too slow; repeat it"]
+
+
 def notes_on_peaks(workloads: Sequence[WorkloadResult]) -> list[str]:
     """Return why workloads have no peak, those of the same reason together."""
+    return _by_reason([(of.workload.name, no_peak_text(of.no_peak) if of.no_peak else "") for of in workloads])
+
+
+def notes_on_references(references: Mapping[str, Rate | str]) -> list[str]:
+    """Return why workloads, by name, have no reference rate, those of the same reason together."""
+    return _by_reason(
+        [(name, f"no reference rate: {rate}" if isinstance(rate, str) else "") for name, rate in references.items()]
+    )
+
+
+def _by_reason(reasons: Sequence[tuple[str, str]]) -> list[str]:
+    """Return the reasons of workloads by their names, "" for none, each once and with the workloads that have it."""
     by_reason: dict[str, list[str]] = {}
-    for of in workloads:
-        if of.no_peak:
-            by_reason.setdefault(of.no_peak, []).append(of.workload.name)
+    for name, reason in reasons:
+        by_reason.setdefault(reason, []).append(name)
     return [
-        no_peak_text(reason) if len(names) == len(workloads) else f"{', '.join(names)}: {no_peak_text(reason)}"
+        reason if len(names) == len(reasons) else f"{', '.join(names)}: {reason}"
         for reason, names in by_reason.items()
+        if reason
     ]
 
 
@@ -198,6 +218,10 @@ def _has_grown(process: Process) -> bool:
     """Return whether a process's memory grew by more over all its samples than it may without a leak."""
     calls = process.calls * len(process.samples)
     return process.growth_bytes * calls >= (MIN_GROWN_BYTES if calls >= FEW_CALLS else MIN_GROWN_BYTES_OF_FEW)
+
+
+def _listed(cpus: Sequence[int]) -> str:
+    return ", ".join(map(str, cpus))
 
 
 def _bytes_text(count: float) -> str:

@@ -17,6 +17,7 @@ from impls.conformance.oracle import oracle_epoch, oracle_gradients
 from impls.conformance.result_checks import epoch_in_order, gradient, step
 from impls.conformance.trial import CheckFunction, Trial, counted, prefixed
 from impls.interface import Parameters
+from impls.text import one_line
 
 # --- Side effects, and memory of earlier calls ---------------------------------------------------------------------
 
@@ -294,7 +295,7 @@ def _refusal_error(what: str, function: Callable[..., object], *arguments: objec
     except ValueError as error:
         return "" if str(error) else f"{what}: expected a message, got an empty ValueError"
     except Exception as error:
-        return f"{what}: expected ValueError, got {type(error).__name__}: {error}"
+        return f"{what}: expected ValueError, got {type(error).__name__}: {one_line(str(error))}"
     return f"{what}: expected ValueError, but the call was accepted"
 
 

@@ -26,6 +26,7 @@ from impls.conformance import program
 from impls.conformance.model import Model, OutOfRange, Violated
 from impls.conformance.trial import Factory, counted
 from impls.conformance.violation import Violation, frames, source_files
+from impls.text import one_line
 
 CHECK = "exploration"
 PROMISE = "Whatever is called in whatever order: results are the oracle's, inputs and earlier results stay as they are."
@@ -177,7 +178,7 @@ class _Search:
         violated = isinstance(error, Violated)
         return Violation(
             CHECK,
-            str(error) if violated else f"raised {type(error).__name__}: {' '.join(str(error).split())}",
+            str(error) if violated else f"raised {type(error).__name__}: {one_line(str(error))}",
             diagnosis=error.diagnose() if isinstance(error, Violated) else "",
             promise=PROMISE,
             setting=_setting(model) if model else "",
@@ -193,7 +194,7 @@ def failing(body: Sequence[str], factory: Factory) -> Failure | None:
     try:
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore")
-            exec(code, names)
+            exec(code, names)  # noqa: S102 (a program that was drawn here)
     except OutOfRange:
         return None
     except (Exception, SystemExit) as error:

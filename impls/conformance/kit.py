@@ -7,6 +7,7 @@ from impls.conformance import contract_checks, result_checks
 from impls.conformance.comparison import Watch, tolerance
 from impls.conformance.trial import CheckFunction, Factory, Trial
 from impls.conformance.violation import Network, Violation, frames, inputs_modified, rank, source_files
+from impls.text import one_line
 
 
 @dataclass(frozen=True)
@@ -142,7 +143,7 @@ def _violation(entry: Check, trial: Trial) -> Violation | None:
     try:
         errors.extend(error for error in entry.function(trial) if error)
     except (Exception, SystemExit) as error:
-        errors.append(f"raised {type(error).__name__}: {error}")
+        errors.append(f"raised {type(error).__name__}: {one_line(str(error))}")
         places = frames(error, source_files(trial.factory))
     if not errors:
         return None

@@ -8,6 +8,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from impls.text import one_line
+
 INTERFACE = "impls.interface"  # its frames are nobody's fault
 
 
@@ -91,6 +93,6 @@ def frames(error: BaseException, files: set[str]) -> tuple[str, ...]:
 
 def in_words(error: BaseException, files: set[str]) -> str:
     """Return an exception in one line, with its innermost line in these files: `RuntimeError: boom (half.py:9)`."""
-    words = " ".join(str(error).split()) or "no message"
+    words = one_line(str(error)) or "no message"
     places = frames(error, files)
     return f"{type(error).__name__}: {words}" + (f" ({places[-1].partition(',')[0]})" if places else "")

@@ -1,0 +1,284 @@
+"""Faults around a run: what is missing, taken away, full, closed or in the way costs as little as it can."""
+
+import io
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from bench.commands import bench as bench_command
+from bench.cpus import cores, usable_cpus
+from bench.ends import ended_by_signals
+from bench.measurement import sampler
+from bench.measurement.candidates import plan
+from bench.measurement.process import WorkerFailed, WorkerProcess
+from bench.measurement.sampler import Sampler
+from bench.problem.workloads import parse
+from bench.progress import report_progress
+from bench.records import PrepareRate, Reply, Settings, Workload
+from bench.results.files import read
+from bench.run import Asked, Run
+from impls import registry
+from impls.errors import UserError
+from impls.registry import find
+
+BACKPROP = Path(sys.executable).with_name("backprop")
+WORKLOAD = "4-3-2:2"
+QUICK = (f"--workload={WORKLOAD}", "--impl=in_place", "--generations=1", "--seconds=0.1", "--data=digits")
+FILES = {"results.json", "speedups.md", "speedups.svg", "speedups.png", "peak.svg", "peak.png", "report.html"}
+Done = subprocess.CompletedProcess[str]
+
+
+def bench(folder: Path, *options: str, before: str = "", environment: Mapping[str, str] | None = None) -> Done:
+    """Run `backprop bench` in a shell, after what it is told `before`; options may redirect."""
+    command = f"{before} {BACKPROP} bench {' '.join(QUICK)} '--results={folder}' {' '.join(options)}"
+    return subprocess.run(
+        ["bash", "-c", command],
+        cwd=folder.parent,
+        capture_output=True,
+        text=True,
+        env=os.environ | (environment or {}),
+        timeout=120,
+        check=False,
+    )
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+# --- Missing -----------------------------------------------------------------------------------------------------
+
+
+def test_without_matplotlib_there_are_no_plots_and_everything_else(tmp_path: Path) -> None:
+    """One that breaks only when it is imported: at the end of the run."""
+    broken = tmp_path / "broken" / "matplotlib"
+    broken.mkdir(parents=True)
+    (broken / "__init__.py").write_text("raise ImportError('libpng is missing')")
+    path = os.pathsep.join(filter(None, (str(broken.parent), os.environ.get("PYTHONPATH"))))
+    done = bench(tmp_path / "out", environment={"PYTHONPATH": path})
+    assert names(tmp_path / "out") == {"results.json", "speedups.md", "report.html"}
+    assert "error: ImportError: libpng is missing; try again: backprop plot " in done.stdout
+    assert f"results: {tmp_path}/out/results.json" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+    assert done.returncode == pytest.ExitCode.INTERNAL_ERROR
+
+
+def test_a_reference_rate_that_is_lost_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ask = WorkerProcess.ask
+
+    def answer(self: WorkerProcess, request: PrepareRate, expected: type[Reply]) -> Reply:
+        if isinstance(request, PrepareRate) and request.kind == "reference":
+            raise WorkerFailed("crashed", "the worker ended with SIGKILL")
+        return ask(self, request, expected)
+
+    monkeypatch.setattr(WorkerProcess, "ask", answer)
+    results = sampled(tmp_path).results
+    assert results is not None
+    assert "no reference rate: the worker ended with SIGKILL" in results.notes
+    assert results.workloads[0].reference is None
+
+
+def test_a_full_disk_costs_only_what_does_not_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = sampled(tmp_path)
+
+    def full(path: Path, _content: bytes) -> None:
+        raise UserError(f"{path}: cannot be written: No space left on device; choose another place")
+
+    monkeypatch.setattr("bench.report.drawing.write_whole", full)
+    lines = list(run.write({}))
+    assert run.failed
+    assert [line.partition(":")[0] for line in lines] == ["results", "table", "error", "report"]
+    assert lines[2].startswith(f"error: {tmp_path}/speedups.svg: cannot be written: No space left")
+    assert {"results.json", "speedups.md", "report.html"} <= names(tmp_path)
+
+
+def sampled(folder: Path) -> Run:
+    """Return a short run whose samples are taken."""
+    settings = Settings(generations=1, workload_seconds=0.1)
+    run = Run(Asked(("in_place",), workloads=(WORKLOAD,), data="digits", folder=folder, settings=settings))
+    run.select([(parse(WORKLOAD).name, "in_place")])
+    with (folder / "said").open("w") as said:
+        run.sample(Console(file=said))
+    run.close()
+    return run
+
+
+# --- In the way --------------------------------------------------------------------------------------------------
+
+
+def test_a_checkout_in_a_path_that_pytest_misreads_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules["bench.commands.bench"], "BENCH", Path("/home/me/my [x] checkout/bench"))
+    with pytest.raises(UserError, match="move the checkout elsewhere"):
+        bench_command.bench.main([], standalone_mode=False)
+
+
+DRIVERS = {  # of NVIDIA, as C, and what is said of it
+    "int nothing;": "the driver shows none",
+    "int cuInit(int x) { for (;;) {} }": "the driver gave no answer within 1 s",
+    "#include <stdlib.h>\nint cuInit(int x) { abort(); }": "the driver shows none",
+    "int cuInit(int x) { return 100; }": "the driver shows none",
+    "int cuInit(int x) { return 0; }\nint cuDeviceGetCount(int *n) { *n = 0; return 0; }": "the driver shows none",
+    "int cuInit(int x) { return 0; }\nint cuDeviceGetCount(int *n) { *n = 1; return 0; }": None,
+}
+
+
+@pytest.mark.skipif(sys.platform != "linux" or not shutil.which("cc"), reason="needs Linux and a C compiler")
+@pytest.mark.parametrize("driver", DRIVERS, ids=["empty", "hangs", "aborts", "refuses", "no GPU", "a GPU"])
+def test_whatever_the_gpus_driver_does(driver: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = tmp_path / "driver.c"
+    source.write_text(driver)
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", tmp_path / "libcuda.so.1", source], check=True)
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(tmp_path))
+    monkeypatch.setattr(registry, "DRIVER_SECONDS", 1.0)
+    found, expected = registry.no_gpu.__wrapped__(), DRIVERS[driver]
+    assert found is None if expected is None else expected in (found or "")
+
+
+# --- Taken away --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity") or cores() < 2, reason="needs two CPUs that can be taken away")
+def test_cpus_that_are_taken_away_are_told(tmp_path: Path) -> None:
+    first, *_ = usable_cpus()
+    command = [str(BACKPROP), "bench", "--workload=64-32-10:32:float64:2", "--impl=multithreaded", "--generations=4"]
+    command += ["--seconds=1", "--data=digits", f"--results={tmp_path}"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        while "generation 2" not in (line := process.stdout.readline()):
+            assert line
+        for _ in range(50):  # a worker that is being started has the benchmark put back what it had before
+            os.sched_setaffinity(process.pid, [first])
+            time.sleep(0.02)
+        process.communicate(timeout=120)
+    notes = read(tmp_path / "results.json").notes
+    before, after = ", ".join(map(str, usable_cpus())), str(first)
+    assert any(note.startswith(f"the run began on CPUs {before} and ended on {after}: ") for note in notes), notes
+
+
+def test_a_row_with_more_threads_than_cpus_are_left_has_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    workload = Workload("two", (6, 5, 4), 3, threads=2, baseline="batched_2d")
+    candidates = plan(workload, [find("in_place")])
+    monkeypatch.setattr(sampler, "siblings", lambda: [[7]])
+    monkeypatch.setattr(sampler, "usable_cpus", lambda: [7])
+    assert sampler._side_by_side(candidates[2:], 0) == ([(candidates[2], [7])], [])
+
+
+def test_however_often_a_run_is_interrupted_it_keeps_what_was_finished(tmp_path: Path) -> None:
+    command = [str(BACKPROP), "bench", *QUICK[:2], "--generations=30", "--seconds=30", f"--results={tmp_path}"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        assert process.stdout is not None
+        while "generation 3" not in (line := process.stdout.readline()):
+            assert line
+        for number in 10 * (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            process.send_signal(number)
+            time.sleep(0.02)
+        process.communicate(timeout=60)
+    found = read(tmp_path / "results.json")
+    assert found.interrupted
+    row = found.row("4-3-2:2", "in_place")
+    assert row is not None
+    assert row.timed
+
+
+@pytest.mark.parametrize("heeded", [True, False])
+def test_once_a_run_has_ended_no_signal_is_heeded(heeded: bool) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with ended_by_signals(lambda: not heeded):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            with pytest.raises(KeyboardInterrupt) if heeded else nullcontext():
+                signal.raise_signal(number)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_process_that_cannot_be_started_costs_its_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    start, started = subprocess.Popen, 0
+
+    def refuse(*arguments: Any, **keywords: Any) -> subprocess.Popen[bytes]:
+        nonlocal started
+        started += 1
+        if started in (2, 4):  # the second row, and the first of the rates
+            raise BlockingIOError(11, "Resource temporarily unavailable")
+        return start(*arguments, **keywords)
+
+    monkeypatch.setattr("bench.measurement.process.subprocess.Popen", refuse)
+    workload, rng = Workload("small", (6, 5, 4), 3), np.random.default_rng(0)
+    candidates = plan(workload, [find("in_place")])
+    settings = Settings(generations=1, workload_seconds=0.1)
+    found = Sampler({"small": candidates}, settings, (rng.random((20, 6)), rng.random((20, 4))), lambda *_: None)
+    found.run()
+    reason = "its process cannot be started: Resource temporarily unavailable"
+    assert found.failure == ""
+    assert sorted((candidate.row.outcome, candidate.row.reason) for candidate in candidates) == [
+        ("crashed", reason),
+        ("ok", ""),
+        ("ok", ""),
+    ]
+    assert found.rate("small", "peak") == reason
+
+
+def test_few_open_files_are_told_before_anything_runs(tmp_path: Path) -> None:
+    rows = ("--impl=batched_2d", "--impl=batched_3d", "--impl=multithreaded", "--impl=pure_python")
+    done = bench(tmp_path / "out", *rows, before="ulimit -n 40;")
+    assert done.returncode == 2
+    assert "expected to be allowed 51 open files, for 7 workers beside each other, found 40; allow more" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_as_many_open_files_as_are_allowed_are_asked_for(tmp_path: Path) -> None:
+    rows = ("--impl=batched_2d", "--impl=batched_3d", "--impl=multithreaded", "--impl=pure_python")
+    done = bench(tmp_path / "out", *rows, before="ulimit -S -n 40;")
+    assert done.returncode == 0, done.stderr
+    assert "7 passed" in done.stdout
+
+
+# --- Full, closed ------------------------------------------------------------------------------------------------
+
+OUTPUTS = {
+    "a reader that leaves": ("", "| head -1"),
+    "a reader that leaves at once": ("", "-v | true"),
+    "full": ("", "> /dev/full 2>&1"),
+    "closed": ("", ">&-"),
+    "all closed": ("", "<&- >&- 2>&-"),
+    "ASCII": ("export LC_ALL=C PYTHONUTF8=0 PYTHONCOERCECLOCALE=0 PYTHONIOENCODING=ascii:strict;", ""),
+}
+
+
+@pytest.mark.parametrize("output", OUTPUTS)
+def test_results_are_written_wherever_the_output_goes(tmp_path: Path, output: str) -> None:
+    before, options = OUTPUTS[output]
+    done = bench(tmp_path / "out", options, before=before)
+    assert names(tmp_path / "out") == FILES
+    assert "Traceback" not in done.stdout + done.stderr
+    assert "INTERNALERROR" not in done.stdout + done.stderr
+    assert done.returncode == (output == "full")  # of head, of true, and of the benchmark
+
+
+@pytest.mark.parametrize("error", [BrokenPipeError(), OSError(28, "No space left on device")])
+def test_progress_that_nobody_reads_costs_no_sample(error: OSError) -> None:
+    class Lost(io.StringIO):
+        def write(self, _text: str) -> int:
+            raise error
+
+    with report_progress(Console(file=Lost())) as report:
+        report("generation 1 of 2", 0.5)
+        report("done", 1.0)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_a_full_disk_behind_the_output_is_told() -> None:
+    done = subprocess.run(["bash", "-c", f"{BACKPROP} list > /dev/full"], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == "backprop: error: the output cannot be written: No space left on device\n"
+    done = subprocess.run(["bash", "-c", f"{BACKPROP} list >&-"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
