@@ -18,8 +18,9 @@ from bench.report.page import drawing, facts
 from bench.report.page.facts import Recorded, workload_facts
 from bench.report.page.growth import fits, start_ups
 from bench.report.page.hosts import hosts
+from bench.report.page.model import models
 from bench.report.page.page import page
-from bench.report.page.roofline import intensity, roofline
+from bench.report.page.roofline import intensity, least_bytes, roofline
 from bench.report.page.scaling import scaling_facts
 from bench.report.page.sources import Part, code, plain, side_by_side
 from bench.report.page.statements import DOES_NOT, HOLDS, UNKNOWN, statements, verdict
@@ -162,6 +163,32 @@ def test_overhead_and_cost_per_example_are_fitted(results: Results) -> None:
     (fit,) = fits(results)
     assert not fit.holds
     assert "does not hold: off by " in page(results, [])
+
+
+def test_a_model_predicts_the_points_that_it_has_not_seen(results: Results) -> None:
+    """Times made of an overhead, a rate and a bandwidth beyond 4 MiB are found again; a point off them is told."""
+    results.workloads, results.rows, names = [], [], []
+    for width in (8, 64, 512, 2048):
+        for size in (1, 16, 256):
+            name = f"w{width}b{size}"
+            names.append(name)
+            swept = msgspec.structs.replace(
+                BOOK, name=name, sizes=(784, width, 10), batch_size=size, sweep="width-grid"
+            )
+            of = msgspec.structs.replace(workload_result(swept), examples=size, flops=swept.flops(size))
+            seconds = 2e-5 + of.flops / 4e10 + max(0, least_bytes(of) - (4 << 20)) / 5e9
+            results.workloads.append(of)
+            results.rows.append(row("in_place", seconds, workload=name))
+    (model,) = models(results)
+    assert (model.overhead, model.rate, model.bandwidth) == pytest.approx((2e-5, 4e10, 5e9), rel=1e-3)
+    assert (model.cache, model.points, model.holds) == (4 << 20, 12, True)
+    assert "holds: all 12 predicted" in page(results, [])
+    seconds = results.rows[-1].seconds
+    assert seconds is not None
+    results.rows[-1] = row("in_place", 2 * seconds, workload=names[-1])
+    (model,) = models(results)
+    assert (model.holds, model.worst_at) == (False, names[-1])
+    assert f"worst at {names[-1]}: -" in page(results, [])
 
 
 def test_a_slow_start_pays_after_so_many_steps(results: Results) -> None:

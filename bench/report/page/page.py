@@ -17,6 +17,7 @@ from bench.report.page.facts import PageWorkload, Recorded, workload_facts
 from bench.report.page.growth import fits, start_ups
 from bench.report.page.hosts import hosts
 from bench.report.page.ladder import ladder
+from bench.report.page.model import models
 from bench.report.page.roofline import roofline
 from bench.report.page.scaling import is_of, scaling_facts
 from bench.report.page.statements import statements
@@ -78,6 +79,7 @@ def page(
         hosts=hosts(runs),
         scaling=scaling_facts(scaling) if scaling and is_of(scaling, results) else None,
         fits=fits(results),
+        models=models(results),
         start_ups=start_ups(results),
         roofline=roofline(results),
         statements=statements(results, recorded),

@@ -40,8 +40,8 @@ class Roofline:
     ticks_y: list[tuple[str, float]]
 
 
-def intensity(of: WorkloadResult) -> float:
-    """Return the floating-point operations of a call for each byte that it has to read or write at least once.
+def least_bytes(of: WorkloadResult) -> int:
+    """Return the bytes that a call has to read or write at least once.
 
     These are the parameters, read and written, and the examples, read: what does not stay in a cache from call to call
     costs at least that. An epoch reads and writes its parameters at every step.
@@ -50,7 +50,12 @@ def intensity(of: WorkloadResult) -> float:
     itemsize = np.dtype(workload.dtype).itemsize
     steps = math.ceil(of.examples / workload.batch_size) if workload.timed == "epoch" else 1
     numbers = 2 * steps * workload.weights + of.examples * (workload.sizes[0] + workload.sizes[-1])
-    return of.flops / (numbers * itemsize)
+    return numbers * itemsize
+
+
+def intensity(of: WorkloadResult) -> float:
+    """Return the floating-point operations of a call for each byte that it has to read or write at least once."""
+    return of.flops / least_bytes(of)
 
 
 def _clear(x: float, y: float, taken: list[tuple[float, float]]) -> float:
