@@ -204,7 +204,7 @@ ENTRIES = {
             TORCH_COMPILED,
             framework=True,
         ),
-        Entry("torch_cuda", "impls.torch_autograd:TorchCuda", "torch on an NVIDIA GPU", TORCH_CUDA, framework=True),
+        Entry("torch_cuda", "impls.torch_autograd:TorchCuda", "torch on an NVIDIA GPU; not yet run", TORCH_CUDA, framework=True),
         Entry(
             "torch_ddp",
             "impls.torch_ddp:TorchDdp",
@@ -221,7 +221,7 @@ ENTRIES = {
             framework=True,
         ),
         Entry("jax", "impls.jax_grad:Jax", "JAX: jit of grad and update, donated buffers", JAX, framework=True),
-        Entry("jax_cuda", "impls.jax_grad:JaxCuda", "jax on an NVIDIA GPU", JAX_CUDA, framework=True),
+        Entry("jax_cuda", "impls.jax_grad:JaxCuda", "jax on an NVIDIA GPU; not yet run", JAX_CUDA, framework=True),
         Entry(
             "tensorflow",
             "impls.tensorflow_tape:TensorFlow",
