@@ -15,7 +15,8 @@ from pathlib import Path
 from bench.records import BEFORE
 from impls import ROOT
 from impls.errors import UserError
-from impls.registry import RUST, Entry, Needs
+from impls.needs import Needs
+from impls.registry import RUST, Entry
 
 DATA_FILTER = getattr(tarfile, "data_filter", lambda member, _path: member)  # Python 3.11.0 to 3.11.3 have none
 

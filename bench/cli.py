@@ -33,7 +33,7 @@ def _run(debug: bool) -> int:
 
     from bench.table_of_commands import cli
     from impls.errors import UserError
-    from impls.registry import in_checkout
+    from impls.needs import in_checkout
 
     if not in_checkout():
         message = (

@@ -25,7 +25,7 @@ from bench.results import files
 from bench.results.before import compare_with_before
 from bench.run import Asked, Run
 from impls.errors import UserError
-from impls.registry import pip_command
+from impls.needs import pip_command
 from impls.text import one_line
 
 RUN = pytest.StashKey[Run]()

@@ -1,4 +1,4 @@
-"""The records that all parts of the benchmark read and write: requests and replies of workers, samples, rows, results.
+"""The records that all parts of the benchmark read and write: workloads, settings, samples, rows, results.
 
 Everything that becomes JSON is declared here, once; msgspec encodes, decodes and validates it and says where in a file
 something is wrong. A results file is pytest-benchmark's JSON with one more key, `backprop_bench`, that holds `Results`.
@@ -7,11 +7,10 @@ Times are in seconds, memory in bytes. A round's number pairs the samples of dif
 """
 
 from itertools import pairwise
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar
 
 import msgspec
 
-from impls.conformance.violation import Violation
 from impls.text import one_line
 
 Positive = Annotated[float, msgspec.Meta(gt=0, lt=1e15)]  # refuses NaN and infinity, too
@@ -25,7 +24,6 @@ NOT_TIMED_HERE = ("unavailable", LEFT_OUT, "interrupted")  # outcomes that are n
 MAX_NAME, MAX_LABEL, MAX_REASON = 80, 40, 600  # letters
 CONTROL = "control"  # the label of the baseline's second row
 Cost = Annotated[str, msgspec.Meta(pattern="^(quadratic|cross-entropy)$")]
-FailedOutcome = Literal["crashed", "left out", "unavailable", "wrong"]  # that a worker may tell
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)  # raised for bytes that are no such JSON
 BEFORE = "-before"  # after the label of a row: the same as it was in another revision
 
@@ -102,107 +100,6 @@ class Settings(msgspec.Struct, frozen=True):
     most_seconds: float = 600.0  # … within this time, over all workloads
 
 
-# --- Requests to a worker and its replies, one JSON object a line ------------------------------------------------
-
-
-class Request(msgspec.Struct, frozen=True, tag_field="do", tag=str.lower):
-    """A request to a worker; its tag, `do`, is the name of the class in lower case."""
-
-
-class Start(Request, frozen=True):
-    """Import the implementation that a registry entry's target names; "" for a worker that needs none."""
-
-    target: str
-
-
-class Prepare(Request, frozen=True):
-    """Construct the implementation on a workload and call it; check and calibrate it if no process did so before."""
-
-    workload: Workload
-    threads: int
-    data: tuple[str, str]  # paths of .npy files with x (N, 784) and y (N, 10)
-    seed: int
-    sample_seconds: float
-    budget_seconds: float | None  # None: the row is in whatever a call takes
-    calls: Count = 0  # of a sample, as an earlier process found that was checked; 0: check and calibrate …
-    call_seconds: float = 0.0  # … and how long one of them took there
-
-
-class PrepareFirst(Request, frozen=True):
-    """Construct the implementation and call it once, as the first thing that this process does with it."""
-
-    workload: Workload
-    threads: int
-    data: tuple[str, str]
-    seed: int
-
-
-class PrepareRate(Request, frozen=True):
-    """Prepare what rows are measured against: the peak or the reference rate."""
-
-    kind: str  # "peak" or "reference"
-    dtype: str
-    threads: int
-    choice: str  # of several ways; "" for whatever is the fastest here
-    sample_seconds: float
-
-
-class Arrange(Request, frozen=True):
-    """Load the parameters and prepare the examples of a turn, untimed: the next sample starts from there."""
-
-    turn: int  # the number that the turn's problem is drawn from
-
-
-class Take(Request, frozen=True):
-    """Time one sample."""
-
-
-class HandOver(Request, frozen=True):
-    """Write the parameters that the calls of the last sample left behind to a file."""
-
-    path: str
-
-
-class Loop(Request, frozen=True):
-    """Call for so many seconds, or until the next request waits: for a profiler."""
-
-    seconds: float
-
-
-class Pause(Request, frozen=True):
-    """Do nothing: the request that ends a loop."""
-
-
-class Verify(Request, frozen=True):
-    """Run all checks of the conformance kit; if they find nothing, explore with random programs."""
-
-    examples: int  # programs, at most
-    seed: int
-    seconds: float  # for the programs, and as many again to shrink one that fails
-    folder: str  # for PROGRAM, the one that was begun last, and for Hypothesis
-
-    PROGRAM: ClassVar[str] = "program.py"
-
-
-AnyRequest = Start | Prepare | PrepareFirst | PrepareRate | Arrange | Take | HandOver | Loop | Pause | Verify
-
-
-class Reply(msgspec.Struct, tag_field="reply", tag=str.lower):
-    """A worker's reply; its tag, `reply`, is the name of the class in lower case."""
-
-
-class Failure(Reply):
-    """The row cannot be timed: the outcome's name and the reason in words."""
-
-    outcome: FailedOutcome
-    reason: str
-
-
-class Started(Reply):
-    import_seconds: float
-    pid: int
-
-
 class ThreadPool(msgspec.Struct, frozen=True):
     """A BLAS or OpenMP library in a worker, with the threads that it is set to use."""
 
@@ -222,99 +119,6 @@ class FirstCall(msgspec.Struct, frozen=True):
     setup_seconds: float  # of the constructor and of loading the parameters
     first_call_seconds: float
     peak_rss_bytes: Count  # up to the end of the first call, over those of the bare interpreter
-
-
-class FirstCalled(Reply):
-    first_call: FirstCall
-
-
-class Prepared(Reply):
-    call_seconds: Positive
-    calls: Calls  # of a sample
-    busiest_threads: list[Count]  # ids of those that compute, empty with one thread
-    overhead_percent: float  # the harness's own share of a sample
-    thread_pools: list[ThreadPool]
-    build: dict[str, str]  # libraries behind the implementation: name to version and flags
-    cost: Cost  # that it computes the gradient of
-    children: bool  # whether it has started processes
-    first_call: FirstCall | None  # where nothing was done in this process before
-
-
-class PreparedRate(Reply):
-    choice: str
-    what: str  # in words
-    flops: int  # of a call
-    calls: int
-    call_seconds: float
-    busiest_threads: list[int]
-
-
-class Arranged(Reply):
-    pass
-
-
-class Taken(Reply):
-    """A sample as its worker's clock saw it."""
-
-    started: float  # reading of the clock, which is the same one in all processes, when the request came …
-    ended: float  # … and when it was answered
-    seconds: Positive  # of the timed calls together
-    cpu_seconds: float  # of this process and of all that it started
-    calls: Calls
-    untimed_calls: Annotated[int, msgspec.Meta(ge=0, le=1)]  # before the timed ones, from the same parameters
-    idle_cpus: float  # that this process, and all that it started, used since its last sample: others were timed then
-    read_at_rest_seconds: float  # that reading the parameters took when nothing could be pending …
-    read_after_one_seconds: float  # … after the untimed call, if there was one …
-    read_after_all_seconds: float  # … and after the timed calls
-    own_bytes: int  # resident memory of this process and of all that it started, without what they share in files
-    compilations: int
-
-
-class Tensor(msgspec.Struct, frozen=True):
-    """Dtype and shape of an array."""
-
-    dtype: str
-    shape: tuple[Count, ...]
-
-
-class HandedOver(Reply):
-    """What stands in the file, as float64 numbers in C order, the weights first."""
-
-    weights: list[Tensor]
-    biases: list[Tensor]
-    children: bool  # whether processes that the implementation started are alive
-
-
-class Looped(Reply):
-    calls: int
-    seconds: float
-
-
-class Paused(Reply):
-    pass
-
-
-class Verified(Reply):
-    violations: list[Violation]
-    programs: int  # that were run
-
-
-AnyReply = (
-    Failure
-    | Started
-    | FirstCalled
-    | Prepared
-    | PreparedRate
-    | Arranged
-    | Taken
-    | HandedOver
-    | Looped
-    | Paused
-    | Verified
-)
-
-
-# --- Results -----------------------------------------------------------------------------------------------------
 
 
 class Sample(msgspec.Struct, frozen=True, array_like=True):

@@ -130,7 +130,7 @@ class Run:
 
     def _is_ending(self) -> bool:
         """Return whether what was found is being kept: no signal may come between."""
-        return self.ending or (self.results is None and self._sampler is not None and self._sampler.interrupted)
+        return self.ending or (self._sampler is not None and self._sampler.interrupted)
 
     def _sampled(self, console: Console) -> Results:
         """Take the samples and return what was found."""

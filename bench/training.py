@@ -22,7 +22,7 @@ from bench.problem.dataset import CLASSES, Dataset, one_hot
 from bench.problem.parameters import initial_parameters
 from impls.errors import UserError
 from impls.interface import Array, Implementation, Parameters
-from impls.registry import backprop_command
+from impls.needs import backprop_command
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,116 +9,25 @@ import difflib
 import importlib
 import importlib.metadata
 import importlib.util
-import os
 import re
-import shlex
-import shutil
-import subprocess
 import sys
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from impls import ROOT
 from impls.errors import RowError, Unavailable
 from impls.mpiexec import no_mpiexec
+from impls.needs import Needs, extra_command, make_command, no_compiler, no_gpu, pip_command
 from impls.text import one_line
 
 if TYPE_CHECKING:
     from impls.interface import Implementation
 
 ENTRY_POINTS = "backprop_bench.implementations"
-NO_DRIVER, DRIVER_SECONDS = 3, 20.0
-ASK_DRIVER = f"""
-import ctypes, sys
-try:
-    driver = ctypes.CDLL(sys.argv[1])
-except OSError:
-    sys.exit({NO_DRIVER})
-count = ctypes.c_int(0)
-sys.exit(not (driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 and count.value > 0))
-"""
 RESERVED = ("control", "peak", "reference")  # labels of the benchmark's own rows
 LABEL = re.compile(r"[\w.-]{1,40}")  # a name that a user gives to a row
-
-
-def in_checkout() -> bool:
-    """Return whether this is a checkout of the project, as it is meant to be, and not an installed copy."""
-    return (ROOT / "Makefile").is_file() and (ROOT / "impls" / "rust" / "Cargo.toml").is_file()
-
-
-@cache
-def no_gpu() -> str | None:
-    """Return what is missing for a row on an NVIDIA GPU, or None. Asks the driver, which no package installs.
-
-    Another process asks, because a driver may hang or crash.
-    """
-    library = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
-    command = [sys.executable, "-I", "-S", "-c", ASK_DRIVER, library]
-    try:
-        status = subprocess.run(command, capture_output=True, timeout=DRIVER_SECONDS, check=False).returncode
-    except (OSError, subprocess.TimeoutExpired):
-        return f"an NVIDIA GPU: the driver gave no answer within {DRIVER_SECONDS:g} s"
-    if status == NO_DRIVER:
-        return "an NVIDIA GPU: no driver found"
-    return (
-        None
-        if status == 0
-        else ("an NVIDIA GPU: the driver shows none (CUDA_VISIBLE_DEVICES hides them if it is empty)")
-    )
-
-
-def no_compiler() -> str | None:
-    """Return what is missing for a row that compiles C++ as it runs, or None."""
-    compilers = (os.environ.get("CXX", ""), "g++", "clang++", "cl")
-    return None if any(map(shutil.which, filter(None, compilers))) else "a C++ compiler, such as g++, on PATH"
-
-
-def pip_command(requirement: str) -> str:
-    """Return the command that installs a requirement where the user stands: for this very Python."""
-    return f"{_from_here(Path(sys.executable))} -m pip install {requirement}"
-
-
-def backprop_command(arguments: str) -> str:
-    """Return a command of ours as it can be typed where the user stands: by its name in an active environment."""
-    program = Path(sys.executable).with_name("backprop")
-    active = shutil.which("backprop") == str(program)
-    return f"{'backprop' if active else _from_here(program)} {arguments}"
-
-
-def _from_here(program: Path) -> str:
-    """Return the path of a program, from the current folder if it is within, quoted for a shell."""
-    return shlex.quote(str(program.relative_to(Path.cwd()) if program.is_relative_to(Path.cwd()) else program))
-
-
-def _extra(name: str) -> str:
-    """Return the command that installs one of the project's extras."""
-    place = "." if Path.cwd() == ROOT else str(ROOT)
-    return pip_command(f"-e {shlex.quote(f'{place}[{name}]')}")
-
-
-def _make(target: str) -> str:
-    """Return the command that makes a target of the project's Makefile."""
-    return f"make {target}" if Path.cwd() == ROOT else f"make -C {shlex.quote(str(ROOT))} {target}"
-
-
-@dataclass(frozen=True)
-class Needs:
-    """What an implementation needs beyond the project's own dependencies."""
-
-    modules: tuple[str, ...]
-    command: Callable[[], str]  # returns the command that installs them where the user stands
-    machine: Callable[[], str | None] = lambda: None  # returns what the machine itself lacks, or None
-
-    def missing(self) -> str | None:
-        """Return what is missing here, with what to do, or None. Imports nothing."""
-        missing = [module for module in self.modules if importlib.util.find_spec(module) is None]
-        if missing:
-            return f"needs {' and '.join(missing)}: {self.command()}"
-        lack = self.machine()
-        return f"needs {lack}" if lack else None
 
 
 @dataclass(frozen=True)
@@ -162,18 +71,18 @@ class Entry:
 
 
 NUMBA = Needs(("numba",), lambda: pip_command("numba"))
-RUST = Needs(("backprop_bench_rust",), lambda: _make("rust"))
-RUST_TCH = Needs(("backprop_bench_rust_tch",), lambda: _make("rust-tch"))  # into an environment of its own
-TORCH = Needs(("torch",), lambda: _extra("torch"))
+RUST = Needs(("backprop_bench_rust",), lambda: make_command("rust"))
+RUST_TCH = Needs(("backprop_bench_rust_tch",), lambda: make_command("rust-tch"))  # into an environment of its own
+TORCH = Needs(("torch",), lambda: extra_command("torch"))
 TORCH_COMPILED = Needs(("torch",), TORCH.command, no_compiler)
 TORCH_CUDA = Needs(("torch",), TORCH.command, no_gpu)
-JAX = Needs(("jax",), lambda: _extra("jax"))
+JAX = Needs(("jax",), lambda: extra_command("jax"))
 JAX_CUDA = Needs(("jax", "jax_plugins"), lambda: pip_command("'jax[cuda13]'"), no_gpu)
-TENSORFLOW = Needs(("tensorflow",), lambda: _extra("tensorflow"))
-RUST_TENSORFLOW = Needs(("backprop_bench_rust_tensorflow", "tensorflow"), lambda: _make("rust-tensorflow"))
+TENSORFLOW = Needs(("tensorflow",), lambda: extra_command("tensorflow"))
+RUST_TENSORFLOW = Needs(("backprop_bench_rust_tensorflow", "tensorflow"), lambda: make_command("rust-tensorflow"))
 SCIKIT_LEARN = Needs(("sklearn",), lambda: pip_command("scikit-learn"))
-MPI = Needs(("mpi4py",), lambda: _extra("mpi"), no_mpiexec)
-TORCH_DDP = Needs(("torch", "mpi4py"), lambda: _extra("ddp"), no_mpiexec)
+MPI = Needs(("mpi4py",), lambda: extra_command("mpi"), no_mpiexec)
+TORCH_DDP = Needs(("torch", "mpi4py"), lambda: extra_command("ddp"), no_mpiexec)
 
 ENTRIES = {
     entry.name: entry
@@ -204,7 +113,13 @@ ENTRIES = {
             TORCH_COMPILED,
             framework=True,
         ),
-        Entry("torch_cuda", "impls.torch_autograd:TorchCuda", "torch on an NVIDIA GPU; not yet run", TORCH_CUDA, framework=True),
+        Entry(
+            "torch_cuda",
+            "impls.torch_autograd:TorchCuda",
+            "torch on an NVIDIA GPU; not yet run",
+            TORCH_CUDA,
+            framework=True,
+        ),
         Entry(
             "torch_ddp",
             "impls.torch_ddp:TorchDdp",
@@ -375,6 +290,8 @@ def load_target(target: str) -> "type[Implementation]":
 
 
 def _import_path(path: Path) -> object:
+    if path.parent == ROOT / "impls":
+        return importlib.import_module(f"impls.{path.stem}")  # what Numba keeps on disk has a module's name in it
     name = str(path)  # no other module's name, so that an implementation in json.py does not replace json
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:

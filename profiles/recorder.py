@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from bench import records
+from bench import protocol, records
 from bench.atomic import write_whole
 from bench.cpus import usable_cpus
 from bench.measurement.examples import shared_examples
@@ -187,7 +187,7 @@ def record(
     try:
         with shared_examples(dataset.x_train, one_hot(dataset.labels_train)) as shared:
             prepare(worker, entry, workload, shared.examples)
-            alone = worker.ask(records.Loop(0.5), records.Looped)
+            alone = worker.ask(protocol.Loop(0.5), protocol.Looped)
             text, behind, attached = _attach(worker, program, seconds, rate, native, workload.threads)
     finally:
         worker.close()
@@ -215,8 +215,8 @@ def record(
 def prepare(worker: WorkerProcess, entry: Entry, workload: Workload, data: tuple[str, str]) -> None:
     """Bring a worker to where it has checked the row and is warm: no import and no compilation comes after it."""
     settings = Settings()
-    worker.ask(records.Start(entry.target), records.Started)
-    request = records.Prepare(
+    worker.ask(protocol.Start(entry.target), protocol.Started)
+    request = protocol.Prepare(
         workload=workload,
         threads=workload.threads,
         data=data,
@@ -224,7 +224,7 @@ def prepare(worker: WorkerProcess, entry: Entry, workload: Workload, data: tuple
         sample_seconds=settings.sample_seconds,
         budget_seconds=BUDGET_SECONDS,
     )
-    worker.ask(request, records.Prepared)
+    worker.ask(request, protocol.Prepared)
 
 
 def py_spy() -> str:
@@ -241,13 +241,13 @@ def py_spy() -> str:
 
 def _attach(
     worker: WorkerProcess, program: str, seconds: int, rate: int, native: bool, threads: int
-) -> tuple[str, float, records.Looped]:
+) -> tuple[str, float, protocol.Looped]:
     """Run py-spy while the worker loops; return the collapsed stacks, the seconds it was behind, the loop's count."""
     with tempfile.TemporaryDirectory(prefix="backprop-profile-") as folder:
         out = Path(folder) / "stacks.txt"
         command = [program, "record", "--pid", str(worker.pid), "--format", "raw", "--output", str(out)]
         command += ["--duration", str(seconds), "--rate", str(rate)] + ["--native"] * native
-        worker.send(records.Loop(seconds + MARGIN_SECONDS))
+        worker.send(protocol.Loop(seconds + MARGIN_SECONDS))
         try:
             with confined_to(set(usable_cpus()[threads:]) or usable_cpus()):  # not on the worker's cores
                 profiler = subprocess.Popen(
@@ -263,10 +263,10 @@ def _attach(
             profiler.kill()
             profiler.wait()
         if not worker.alive:
-            worker.receive(records.Looped)  # tells how it died
-        worker.send(records.Pause())
-        attached = worker.receive(records.Looped)
-        worker.receive(records.Paused)
+            worker.receive(protocol.Looped)  # tells how it died
+        worker.send(protocol.Pause())
+        attached = worker.receive(protocol.Looped)
+        worker.receive(protocol.Paused)
         if profiler.returncode or not out.exists():
             raise _failure(said, profiler.returncode)
         return out.read_text(), _behind(said), attached
@@ -306,7 +306,7 @@ def loop(entry: Entry, workload: Workload, ready: Path | None = None, hours: flo
             else:
                 write_whole(ready, f"{worker.pid}\n")
             with suppress(KeyboardInterrupt):
-                worker.ask(records.Loop(hours * 3600), records.Looped)
+                worker.ask(protocol.Loop(hours * 3600), protocol.Looped)
     finally:
         worker.close()
         if ready is not None:

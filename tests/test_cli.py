@@ -19,9 +19,10 @@ from bench.records import Results
 from bench.results.files import to_builtins
 from bench.table_of_commands import COMMANDS
 from bench.training import load_network
-from impls import registry
+from impls import needs, registry
 from impls.errors import RowError
-from impls.registry import ENTRIES, Entry, Needs
+from impls.needs import Needs
+from impls.registry import ENTRIES, Entry
 
 ROOT = Path(__file__).parent.parent
 verify = importlib.import_module("bench.commands.verify")  # not the command of that name
@@ -282,7 +283,7 @@ def test_every_command_is_in_the_table() -> None:
 
 
 def test_outside_a_checkout_it_says_where_it_is_used(backprop: Backprop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "in_checkout", lambda: False)
+    monkeypatch.setattr(needs, "in_checkout", lambda: False)
     for arguments in (("list",), ("bench", "--benchmark-disable"), ("--help",), ()):
         status, out, err = backprop(*arguments)
         assert (status, out) == (2, "")
@@ -291,9 +292,9 @@ def test_outside_a_checkout_it_says_where_it_is_used(backprop: Backprop, monkeyp
 
 
 def test_an_installed_copy_is_told_from_a_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert registry.in_checkout()
-    monkeypatch.setattr(registry, "ROOT", tmp_path)
-    assert not registry.in_checkout()
+    assert needs.in_checkout()
+    monkeypatch.setattr(needs, "ROOT", tmp_path)
+    assert not needs.in_checkout()
 
 
 @pytest.mark.parametrize(

@@ -291,6 +291,55 @@ def test_from_how_many_operations_threads_share_a_step(name: str) -> None:
         np.testing.assert_allclose(one, other, rtol=1e-12)
 
 
+# --- Products in blocks ------------------------------------------------------------------------------------------
+
+
+@needs_numba
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("block", [0, 1, 1000, 20_000, 100**3])
+@pytest.mark.parametrize(("rows", "columns", "depth"), [(1, 1, 1), (33, 13, 5), (130, 70, 40), (65, 129, 600)])
+def test_a_product_in_blocks_is_that_product(rows: int, columns: int, depth: int, block: int, dtype: str) -> None:
+    """Of any shape, transposed or not, read from slices of larger arrays, written to one whose other numbers stay."""
+    from impls.numba_math import NO, YES, gemm_address, multiply
+
+    rng = np.random.default_rng(rows)
+    gemm, one = gemm_address(np.dtype(dtype)), np.dtype(dtype).type(1)
+    for transpose_a, transpose_b in ((NO, YES), (NO, NO), (YES, NO)):
+        a_shape = (depth, rows) if transpose_a == YES else (rows, depth)
+        b_shape = (columns, depth) if transpose_b == YES else (depth, columns)
+        a, b, c = (
+            rng.standard_normal((n, m + 3)).astype(dtype)[:, 1 : m + 1] for n, m in (a_shape, b_shape, (rows, columns))
+        )
+        whole = c.base
+        assert whole is not None
+        before = whole.copy()
+        exact = (a.T if transpose_a == YES else a).astype(float) @ (b.T if transpose_b == YES else b).astype(float)
+        beta = one if transpose_a == YES else one - one
+        expected = exact + beta * c
+        multiply(gemm, one, a, transpose_a, b, transpose_b, beta, c, block)
+        error = np.abs(c - expected).max() / np.sqrt(depth)
+        assert error < 50 * np.finfo(dtype).eps  # of a sum of normal numbers; a block too few or too many is off by 1
+        np.testing.assert_array_equal(whole[:, 0], before[:, 0])
+        np.testing.assert_array_equal(whole[:, columns + 1 :], before[:, columns + 1 :])
+
+
+@needs_numba
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_exp_in_compiled_code_is_exp(dtype: str) -> None:
+    from numba import njit
+
+    from impls.numba_math import exp
+
+    limit = 708 if dtype == "float64" else 87
+    compiled = njit(lambda x: exp(x))  # noqa: PLW0108 (its own code is none: it is an overload)
+    x = np.concatenate([np.linspace(-limit, limit, 20_001), [0.0, 1e-300, -1e-9]]).astype(dtype)
+    found = np.array([compiled(value) for value in x])
+    assert found.dtype == dtype
+    expected = np.exp(x.astype(np.longdouble))
+    assert np.abs(found / expected - 1).max() < 2 * np.finfo(dtype).eps
+    assert np.isnan(compiled(np.dtype(dtype).type("nan")))
+
+
 # --- Compile time ------------------------------------------------------------------------------------------------
 
 

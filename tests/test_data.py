@@ -31,7 +31,7 @@ from rich.console import Console
 from bench.problem import data, dataset, mnist
 from impls.errors import UserError
 from impls.interface import Array
-from impls.registry import backprop_command
+from impls.needs import backprop_command
 
 MNIST = os.environ.get(data.ENVIRONMENT)
 IMAGES, LABELS, TEST_IMAGES, TEST_LABELS = mnist.CONTENT

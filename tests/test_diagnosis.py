@@ -15,7 +15,8 @@ from planted_bugs import Right
 
 from bench.measurement.examples import shared_examples
 from bench.measurement.process import WorkerFailed, WorkerProcess
-from bench.records import Prepare, Prepared, Start, Started, Workload
+from bench.protocol import Prepare, Prepared, Start, Started
+from bench.records import Workload
 from impls.conformance import Violation, check, check_workload, diagnose, diagnose_steps
 from impls.conformance.comparison import gradient_errors
 from impls.conformance.gradient_mistakes import (

@@ -25,10 +25,11 @@ from bench.measurement.process import WorkerFailed, WorkerProcess
 from bench.measurement.sampler import Sampler
 from bench.problem.workloads import parse
 from bench.progress import report_progress
-from bench.records import PrepareRate, Reply, Settings, Workload
+from bench.protocol import PrepareRate, Reply
+from bench.records import Settings, Workload
 from bench.results.files import read
 from bench.run import Asked, Run
-from impls import registry
+from impls import needs
 from impls.errors import UserError
 from impls.registry import find
 
@@ -140,8 +141,8 @@ def test_whatever_the_gpus_driver_does(driver: str, tmp_path: Path, monkeypatch:
     source.write_text(driver)
     subprocess.run(["cc", "-shared", "-fPIC", "-o", tmp_path / "libcuda.so.1", source], check=True)
     monkeypatch.setenv("LD_LIBRARY_PATH", str(tmp_path))
-    monkeypatch.setattr(registry, "DRIVER_SECONDS", 1.0)
-    found, expected = registry.no_gpu.__wrapped__(), DRIVERS[driver]
+    monkeypatch.setattr(needs, "DRIVER_SECONDS", 1.0)
+    found, expected = needs.no_gpu.__wrapped__(), DRIVERS[driver]
     assert found is None if expected is None else expected in (found or "")
 
 

@@ -21,7 +21,8 @@ from bench.measurement.timing import TimedCall
 from impls.conformance import check, check_workload, oracle_gradients
 from impls.errors import RowError
 from impls.interface import Array, Implementation, Parameters
-from impls.registry import ENTRIES, Entry, Needs, find, no_compiler, no_gpu
+from impls.needs import Needs, no_compiler, no_gpu
+from impls.registry import ENTRIES, Entry, find
 
 BOOK, LARGE = (784, 30, 10), (784, 512, 512, 10)
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from bench.measurement.judge import Answered, implausible, missed_seconds, read_left, unfinished, wrong_dtypes
-from bench.records import HandedOver, Taken, Tensor, Workload
+from bench.protocol import HandedOver, Taken, Tensor
+from bench.records import Workload
 
 WORKLOAD = Workload("small", (3, 2), 1)
 

@@ -18,11 +18,10 @@ from bench.measurement.examples import shared_examples
 from bench.measurement.launch import command
 from bench.measurement.process import THREAD_VARIABLES, WorkerFailed, WorkerProcess
 from bench.measurement.ranked_worker import merged
-from bench.records import (
+from bench.protocol import (
     Arrange,
     Arranged,
     Failure,
-    FirstCall,
     HandedOver,
     HandOver,
     Looped,
@@ -32,8 +31,8 @@ from bench.records import (
     Started,
     Take,
     Taken,
-    Workload,
 )
+from bench.records import FirstCall, Workload
 from bench.run import Asked, Run
 from impls import ROOT, mpiexec, ranks
 from impls.errors import Unavailable, UserError

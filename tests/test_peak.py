@@ -24,8 +24,9 @@ from bench.measurement.rates import PreparedRate
 from bench.measurement.sampler import Sampler
 from bench.measurement.timing import TimedCall
 from bench.measurement.worker import Refused, Worker
-from bench.records import SCHEMA, PrepareRate, Rate, Reply, Results, Settings, Workload
-from bench.records import PreparedRate as Prepared
+from bench.protocol import PreparedRate as Prepared
+from bench.protocol import PrepareRate, Reply
+from bench.records import SCHEMA, Rate, Results, Settings, Workload
 from bench.report.figures import REFERENCE as REFERENCE_RUNS
 from bench.report.plots import draw
 from bench.report.table import markdown, summary_lines

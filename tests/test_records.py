@@ -15,7 +15,7 @@ import msgspec
 import pytest
 from made_up_results import ROUNDS, made_up_results
 
-from bench import records
+from bench import protocol, records
 from bench.records import CONTROL, OK, SCHEMA, Estimate, Process, Results, Row, Sample, Workload
 from bench.report.plots import draw
 from bench.report.table import markdown, summary_lines
@@ -68,16 +68,16 @@ def test_a_sample_is_an_array_in_json() -> None:
 @pytest.mark.parametrize(
     ("request_", "expected"),
     [
-        (records.Start("impls.in_place:InPlace"), {"do": "start", "target": "impls.in_place:InPlace"}),
-        (records.Take(), {"do": "take"}),
-        (records.Pause(), {"do": "pause"}),
+        (protocol.Start("impls.in_place:InPlace"), {"do": "start", "target": "impls.in_place:InPlace"}),
+        (protocol.Take(), {"do": "take"}),
+        (protocol.Pause(), {"do": "pause"}),
         (
-            records.Verify(300, 7, 8.0, "here"),
+            protocol.Verify(300, 7, 8.0, "here"),
             {"do": "verify", "examples": 300, "seed": 7, "seconds": 8.0, "folder": "here"},
         ),
-        (records.Loop(1.5), {"do": "loop", "seconds": 1.5}),
+        (protocol.Loop(1.5), {"do": "loop", "seconds": 1.5}),
         (
-            records.PrepareRate("peak", "float32", 2, "avx2", 0.005),
+            protocol.PrepareRate("peak", "float32", 2, "avx2", 0.005),
             {
                 "do": "preparerate",
                 "kind": "peak",
@@ -89,16 +89,16 @@ def test_a_sample_is_an_array_in_json() -> None:
         ),
     ],
 )
-def test_requests_are_json_with_their_name(request_: records.AnyRequest, expected: dict[str, Any]) -> None:
+def test_requests_are_json_with_their_name(request_: protocol.AnyRequest, expected: dict[str, Any]) -> None:
     line = msgspec.json.encode(request_)
     assert json.loads(line) == expected
-    assert msgspec.json.decode(line, type=records.AnyRequest) == request_
+    assert msgspec.json.decode(line, type=protocol.AnyRequest) == request_
 
 
 def test_a_request_to_prepare_brings_the_workload() -> None:
     workload = Workload("two", (6, 5, 4), 3, "float32", 2, baseline="batched_2d")
-    request = records.Prepare(workload, 2, ("x.npy", "y.npy"), 7, 0.005, None)
-    found = msgspec.json.decode(msgspec.json.encode(request), type=records.AnyRequest)
+    request = protocol.Prepare(workload, 2, ("x.npy", "y.npy"), 7, 0.005, None)
+    found = msgspec.json.decode(msgspec.json.encode(request), type=protocol.AnyRequest)
     assert found == request
     assert found.workload.sizes == (6, 5, 4)
 
@@ -108,12 +108,12 @@ def test_a_request_to_prepare_brings_the_workload() -> None:
 )
 def test_what_is_no_request_is_refused(line: bytes) -> None:
     with pytest.raises(msgspec.DecodeError):
-        msgspec.json.decode(line, type=records.AnyRequest)
+        msgspec.json.decode(line, type=protocol.AnyRequest)
 
 
-PREPARED = records.Prepared(0.1, 3, [], 0.0, [], {}, "quadratic", children=False, first_call=None)
-TAKEN = records.Taken(0.0, 1.0, 1.0, 1.0, 1, 1, 0.0, 0.0, 0.0, 0.0, 1, 0)
-HANDED_OVER = records.HandedOver([records.Tensor("float64", (2,))], [], children=False)
+PREPARED = protocol.Prepared(0.1, 3, [], 0.0, [], {}, "quadratic", children=False, first_call=None)
+TAKEN = protocol.Taken(0.0, 1.0, 1.0, 1.0, 1, 1, 0.0, 0.0, 0.0, 0.0, 1, 0)
+HANDED_OVER = protocol.HandedOver([protocol.Tensor("float64", (2,))], [], children=False)
 
 
 @pytest.mark.parametrize(
@@ -128,10 +128,10 @@ HANDED_OVER = records.HandedOver([records.Tensor("float64", (2,))], [], children
         (TAKEN, {"calls": 0}),
         (TAKEN, {"untimed_calls": 10**9}),
         (HANDED_OVER, {"weights": [{"dtype": "float64", "shape": [-1]}]}),
-        (records.Failure("wrong", ""), {"outcome": "ok"}),
+        (protocol.Failure("wrong", ""), {"outcome": "ok"}),
     ],
 )
-def test_a_reply_with_numbers_that_cannot_be_is_refused(reply: records.Reply, changes: dict[str, Any]) -> None:
+def test_a_reply_with_numbers_that_cannot_be_is_refused(reply: protocol.Reply, changes: dict[str, Any]) -> None:
     """Else they would be divided by, or followed for ever."""
     content = msgspec.to_builtins(reply)
     assert msgspec.convert(content, type(reply)) == reply

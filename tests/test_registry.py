@@ -15,10 +15,11 @@ import pytest
 from bench.measurement.rate_workers import PEAK, REFERENCE
 from bench.problem.workloads import default_workloads
 from bench.records import CONTROL
-from impls import ROOT, registry
+from impls import ROOT, needs
 from impls.errors import RowError, Unavailable, UserError
 from impls.interface import Implementation
-from impls.registry import ENTRIES, RESERVED, Entry, Needs, entries, find, find_all
+from impls.needs import Needs
+from impls.registry import ENTRIES, RESERVED, Entry, entries, find, find_all
 
 HEAVY = {
     "jax",
@@ -87,6 +88,7 @@ def test_listing_imports_nothing_heavy() -> None:
     assert {module for module in modules if module.startswith("impls.")} == {
         "impls.registry",
         "impls.errors",
+        "impls.needs",
         "impls.mpiexec",
         "impls.text",
     }
@@ -280,7 +282,7 @@ def test_blanks_in_paths_are_quoted(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     root = tmp_path / "my check'out"
     python = root / "virtual env" / "bin" / "python"
     root.mkdir()
-    monkeypatch.setattr(registry, "ROOT", root)
+    monkeypatch.setattr(needs, "ROOT", root)
     monkeypatch.setattr(sys, "executable", str(python))
     assert command_of("torch") == [str(python), "-m", "pip", "install", "-e", f"{root}[torch]"]
     assert command_of("rust_rayon") == ["make", "-C", str(root), "rust"]
@@ -351,3 +353,8 @@ def test_an_entry_point_with_a_name_that_is_no_rows_is_listed_and_not_run(
 
 def test_the_benchmarks_own_rows_are_reserved() -> None:
     assert set(RESERVED) == {CONTROL, PEAK, REFERENCE}
+
+
+def test_a_row_of_the_project_by_its_path_is_that_row() -> None:
+    """What Numba keeps on disk has the module's name in it: under another name, the row could not read it again."""
+    assert find(f"{ROOT / 'impls' / 'in_place.py'}:InPlace").load() is find("in_place").load()

@@ -20,7 +20,8 @@ from bench.measurement.rate_workers import PEAK, REFERENCE, RateWorkers
 from bench.measurement.rounds import Rounds, plan_rounds
 from bench.measurement.sampler import Sampler
 from bench.measurement.timing import Arrangement, TimedCall
-from bench.records import CONTROL, Rate, Reply, Row, Settings, Take, Workload, WorkloadResult
+from bench.protocol import Reply, Take
+from bench.records import CONTROL, Rate, Row, Settings, Workload, WorkloadResult
 from bench.results.notes import notes_on_rows
 from bench.results.summary import summarise
 from impls.registry import find

@@ -18,7 +18,7 @@ from bench.measurement.examples import shared_examples
 from bench.measurement.process import ENVIRONMENT, THREAD_VARIABLES, WorkerFailed, WorkerProcess
 from bench.measurement.sampler import Sampler
 from bench.measurement.worker import Worker
-from bench.records import (
+from bench.protocol import (
     Loop,
     Looped,
     Pause,
@@ -27,15 +27,14 @@ from bench.records import (
     Prepared,
     PreparedRate,
     PrepareRate,
-    Settings,
     Start,
     Started,
     Take,
     Taken,
     Verified,
     Verify,
-    Workload,
 )
+from bench.records import Settings, Workload
 from impls.batched_2d import Batched2D
 from impls.interface import Batch, Parameters
 from impls.registry import find

@@ -12,7 +12,8 @@ from bench.measurement.process import WorkerProcess
 from bench.problem.memory import check_fits, needed_bytes
 from bench.problem.problem import Problem
 from bench.problem.workloads import default_workloads, parse, select, sweeps
-from bench.records import Arrange, Arranged, Prepare, Prepared, Start, Started, Take, Taken, Workload
+from bench.protocol import Arrange, Arranged, Prepare, Prepared, Start, Started, Take, Taken
+from bench.records import Workload
 from impls.errors import UserError
 from impls.registry import find
 

@@ -24,7 +24,7 @@ from bench.results.notes import MIN_PROCESSES, few_processes_text, few_rounds_te
 from bench.results.verdict import FLOOR, measured_floor
 from bench.run import RESULTS, RUNS
 from impls.errors import UserError
-from impls.registry import backprop_command
+from impls.needs import backprop_command
 
 PASSED, FAILED, UNCLEAR, INCOMPARABLE = 0, 3, 4, 5  # exit statuses; 1 is a fault, 2 a mistake in what was asked for
 

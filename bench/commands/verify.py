@@ -14,7 +14,7 @@ from bench.cpus import cores, usable_cpus
 from bench.measurement import machine
 from bench.measurement.process import WorkerFailed, WorkerProcess
 from bench.options import Seconds
-from bench.records import Start, Started, Verified, Verify
+from bench.protocol import Start, Started, Verified, Verify
 from impls.conformance.violation import Violation, simplest
 from impls.errors import Unavailable
 from impls.registry import find

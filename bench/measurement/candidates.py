@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from bench.records import CONTROL, Prepared, PreparedRate, Process, Row, Workload
+from bench.protocol import Prepared, PreparedRate
+from bench.records import CONTROL, Process, Row, Workload
 from impls.registry import Entry, find
 
 WorkerKey = tuple[str, bool, int]  # what tells the workers of one generation apart

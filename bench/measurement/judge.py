@@ -17,7 +17,8 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from bench.problem.problem import Problem
-from bench.records import HandedOver, Taken, Tensor, Workload
+from bench.protocol import HandedOver, Taken, Tensor
+from bench.records import Workload
 from bench.results.estimates import lower_quartile
 from impls.conformance.trajectory import Step, trajectory
 from impls.interface import Array, Parameters

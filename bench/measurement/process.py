@@ -15,13 +15,13 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from bench import records
+from bench import protocol, records
 from bench.measurement import launch
 from bench.measurement.children import confine as confine_children
 from bench.measurement.children import kill as kill_children
 from impls import ROOT
 
-AnyReply = TypeVar("AnyReply", bound=records.Reply)
+AnyReply = TypeVar("AnyReply", bound=protocol.Reply)
 THREAD_VARIABLES = (
     "BLIS_NUM_THREADS",
     "MKL_NUM_THREADS",
@@ -89,12 +89,12 @@ class WorkerProcess:
             raise WorkerFailed("crashed", f"its process cannot be started: {error.strerror}") from error
         self.pid = self._process.pid
 
-    def ask(self, request: records.AnyRequest, expected: type[AnyReply]) -> AnyReply:
+    def ask(self, request: protocol.AnyRequest, expected: type[AnyReply]) -> AnyReply:
         """Send a request and return its reply. Raises WorkerFailed."""
         self.send(request)
         return self.receive(expected)
 
-    def send(self, request: records.AnyRequest) -> None:
+    def send(self, request: protocol.AnyRequest) -> None:
         """Send a request without waiting for the reply."""
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # `receive` tells why it died
@@ -117,13 +117,13 @@ class WorkerProcess:
             self._pending += received
         line, self._pending = self._pending.split(b"\n", 1)
         try:
-            reply: Any = msgspec.json.decode(line, type=records.Failure | expected)
+            reply: Any = msgspec.json.decode(line, type=protocol.Failure | expected)
         except records.UNREADABLE as error:
             if self._launched:  # some launchers report the end of a rank on standard output
                 raise WorkerFailed("crashed", self._last_words(line + b"\n")) from error
             self.close()
             raise WorkerFailed("crashed", f"the worker's reply cannot be read: {error}") from error
-        if isinstance(reply, records.Failure):
+        if isinstance(reply, protocol.Failure):
             raise WorkerFailed(reply.outcome, reply.reason)
         assert isinstance(reply, expected)
         return reply

@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from bench import records
+from bench import protocol, records
 from bench.measurement import memory, together, worker
 from impls.ranks import bounded, communicator, ending_the_job
 
@@ -46,31 +46,31 @@ def _receive(comm: Any, rank: int) -> bytes:
     return bytes(comm.recv(source=rank))
 
 
-def merged(replies: Sequence[records.Reply]) -> records.Reply:
+def merged(replies: Sequence[protocol.Reply]) -> protocol.Reply:
     """Return the replies of all ranks as one; a failure of any rank is the worker's."""
-    failures = [(rank, reply) for rank, reply in enumerate(replies) if isinstance(reply, records.Failure)]
+    failures = [(rank, reply) for rank, reply in enumerate(replies) if isinstance(reply, protocol.Failure)]
     if failures:
         rank, first = failures[0]
         alone = f"rank {rank}: " if len(failures) < len(replies) else ""
-        return records.Failure(first.outcome, f"{alone}{first.reason}")
+        return protocol.Failure(first.outcome, f"{alone}{first.reason}")
     reply = replies[0]
     match reply:
-        case records.Taken():
-            taken = [one for one in replies if isinstance(one, records.Taken)]
+        case protocol.Taken():
+            taken = [one for one in replies if isinstance(one, protocol.Taken)]
             reply.cpu_seconds = sum(one.cpu_seconds for one in taken)
             reply.idle_cpus = sum(one.idle_cpus for one in taken)
             reply.own_bytes = sum(one.own_bytes for one in taken)
             reply.compilations = sum(one.compilations for one in taken)
-        case records.Prepared():
-            prepared = [one for one in replies if isinstance(one, records.Prepared)]
+        case protocol.Prepared():
+            prepared = [one for one in replies if isinstance(one, protocol.Prepared)]
             reply.busiest_threads = [thread for one in prepared for thread in one.busiest_threads[:1]]
             reply.children = True
             reply.first_call = _first_call([one.first_call for one in prepared])
-        case records.FirstCalled():
-            first_call = _first_call([one.first_call for one in replies if isinstance(one, records.FirstCalled)])
+        case protocol.FirstCalled():
+            first_call = _first_call([one.first_call for one in replies if isinstance(one, protocol.FirstCalled)])
             assert first_call is not None
             reply.first_call = first_call
-        case records.HandedOver():
+        case protocol.HandedOver():
             reply.children = True
     return reply
 
@@ -91,7 +91,7 @@ def lead(comm: Any, requests: Any, replies: Any, of_rank: worker.Worker) -> None
         for rank in others:
             comm.send(line, rank)
         mine = worker.answered(of_rank, line)
-        theirs = [msgspec.json.decode(_receive(comm, rank), type=records.AnyReply) for rank in others]
+        theirs = [msgspec.json.decode(_receive(comm, rank), type=protocol.AnyReply) for rank in others]
         replies.write(msgspec.json.encode(merged([mine, *theirs])) + b"\n")
         replies.flush()
     for rank in others:
@@ -101,8 +101,8 @@ def lead(comm: Any, requests: Any, replies: Any, of_rank: worker.Worker) -> None
 def follow(comm: Any, of_rank: worker.Worker) -> None:
     """Answer what rank 0 passes on, until that is nothing; what a reply would write to a file goes nowhere."""
     while line := _receive(comm, 0):
-        request = msgspec.json.decode(line, type=records.AnyRequest)
-        if isinstance(request, records.HandOver):
+        request = msgspec.json.decode(line, type=protocol.AnyRequest)
+        if isinstance(request, protocol.HandOver):
             line = msgspec.json.encode(msgspec.structs.replace(request, path=os.devnull))
         comm.send(msgspec.json.encode(worker.answered(of_rank, line)), 0)
 

@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from bench.cpus import places, usable_cpus
 from bench.measurement.candidates import Candidate, WorkerKey
 from bench.measurement.process import WorkerFailed, WorkerProcess
-from bench.records import PreparedRate, PrepareRate, Process, Rate, Row, Settings, Start, Started, Workload
+from bench.protocol import PreparedRate, PrepareRate, Start, Started
+from bench.records import Process, Rate, Row, Settings, Workload
 from impls.registry import Entry
 
 PEAK, REFERENCE = KINDS = "peak", "reference"  # of the cores in use; what a library reaches

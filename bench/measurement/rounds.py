@@ -17,7 +17,8 @@ from bench.measurement.candidates import Candidate
 from bench.measurement.process import WorkerFailed, WorkerProcess
 from bench.measurement.timing import perf_counter
 from bench.problem.problem import Problem
-from bench.records import Arrange, Arranged, HandedOver, HandOver, Sample, Settings, Take, Taken
+from bench.protocol import Arrange, Arranged, HandedOver, HandOver, Take, Taken
+from bench.records import Sample, Settings
 
 SLOW = 3  # times a typical row's sample, from which a row is sampled less often …
 MAX_STRIDE = 5  # … but at least in every fifth round

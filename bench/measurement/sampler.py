@@ -20,20 +20,8 @@ from bench.measurement.process import WorkerFailed, WorkerProcess
 from bench.measurement.rate_workers import RateWorkers
 from bench.measurement.rounds import Rounds
 from bench.problem.problem import Problem
-from bench.records import (
-    OK,
-    PENDING,
-    FirstCalled,
-    Prepare,
-    Prepared,
-    PrepareFirst,
-    Process,
-    Rate,
-    Settings,
-    Start,
-    Started,
-    Workload,
-)
+from bench.protocol import FirstCalled, Prepare, Prepared, PrepareFirst, Start, Started
+from bench.records import OK, PENDING, Process, Rate, Settings, Workload
 from bench.results.before import look_slower
 from bench.results.precision import MAX_GENERATIONS, narrow_enough
 from impls.interface import Array

@@ -9,7 +9,7 @@ from typing import Any
 
 from bench.measurement import children, memory, together
 from bench.problem import Call
-from bench.records import Taken
+from bench.protocol import Taken
 
 # Taken before a row is imported, so that one that patches the module `time` (or a library that does) changes nothing.
 perf_counter, process_time, monotonic, sleep = time.perf_counter, time.process_time, time.monotonic, time.sleep

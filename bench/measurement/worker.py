@@ -1,7 +1,7 @@
 """The worker: a process of its own that runs one implementation, alone on its cores.
 
 `python -P -m bench.measurement.worker` reads requests from its standard input and writes replies to its standard
-output, one JSON object a line; `bench.records` declares them. Whatever the implementation prints goes to standard
+output, one JSON object a line; `bench.protocol` declares them. Whatever the implementation prints goes to standard
 error, so it cannot break the protocol.
 """
 
@@ -19,7 +19,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import msgspec
 
-from bench import records
+from bench import protocol, records
 from bench.measurement import children, memory
 from bench.measurement.timing import TimedCall, perf_counter, time_calls
 from bench.problem import Call
@@ -36,9 +36,9 @@ BARE_RSS_BYTES = 0  # resident memory of the interpreter before anything else is
 class Refused(Exception):
     """The row cannot be timed: an outcome and its reason."""
 
-    def __init__(self, outcome: records.FailedOutcome, reason: str) -> None:
+    def __init__(self, outcome: protocol.FailedOutcome, reason: str) -> None:
         super().__init__(reason)
-        self.failure = records.Failure(outcome, reason)
+        self.failure = protocol.Failure(outcome, reason)
 
 
 class Worker:
@@ -54,31 +54,31 @@ class Worker:
         self._native_data: Any = None
         self._timed: TimedCall
 
-    def answer(self, request: records.AnyRequest) -> records.Reply:
+    def answer(self, request: protocol.AnyRequest) -> protocol.Reply:
         """Return the reply to a request. Raises Refused if the row cannot be timed."""
         match request:
-            case records.Start():
+            case protocol.Start():
                 return self._start(request.target)
-            case records.Prepare():
+            case protocol.Prepare():
                 return self._prepare(request)
-            case records.PrepareFirst():
+            case protocol.PrepareFirst():
                 return self._prepare_first(request)
-            case records.PrepareRate():
+            case protocol.PrepareRate():
                 return self._prepare_rate(request)
-            case records.Arrange():
+            case protocol.Arrange():
                 return self._arrange(request.turn)
-            case records.Take():
+            case protocol.Take():
                 return self._take()
-            case records.HandOver():
+            case protocol.HandOver():
                 return self._hand_over(request.path)
-            case records.Loop():
+            case protocol.Loop():
                 return self._loop(request.seconds)
-            case records.Pause():
-                return records.Paused()
-            case records.Verify():
+            case protocol.Pause():
+                return protocol.Paused()
+            case protocol.Verify():
                 return self._verify(request)
 
-    def _start(self, target: str) -> records.Started:
+    def _start(self, target: str) -> protocol.Started:
         """Import the implementation."""
         self._target = target
         start = perf_counter()
@@ -89,9 +89,9 @@ class Worker:
         self._import_seconds = perf_counter() - start
         gc.collect()
         gc.freeze()  # what the imports made is not looked at again
-        return records.Started(self._import_seconds, os.getpid())
+        return protocol.Started(self._import_seconds, os.getpid())
 
-    def _prepare(self, request: records.Prepare) -> records.Prepared:
+    def _prepare(self, request: protocol.Prepare) -> protocol.Prepared:
         """Construct and call once; check and calibrate, or warm up where an earlier process was checked."""
         from bench.measurement.cost import over_budget, shortest_seconds, surely_affordable
         from bench.problem.problem import Problem
@@ -125,7 +125,7 @@ class Worker:
         if budget is not None and call_seconds > budget:
             raise _too_slow(call_seconds, budget)
         empty_seconds = time_calls(_empty, self._timed.arguments, EMPTY_CALLS)[0] / EMPTY_CALLS
-        return records.Prepared(
+        return protocol.Prepared(
             call_seconds=call_seconds,
             calls=self._timed.calls,
             busiest_threads=self._timed.busiest_threads(),
@@ -137,12 +137,12 @@ class Worker:
             first_call=first_call if fresh else None,
         )
 
-    def _prepare_first(self, request: records.PrepareFirst) -> records.FirstCalled:
+    def _prepare_first(self, request: protocol.PrepareFirst) -> protocol.FirstCalled:
         """Construct and call once, as the first thing that this process does with the implementation."""
         from bench.problem.problem import Problem
 
         problem = Problem.make(request.workload, request.data, request.seed)
-        return records.FirstCalled(self._first_call(problem, request.threads)[0])
+        return protocol.FirstCalled(self._first_call(problem, request.threads)[0])
 
     def _first_call(self, problem: "Problem", threads: int) -> tuple[records.FirstCall, Call]:
         """Construct the implementation and call it once; return what that took, and the call."""
@@ -182,7 +182,7 @@ class Worker:
 
         return TimedCall(call, threads, arrange, implementation.parameters)
 
-    def _prepare_rate(self, request: records.PrepareRate) -> records.PreparedRate:
+    def _prepare_rate(self, request: protocol.PrepareRate) -> protocol.PreparedRate:
         """Prepare what rows are measured against. Raises Refused if that is not possible here."""
         from bench.measurement import rates
         from impls.errors import Unavailable
@@ -193,7 +193,7 @@ class Worker:
         except Unavailable as reason:
             raise Refused("unavailable", str(reason)) from reason
         self._timed = rate.timed
-        return records.PreparedRate(
+        return protocol.PreparedRate(
             choice=rate.choice,
             what=rate.what,
             flops=rate.flops,
@@ -202,37 +202,37 @@ class Worker:
             busiest_threads=rate.timed.busiest_threads(),
         )
 
-    def _arrange(self, turn: int) -> records.Arranged:
+    def _arrange(self, turn: int) -> protocol.Arranged:
         """Make the calls of a turn ready."""
         self._timed.arrange(turn)
-        return records.Arranged()
+        return protocol.Arranged()
 
-    def _hand_over(self, path: str) -> records.HandedOver:
+    def _hand_over(self, path: str) -> protocol.HandedOver:
         """Write the parameters that the calls of the last sample left behind to a file."""
         import numpy as np
 
         left = self._timed.left
         with Path(path).open("r+b") as file:
 
-            def write(tensors: Iterable[Any]) -> list[records.Tensor]:
+            def write(tensors: Iterable[Any]) -> list[protocol.Tensor]:
                 arrays = [np.asarray(tensor) for tensor in tensors]
                 for array in arrays:
                     file.write(np.ascontiguousarray(array, np.float64).data)
-                return [records.Tensor(array.dtype.name, array.shape) for array in arrays]
+                return [protocol.Tensor(array.dtype.name, array.shape) for array in arrays]
 
             weights, biases = write(left.weights), write(left.biases)
-        handed_over = records.HandedOver(weights, biases, children=children.look())
+        handed_over = protocol.HandedOver(weights, biases, children=children.look())
         self._timed.rest()
         return handed_over
 
-    def _take(self) -> records.Taken:
+    def _take(self) -> protocol.Taken:
         """Time one sample; tell how often code was compiled meanwhile."""
         compiled = self._compilations()
         taken = self._timed.sample()
         taken.compilations = self._compilations() - compiled
         return taken
 
-    def _loop(self, seconds: float) -> records.Looped:
+    def _loop(self, seconds: float) -> protocol.Looped:
         """Call until `seconds` have passed or the next request waits; let a profiler attach meanwhile."""
         _allow_tracing()
         self._timed.arrange(0)
@@ -241,15 +241,15 @@ class Worker:
         while elapsed < seconds and not self._waiting():
             elapsed += time_calls(self._timed.function, self._timed.arguments, at_once)[0]
             calls += at_once
-        return records.Looped(calls, elapsed)
+        return protocol.Looped(calls, elapsed)
 
-    def _verify(self, request: records.Verify) -> records.Verified:
+    def _verify(self, request: protocol.Verify) -> protocol.Verified:
         """Run the whole conformance kit on the implementation."""
         from impls.conformance import check
 
         violations = check(self._class)
         if violations or not request.examples:
-            return records.Verified(violations, 0)
+            return protocol.Verified(violations, 0)
         os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = request.folder  # or it makes one where the user stands
         from impls.conformance import explore
 
@@ -262,7 +262,7 @@ class Worker:
             shrink_seconds=request.seconds,
             begin=(Path(request.folder) / request.PROGRAM).write_text,
         )
-        return records.Verified([found.violation] if found.violation else [], found.programs)
+        return protocol.Verified([found.violation] if found.violation else [], found.programs)
 
     def _compilations(self) -> int:
         return self._implementation.compilations() if self._implementation else 0
@@ -336,10 +336,10 @@ def take_standard_streams() -> tuple[FileIO, IO[bytes]]:
     return requests, replies
 
 
-def answered(worker: Worker, line: bytes) -> records.Reply:
+def answered(worker: Worker, line: bytes) -> protocol.Reply:
     """Return the reply to a request as it came; a failure, whatever happens."""
     try:
-        return worker.answer(msgspec.json.decode(line, type=records.AnyRequest))
+        return worker.answer(msgspec.json.decode(line, type=protocol.AnyRequest))
     except Refused as refused:
         return refused.failure
     except BaseException as error:  # even SystemExit is the row's failure, told in words
@@ -348,7 +348,7 @@ def answered(worker: Worker, line: bytes) -> records.Reply:
         from impls.conformance.violation import in_words
 
         traceback.print_exc()
-        return records.Failure("crashed", in_words(error, worker.files()))
+        return protocol.Failure("crashed", in_words(error, worker.files()))
 
 
 def main() -> None:

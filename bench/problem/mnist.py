@@ -29,7 +29,7 @@ from rich.progress import DownloadColumn, Progress
 from bench.problem.data import ENVIRONMENT
 from bench.problem.dataset import PIXELS, one_hot
 from impls.errors import UserError
-from impls.registry import backprop_command
+from impls.needs import backprop_command
 
 CONTENT = {  # of the four files: bytes, SHA-256
     "train-images-idx3-ubyte": (47_040_016, "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db"),

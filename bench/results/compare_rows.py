@@ -7,7 +7,7 @@ from bench.results import precision
 from bench.results.estimates import pairs, typical_rounds
 from bench.results.summary import PAIRED_OUTCOMES
 from impls.errors import UserError
-from impls.registry import backprop_command
+from impls.needs import backprop_command
 
 
 @dataclass(frozen=True)

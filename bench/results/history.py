@@ -8,7 +8,7 @@ import msgspec
 from bench.records import Estimate, Results
 from bench.results.files import read
 from impls.errors import UserError
-from impls.registry import backprop_command
+from impls.needs import backprop_command
 
 RESULTS = "results.json"  # in the folder of a run
 

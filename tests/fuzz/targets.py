@@ -13,7 +13,8 @@ import numpy as np
 from bench import checkpoint
 from bench.problem.mnist import read_idx
 from bench.problem.workloads import parse
-from bench.records import UNREADABLE, Failure, Prepared, Results, Taken
+from bench.protocol import Failure, Prepared, Taken
+from bench.records import UNREADABLE, Results
 from bench.report import changes
 from bench.report.page.page import page
 from bench.report.table import markdown, summary_lines
