@@ -1,9 +1,10 @@
 """JAX: jit of grad and update as one function, the parameters donated to it, so that they are updated in place.
 
-What changed from `batched_2d`: arrays are immutable, a step is a function from parameters to parameters, its
-gradient comes from `jax.grad`, and XLA compiles all of it, once for each size of mini-batch. An epoch is one compiled
-call, too: a `lax.scan` over its mini-batches, as JAX programs write their training loops, then the short last one.
-XLA makes its threads once a process, as many as NPROC says (jaxlib 0.10: --xla_cpu_multi_thread_eigen does nothing).
+What changed from `batched_2d`: arrays are immutable, a step is a function from parameters to parameters, its gradient
+comes from `jax.grad`, and XLA compiles all of it, once for each size of mini-batch. An epoch is one compiled call,
+too: a `lax.scan` over its mini-batches, as JAX programs write their training loops, then the short last one. The
+learning rate stays on the device while it is the same. XLA makes its threads once a process, as many as NPROC says
+(jaxlib 0.10: --xla_cpu_multi_thread_eigen does nothing).
 """
 
 import os
@@ -19,6 +20,7 @@ from impls.interface import Array, Batch, Implementation, Parameters
 
 jax.config.update("jax_enable_x64", True)  # float64 stays float64; float32 stays float32
 jax.config.update("jax_default_matmul_precision", "highest")  # no TF32
+jax.config.update("jax_cpu_enable_async_dispatch", False)  # a step is waited for: another thread would only be woken
 COMPILED: list[float] = []  # seconds of each compilation in this process
 jax.monitoring.register_event_duration_secs_listener(
     lambda event, seconds, **_: COMPILED.append(seconds) if event.endswith("backend_compile_duration") else None
@@ -40,6 +42,7 @@ class Jax(Implementation):
         os.environ["NPROC"] = os.environ["PJRT_NPROC"] = str(threads)
         os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # a GPU is shared with other processes
         self._parameters = self._put((self.weights, self.biases))
+        self._rate = (0.0, self._put(np.zeros((), self.dtype)))  # the last learning rate, and the same on the device
         self._step = jax.jit(step, donate_argnums=0)
         self._epoch = jax.jit(epoch, donate_argnums=0, static_argnums=4)
 
@@ -57,7 +60,9 @@ class Jax(Implementation):
         return Parameters(*jax.tree.map(np.array, gradient(self._parameters, *batch)))
 
     def step(self, batch: Batch, learning_rate: float) -> None:
-        self._parameters = self._step(self._parameters, *batch, float(learning_rate))
+        if learning_rate != self._rate[0]:
+            self._rate = (learning_rate, self._put(np.asarray(learning_rate, self.dtype)))
+        self._parameters = self._step(self._parameters, *batch, self._rate[1])
         self._parameters[0][0].block_until_ready()  # the results of one execution are ready together
 
     def epoch(self, data: Batch, order: NDArray[np.intp], learning_rate: float) -> None:

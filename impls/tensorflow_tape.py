@@ -1,9 +1,9 @@
 """TensorFlow: a GradientTape and the update in one tf.function.
 
 What changed from `jax`: parameters are variables that the traced function assigns to, and the graph runs operation
-by operation through Eigen and oneDNN, without a compiler. The function is traced once, for mini-batches of any size,
-and called as a concrete function, which spares each call the search for the trace that fits. An epoch is one call,
-too: a loop in the graph.
+by operation through Eigen and oneDNN, without a compiler. The function is traced twice, for whole mini-batches and for
+smaller ones of any size, and called as a concrete function, which spares each call the search for the trace that fits.
+An epoch is one call, too: a loop in the graph. The learning rate stays a tensor while it is the same.
 
 XLA (`jit_compile=True`) is left out because it is slower here. TensorFlow takes its numbers of threads once a
 process, before its first operation.
@@ -44,11 +44,16 @@ class TensorFlow(Implementation):
             tf.config.threading.set_inter_op_parallelism_threads(threads)
         self._W = [tf.Variable(W) for W in self.weights]  # (n_out, n_in)
         self._b = [tf.Variable(b) for b in self.biases]  # (n_out,)
-        x, y = (tf.TensorSpec((None, n), self.dtype) for n in (self.sizes[0], self.sizes[-1]))
+        some, whole = (
+            [tf.TensorSpec((examples, n), self.dtype) for n in (self.sizes[0], self.sizes[-1])]
+            for examples in (None, self.batch_size)
+        )
         order, rate = tf.TensorSpec((None,), tf.int64), tf.TensorSpec((), self.dtype)
-        self._gradients = tf.function(self._gradient).get_concrete_function(x, y)
-        self._step = tf.function(self._update).get_concrete_function(x, y, rate)
-        self._epoch = tf.function(self._updates).get_concrete_function(x, y, order, rate)
+        self._gradients = tf.function(self._gradient).get_concrete_function(*some)
+        self._whole_step = tf.function(self._update).get_concrete_function(*whole, rate)
+        self._step = tf.function(self._update).get_concrete_function(*some, rate)
+        self._epoch = tf.function(self._updates).get_concrete_function(*some, order, rate)
+        self._rate = (0.0, tf.constant(0.0, self.dtype))  # the last learning rate, and the same as a tensor
 
     def load(self, parameters: Parameters) -> None:
         self.check_parameters(parameters)
@@ -67,7 +72,10 @@ class TensorFlow(Implementation):
         return Parameters([d.numpy().copy() for d in dW], [d.numpy().copy() for d in db])
 
     def step(self, batch: Batch, learning_rate: float) -> None:
-        self._step(*batch, tf.constant(learning_rate, self.dtype))
+        if learning_rate != self._rate[0]:
+            self._rate = (learning_rate, tf.constant(learning_rate, self.dtype))
+        step = self._whole_step if len(batch.x) == self.batch_size else self._step
+        step(*batch, self._rate[1])
 
     def epoch(self, data: Batch, order: NDArray[np.intp], learning_rate: float) -> None:
         self._epoch(*data, tf.constant(order, tf.int64), tf.constant(learning_rate, self.dtype))
@@ -87,6 +95,9 @@ class TensorFlow(Implementation):
             p.assign_sub(learning_rate * dp)
 
     def _updates(self, x: Any, y: Any, order: Any, learning_rate: Any) -> None:
-        for start in tf.range(0, len(order), self.batch_size):
-            rows = order[start : start + self.batch_size]
+        whole = len(order) // self.batch_size * self.batch_size
+        for rows in tf.reshape(order[:whole], (-1, self.batch_size)):
+            self._update(tf.gather(x, rows), tf.gather(y, rows), learning_rate)
+        if whole < len(order):
+            rows = order[whole:]
             self._update(tf.gather(x, rows), tf.gather(y, rows), learning_rate)

@@ -3,7 +3,7 @@
 What changed from `torch`: `backward()` and an optimizer's `step()` end a graph, so that compiling the loop of the
 tutorials leaves three graphs with Python between them. Here the gradient is `torch.func.grad` of a cost that is a
 function of plain tensors, and the update is written out. The learning rate is a tensor: as a number it would be a
-constant of the compiled code.
+constant of the compiled code. In an epoch, the choice of the mini-batch's examples is part of the graph.
 
 The first step of a shape compiles for seconds, or less where Inductor finds its own cache of an earlier process on
 disk; a mini-batch of another size compiles once more, for any size, and a single example once. `gradients` is not
@@ -42,6 +42,7 @@ class TorchCompiled(Implementation):
         self._b = [torch.tensor(b) for b in self.biases]  # (n_out,)
         self._rate = torch.zeros((), dtype=getattr(torch, self.dtype.name))
         self._update = torch.compile(update, backend=self.backend, fullgraph=True)
+        self._update_at = torch.compile(update_at, backend=self.backend, fullgraph=True)
 
     def load(self, parameters: Parameters) -> None:
         self.check_parameters(parameters)
@@ -67,6 +68,12 @@ class TorchCompiled(Implementation):
         self._rate.fill_(learning_rate)
         self._update(self._W, self._b, *batch, self._rate)
 
+    def epoch(self, data: Batch, order: NDArray[np.intp], learning_rate: float) -> None:
+        self._rate.fill_(learning_rate)
+        rows = torch.from_numpy(order.copy())
+        for start in range(0, len(order), self.batch_size):
+            self._update_at(self._W, self._b, *data, rows[start : start + self.batch_size], self._rate)
+
     def compilations(self) -> int:
         return int(counters["stats"]["unique_graphs"])
 
@@ -85,3 +92,7 @@ def update(weights: list[Any], biases: list[Any], x: Any, y: Any, learning_rate:
     dW, db = gradient(weights, biases, x, y)
     for p, dp in zip(weights + biases, dW + db, strict=True):
         p.sub_(learning_rate * dp)
+
+
+def update_at(weights: list[Any], biases: list[Any], x: Any, y: Any, rows: Any, learning_rate: Any) -> None:
+    update(weights, biases, x[rows], y[rows], learning_rate)  # (B, n_0), (B, n_L)
