@@ -183,7 +183,10 @@ def test_parameter_errors_allow_one_rounding_per_example(examples: int) -> None:
     [
         ("import impls.conformance.comparison", {"oracle", "gate", "trial", "kit"}),
         ("from impls.conformance import TOLERANCES", {"oracle", "gate", "trial", "kit"}),
-        ("from impls.conformance import check_workload", {"trial", "result_checks", "contract_checks", "kit"}),
+        (
+            "from impls.conformance import check_workload",
+            {"trial", "result_checks", "contract_checks", "refusal_checks", "kit"},
+        ),
         ("from impls.conformance import check", {"gate", "model", "program", "exploration"}),
     ],
 )

@@ -9,7 +9,8 @@
     gate             `check_workload`: the short check on the workload that is timed next
     trial            what one check of the kit runs on
     result_checks    checks of gradients, steps and epochs
-    contract_checks  checks of everything else in the contract
+    contract_checks  checks of side effects, memory of its own, and the life cycle
+    refusal_checks   checks that what does not fit is refused
     kit              `check`: the table of all checks, run over networks, dtypes and numbers of threads
     model            what an implementation must do, call by call
     program          random sequences of calls, written as programs

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from impls.conformance import contract_checks, result_checks
+from impls.conformance import contract_checks, refusal_checks, result_checks
 from impls.conformance.comparison import Watch, tolerance
 from impls.conformance.trial import CheckFunction, Factory, Trial
 from impls.conformance.violation import Network, Violation, frames, inputs_modified, rank, source_files
@@ -75,12 +75,12 @@ CHECKS = (
     Check("more-threads-than-examples", contract_checks.more_threads_than_examples, FEW_EXAMPLES),
     Check("nan", result_checks.nan, SMALL),
     Check("nan-forgotten", contract_checks.nan_forgotten, SMALL),
-    Check("batch-too-large", contract_checks.batch_too_large, TOO_MANY_EXAMPLES),
-    Check("bad-load", contract_checks.bad_load, SMALL),
-    Check("partial-load", contract_checks.partial_load, SMALL),
-    Check("bad-batch", contract_checks.bad_examples("prepare"), SMALL),
-    Check("bad-data", contract_checks.bad_examples("prepare_data"), SMALL),
-    Check("bad-construction", contract_checks.bad_construction, SMALL),
+    Check("batch-too-large", refusal_checks.batch_too_large, TOO_MANY_EXAMPLES),
+    Check("bad-load", refusal_checks.bad_load, SMALL),
+    Check("partial-load", refusal_checks.partial_load, SMALL),
+    Check("bad-batch", refusal_checks.bad_examples("prepare"), SMALL),
+    Check("bad-data", refusal_checks.bad_examples("prepare_data"), SMALL),
+    Check("bad-construction", refusal_checks.bad_construction, SMALL),
     Check("construction", contract_checks.construction, SMALL),
     Check("close-twice", contract_checks.close_twice, SMALL),
     Check("left-behind", contract_checks.left_behind, SMALL),
