@@ -10,14 +10,13 @@ import importlib
 import importlib.metadata
 import importlib.util
 import re
-import sys
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from impls import ROOT
 from impls.errors import RowError, Unavailable
+from impls.loading import load_target
 from impls.mpiexec import no_mpiexec
 from impls.needs import Needs, extra_command, make_command, no_compiler, no_gpu, pip_command
 from impls.text import one_line
@@ -269,40 +268,3 @@ def _checked_label(label: str, spec: str) -> str:
     if label in entries():
         raise RowError(f"{spec}: an implementation is already called {label!r}; give the row another name")
     return label
-
-
-def load_target(target: str) -> "type[Implementation]":
-    """Import and return the class that an entry's target names. Raises RowError if it is not an Implementation."""
-    from impls.interface import Implementation
-
-    module_name, _, class_name = target.rpartition(":")
-    by_path = module_name.endswith(".py")
-    module = _import_path(Path(module_name)) if by_path else importlib.import_module(module_name)
-    shown = Path(module_name).name if by_path else module_name
-    found = getattr(module, class_name, None)
-    if found is None:
-        raise RowError(f"there is no class {class_name} in {shown}")
-    if not (isinstance(found, type) and issubclass(found, Implementation)):
-        raise RowError(f"{class_name} in {shown}: expected a subclass of impls.interface.Implementation, got {found!r}")
-    if found.__abstractmethods__:
-        raise RowError(f"{class_name} in {shown} does not define {', '.join(sorted(found.__abstractmethods__))}")
-    return found
-
-
-def _import_path(path: Path) -> object:
-    if path.parent == ROOT / "impls":
-        return importlib.import_module(f"impls.{path.stem}")  # what Numba keeps on disk has a module's name in it
-    name = str(path)  # no other module's name, so that an implementation in json.py does not replace json
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise RowError(f"{path}: not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # its dataclasses look it up
-    if str(path.parent) not in sys.path:
-        sys.path.append(str(path.parent))  # for what stands beside it; last, so that it replaces no other module
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[name]
-        raise
-    return module

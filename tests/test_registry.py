@@ -88,6 +88,7 @@ def test_listing_imports_nothing_heavy() -> None:
     assert {module for module in modules if module.startswith("impls.")} == {
         "impls.registry",
         "impls.errors",
+        "impls.loading",
         "impls.needs",
         "impls.mpiexec",
         "impls.text",

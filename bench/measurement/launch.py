@@ -31,7 +31,7 @@ def environment(ranks: int) -> dict[str, str]:
 
 def main(arguments: Sequence[str]) -> None:
     """Become mpiexec. Raises UserError if there is none."""
-    from bench.measurement.worker import die_with_the_parent
+    from bench.measurement.linux import die_with_the_parent
 
     ranks, module, *rest = arguments
     program = mpiexec()

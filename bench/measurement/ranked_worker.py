@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from bench import protocol, records
-from bench.measurement import memory, together, worker
+from bench.measurement import linux, memory, together, worker
 from impls.ranks import bounded, communicator, ending_the_job
 
 LOOK_SECONDS = 0.002  # between two looks for a message
@@ -110,7 +110,7 @@ def follow(comm: Any, of_rank: worker.Worker) -> None:
 def main() -> None:
     """Answer requests until an empty one, or until standard input ends."""
     worker.BARE_RSS_BYTES = memory.resident_bytes("VmRSS")
-    worker.die_with_the_parent()
+    linux.die_with_the_parent()
     requests, replies = worker.take_standard_streams()
     with ending_the_job():
         comm = communicator("worker")

@@ -6,12 +6,10 @@ error, so it cannot break the protocol.
 """
 
 import contextlib
-import ctypes
 import gc
 import importlib.util
 import os
 import select
-import signal
 from collections.abc import Callable, Iterable
 from io import FileIO
 from pathlib import Path
@@ -20,7 +18,7 @@ from typing import IO, TYPE_CHECKING, Any
 import msgspec
 
 from bench import protocol, records
-from bench.measurement import children, memory
+from bench.measurement import children, linux, memory
 from bench.measurement.timing import TimedCall, perf_counter, time_calls
 from bench.problem import Call
 
@@ -83,7 +81,7 @@ class Worker:
         self._target = target
         start = perf_counter()
         if target:
-            from impls.registry import load_target
+            from impls.loading import load_target
 
             self._class = load_target(target)
         self._import_seconds = perf_counter() - start
@@ -234,7 +232,7 @@ class Worker:
 
     def _loop(self, seconds: float) -> protocol.Looped:
         """Call until `seconds` have passed or the next request waits; let a profiler attach meanwhile."""
-        _allow_tracing()
+        linux.allow_tracing()
         self._timed.arrange(0)
         at_once = LOOP_SAMPLES * self._timed.calls
         calls, elapsed = 0, 0.0
@@ -309,24 +307,6 @@ def _thread_pools() -> list[records.ThreadPool]:
     ]
 
 
-def die_with_the_parent() -> None:
-    """Have Linux kill this process when its parent ends, however busy or stuck it is (prctl PR_SET_PDEATHSIG)."""
-    with contextlib.suppress(AttributeError, OSError):
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
-
-
-def _adopt_orphans() -> None:
-    """Keep what the row starts among this process's descendants, where it is found (prctl PR_SET_CHILD_SUBREAPER)."""
-    with contextlib.suppress(AttributeError):
-        ctypes.CDLL(None).prctl(36, 1)
-
-
-def _allow_tracing() -> None:
-    """Let any process of this user attach, where Linux's Yama would let only a parent (prctl PR_SET_PTRACER)."""
-    with contextlib.suppress(AttributeError):
-        ctypes.CDLL(None).prctl(0x59616D61, ctypes.c_ulong(-1 & (2**64 - 1)), 0, 0, 0)
-
-
 def take_standard_streams() -> tuple[FileIO, IO[bytes]]:
     """Return the streams of requests and replies; from now on the row prints to standard error and reads nothing."""
     replies = os.fdopen(os.dup(1), "wb")
@@ -355,8 +335,8 @@ def main() -> None:
     """Answer requests until standard input ends."""
     global BARE_RSS_BYTES  # noqa: PLW0603 (set once, as early as can be)
     BARE_RSS_BYTES = memory.resident_bytes("VmRSS")
-    die_with_the_parent()
-    _adopt_orphans()
+    linux.die_with_the_parent()
+    linux.adopt_orphans()
     requests, replies = take_standard_streams()
     worker = Worker(waiting=lambda: bool(select.select([requests], [], [], 0)[0]))
     for line in requests:

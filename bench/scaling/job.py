@@ -17,9 +17,9 @@ from bench.cpus import places, usable_cpus
 from bench.results.estimates import lower_quartile
 from bench.scaling.record import Sample, Told
 from impls.interface import Parameters
+from impls.loading import load_target
 from impls.mpi_allreduce import Mpi
 from impls.ranks import bounded, communicator, ending_the_job, in_place
-from impls.registry import load_target
 
 SAMPLE_SECONDS = 0.02
 MIN_SAMPLES, MAX_SAMPLES = 5, 40

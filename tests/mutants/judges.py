@@ -16,7 +16,7 @@ from pathlib import Path
 import scipy.linalg  # noqa: F401 (imported once, before the forks)
 
 from impls.conformance import first_violation
-from impls.registry import load_target
+from impls.loading import load_target
 
 IDLE_SECONDS = 30.0  # without any CPU time: a busy machine lets even the nicest process run before
 ATTEMPTS = 2  # of a judge that finds nothing: what threads do wrong may turn out right by chance
