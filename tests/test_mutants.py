@@ -43,7 +43,7 @@ WRONG = {  # an operator to one of its mutants: the source, the original line, t
     "function": ("in_place", "np.exp(z, z)", "np.expm1(z, z)"),
     "arguments": ("in_place", "np.minimum(z, most, out=z)", "np.minimum(z, most)"),
     "twin": ("in_place", "np.subtract(a, y, delta)", "np.subtract(a, x, delta)"),
-    "statement": ("multithreaded", "self._finish.wait()", "pass"),
+    "statement": ("multithreaded", "b[part] -= learning_rate * mine.sum(axis=0)", "pass"),
 }
 
 
