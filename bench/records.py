@@ -45,7 +45,7 @@ class Workload(msgspec.Struct, frozen=True):
     name: str
     sizes: tuple[int, ...]  # units per layer, inputs first
     batch_size: int  # examples in a mini-batch
-    dtype: str = "float64"
+    dtype: Annotated[str, msgspec.Meta(pattern="^float(32|64)$")] = "float64"
     threads: int = 1  # cores that an implementation may use
     timed: str = "step"  # or "epoch": one pass over the data set
     baseline: str = "per_example"  # the implementation that speed-ups are relative to …

@@ -243,7 +243,7 @@ def test_the_death_of_a_rank_is_the_rows(worker: WorkerProcess) -> None:
 
 def test_no_rank_outlives_the_benchmark() -> None:
     program = (
-        "import time; from bench.measurement.process import WorkerProcess; from bench.records import Start, Started;"
+        "import time; from bench.measurement.process import WorkerProcess; from bench.protocol import Start, Started;"
         "worker = WorkerProcess(2, [0], 60.0, ranks=True); worker.ask(Start(''), Started);"
         "print(worker.pid, flush=True); time.sleep(60)"
     )

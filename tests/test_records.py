@@ -300,6 +300,7 @@ BAD_FILES: dict[str, tuple[str, str]] = {
     "threads are a fraction": (changed(GOOD, 1.5, "rows", 0, "threads"), "$.rows[0].threads"),
     "estimate is a number": (changed(GOOD, 8.0, "rows", 2, "speed_up"), "$.rows[2].speed_up"),
     "sizes are text": (changed(GOOD, "784-30-10", "workloads", 0, "workload", "sizes"), "workloads[0].workload.sizes"),
+    "no such dtype": (changed(GOOD, "", "workloads", 0, "workload", "dtype"), "workloads[0].workload.dtype"),
     "samples are numbers": (changed(GOOD, [1e-4], "rows", 0, "processes", 0, "samples"), ".samples[0]"),
     "a sample is too short": (changed(GOOD, [[1]], "rows", 0, "processes", 0, "samples"), ".samples[0]"),
     "a sample is text": (changed(GOOD, [[0, "1"]], "rows", 0, "processes", 0, "samples"), ".samples[0]"),
