@@ -22,9 +22,9 @@ WITH_UNPACKED = ("SkylakeX", "Cooperlake", "SapphireRapids")  # as OpenBLAS name
 
 # The blocks that were fastest of those tried: rows x columns of the result, and examples that the update sums at once.
 ROWS, COLUMNS, COLUMNS_OF_TRANSPOSED, EXAMPLES = 64, 64, 12, 256
-CACHE_LINE = 64  # bytes
-
 FEW_ROWS = 32  # up to here, whole products are as fast
+
+CACHE_LINE = 64  # bytes
 
 
 def gemm_address(dtype: np.dtype[Any]) -> int:

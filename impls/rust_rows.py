@@ -1,8 +1,7 @@
 """The Rust rows: the crate's algorithms behind the contract.
 
 The algorithms are in `impls/rust/src/`: `per_example.rs` is the post's, as it describes it; `batched.rs` its later,
-batched form; `split.rs` that one over rayon; `candle.rs` a framework's; `fused/` everything allowed. Examples and
-parameters are Rust's while they are used, so that a timed call converts nothing, and releases the interpreter's lock.
+batched form; `split.rs` that one over rayon; `candle.rs` a framework's; `fused/` everything allowed.
 
 `rust_per_example` and `rust_batched` multiply with ndarray's own matrixmultiply. Their `_blas` twins differ in
 nothing but that they call the BLAS that SciPy ships: what is left between them and the NumPy rows is the language.
@@ -17,12 +16,14 @@ import numpy as np
 from backprop_bench_rust import Batch, Network
 from numpy.typing import DTypeLike, NDArray
 
-from impls.interface import Array, Implementation, Parameters
+from impls.rust_native import RustNative
 
 
-class RustRow(Implementation):
+class RustRow(RustNative):
     """An algorithm of the crate; subclasses name it."""
 
+    batch = Batch
+    _network: Network
     algorithm: ClassVar[str]
     products: ClassVar[str] = "ndarray"  # who multiplies matrices, where the algorithm leaves it open
 
@@ -46,22 +47,6 @@ class RustRow(Implementation):
     @worth_sharing.setter
     def worth_sharing(self, flops: int) -> None:
         self._network.worth_sharing = flops
-
-    def load(self, parameters: Parameters) -> None:
-        self.check_parameters(parameters)
-        self._network.load(*parameters)
-
-    def parameters(self) -> Parameters:
-        return Parameters(*self._network.parameters())
-
-    def prepare_data(self, x: Array, y: Array) -> Batch:
-        return Batch(*super().prepare_data(x, y))
-
-    def gradients(self, batch: Batch) -> Parameters:
-        return Parameters(*self._network.gradients(batch))
-
-    def step(self, batch: Batch, learning_rate: float) -> None:
-        self._network.step(batch, learning_rate)
 
     def epoch(self, data: Batch, order: NDArray[np.intp], learning_rate: float) -> None:
         self._network.epoch(data, order, learning_rate)

@@ -14,11 +14,13 @@ import numpy as np
 from backprop_bench_rust_tch import Batch, Network
 from numpy.typing import DTypeLike, NDArray
 
-from impls.interface import Array, Implementation, Parameters
+from impls.rust_native import RustNative
 
 
-class RustTch(Implementation):
+class RustTch(RustNative):
     """Layers, autograd and SGD of libtorch, called from Rust."""
+
+    batch = Batch
 
     @classmethod
     def build(cls) -> dict[str, str]:
@@ -27,22 +29,6 @@ class RustTch(Implementation):
     def __init__(self, sizes: Sequence[int], batch_size: int, dtype: DTypeLike = "float64", threads: int = 1) -> None:
         super().__init__(sizes, batch_size, dtype, threads)
         self._network = Network(self.sizes, self.dtype.name, self.threads)
-
-    def load(self, parameters: Parameters) -> None:
-        self.check_parameters(parameters)
-        self._network.load(*parameters)
-
-    def parameters(self) -> Parameters:
-        return Parameters(*self._network.parameters())
-
-    def prepare_data(self, x: Array, y: Array) -> Batch:
-        return Batch(*super().prepare_data(x, y))
-
-    def gradients(self, batch: Batch) -> Parameters:
-        return Parameters(*self._network.gradients(batch))
-
-    def step(self, batch: Batch, learning_rate: float) -> None:
-        self._network.step(batch, learning_rate)
 
     def epoch(self, data: Batch, order: NDArray[np.intp], learning_rate: float) -> None:
         self._network.epoch(data, order, self.batch_size, learning_rate)

@@ -23,7 +23,7 @@ from backprop_bench_rust_tensorflow import Batch, Network, load
 from numpy.typing import DTypeLike, NDArray
 
 from impls.errors import RowError
-from impls.interface import Array, Implementation, Parameters
+from impls.rust_native import RustNative
 
 LIBRARY = "libtensorflow_cc.so.2"
 
@@ -47,8 +47,10 @@ def load_library() -> str:
 VERSION = load_library()
 
 
-class RustTensorFlow(Implementation):
+class RustTensorFlow(RustNative):
     """A graph with its gradients, run by a session from Rust."""
+
+    batch = Batch
 
     @classmethod
     def build(cls) -> dict[str, str]:
@@ -57,22 +59,6 @@ class RustTensorFlow(Implementation):
     def __init__(self, sizes: Sequence[int], batch_size: int, dtype: DTypeLike = "float64", threads: int = 1) -> None:
         super().__init__(sizes, batch_size, dtype, threads)
         self._network = Network(self.sizes, self.dtype.name, self.threads)
-
-    def load(self, parameters: Parameters) -> None:
-        self.check_parameters(parameters)
-        self._network.load(*parameters)
-
-    def parameters(self) -> Parameters:
-        return Parameters(*self._network.parameters())
-
-    def prepare_data(self, x: Array, y: Array) -> Batch:
-        return Batch(*super().prepare_data(x, y))
-
-    def gradients(self, batch: Batch) -> Parameters:
-        return Parameters(*self._network.gradients(batch))
-
-    def step(self, batch: Batch, learning_rate: float) -> None:
-        self._network.step(batch, learning_rate)
 
     def epoch(self, data: Batch, order: NDArray[np.intp], learning_rate: float) -> None:
         self._network.epoch(data, order, self.batch_size, learning_rate)
