@@ -15,7 +15,9 @@ from bench.records import Workload
 from impls.errors import RowError, Unavailable, UserError
 from impls.registry import Entry, entries, find, find_all
 from profiles import flamegraph
-from profiles.recorder import NoSamples, NotPermitted, Recording, file_name, read, record
+from profiles.py_spy import NoSamples, NotPermitted
+from profiles.recorder import record
+from profiles.recording import Recording, file_name, read
 
 RAW = ".raw.txt"
 FORMATS = ("flamegraph", "raw", "speedscope")

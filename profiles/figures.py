@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from impls.errors import UserError
-from profiles.recorder import read
+from profiles.recording import read
 from profiles.stacks import CATEGORIES, PRODUCTS, Share, Stacks, shares, wilson
 
 RECORDINGS = Path(__file__).parent / "recordings"

@@ -5,7 +5,7 @@ from typing import Any
 
 from bench.report.page.facts import Recorded
 from profiles.flamegraph import Node, printable, tree
-from profiles.recorder import Recording, read
+from profiles.recording import Recording, read
 from profiles.stacks import CATEGORIES, Stack, category, shares
 
 RAW = ".raw.txt"

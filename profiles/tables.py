@@ -11,7 +11,7 @@ from rich.table import Table
 from bench.report.drawing import GREY, save, style
 from bench.report.palette import in_order, look
 from profiles.flamegraph import COLOURS, fit, ink, printable
-from profiles.recorder import Recording
+from profiles.recording import Recording
 from profiles.stacks import CATEGORIES, Share, Stacks, difference, shares
 
 BAR_INCHES, DIGIT_INCHES = 6.2, 0.075  # of 100 per cent, and of a digit in it

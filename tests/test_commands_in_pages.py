@@ -13,7 +13,7 @@ import pytest
 from bench.measurement.launch import ENVIRONMENT as LAUNCHING
 from bench.report.pages import MARKED, pages
 from impls.registry import ENTRIES
-from profiles.recorder import NotPermitted, py_spy
+from profiles.py_spy import NotPermitted, py_spy
 
 ROOT = Path(__file__).parent.parent
 BIN = Path(sys.executable).parent

@@ -26,7 +26,7 @@ from rich.console import Console
 
 from impls.errors import UserError
 from profiles import cli, flamegraph
-from profiles.recorder import Recording, read
+from profiles.recording import Recording, read
 from profiles.rust_names import demangle
 from profiles.stacks import CATEGORIES, Stacks, category, clean, parse, shares
 from profiles.tables import share_plot, share_table

@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import re
+import socket
 import subprocess
 import sys
 from collections.abc import Generator
@@ -135,6 +136,16 @@ def test_a_rank_that_hangs_is_not_waited_for_for_ever() -> None:
     done = job(2, "steps", "Hangs", **{ranks.TIME_OUT: "1"})
     assert done.returncode != 0
     assert "rank 0: waited 1 s for the other ranks in an Allreduce: one of them hangs" in done.stderr
+
+
+def test_files_of_a_job_that_was_killed_are_not_in_the_way(tmp_path: Path) -> None:
+    """Open MPI names its folder by its process id, and ids come again."""
+    for number in range(os.getpid(), os.getpid() + 2_000):
+        folder = tmp_path / f"ompi.{number}"
+        folder.mkdir()
+        (folder / f"pmix.{socket.gethostname().partition('.')[0]}.tool").touch()
+    done = job(2, "steps", "Leaves", TMPDIR=str(tmp_path))
+    assert "rank 1: ArithmeticError: planted" in done.stderr
 
 
 def test_ranks_of_another_version_are_told(monkeypatch: pytest.MonkeyPatch) -> None:

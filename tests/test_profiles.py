@@ -23,7 +23,8 @@ from bench.cli import main
 from impls.errors import UserError
 from impls.registry import ENTRIES
 from profiles import flamegraph, stacks
-from profiles.recorder import Recording, py_spy, read
+from profiles.py_spy import py_spy
+from profiles.recording import Recording, read
 from profiles.stacks import CATEGORIES, Stacks, category, clean, difference, parse, shares, wilson
 from profiles.unseen import ROWS, unseen
 

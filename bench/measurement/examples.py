@@ -11,8 +11,6 @@ import numpy as np
 
 from impls.interface import Array
 
-NAMES = ("x.npy", "y.npy", "exchange")
-
 
 class Shared(NamedTuple):
     """Paths of files."""
@@ -23,11 +21,8 @@ class Shared(NamedTuple):
 
 @contextmanager
 def shared_examples(x: Array, y: Array) -> Generator[Shared]:
-    """Give the paths of files with the examples `x` (N, 784) and one-hot `y` (N, 10), and of one for an exchange.
-
-    On Linux they are memory of this process, so that nothing is left behind even if it is killed.
-    """
-    with _files() as paths:
+    """Give the paths of files with the examples `x` (N, 784) and one-hot `y` (N, 10), and of one for an exchange."""
+    with files_of_this_process("x.npy", "y.npy", "exchange") as paths:
         for path, array in zip(paths[:2], (x, y), strict=True):
             with path.open("r+b") as file:
                 np.save(file, array)
@@ -36,16 +31,19 @@ def shared_examples(x: Array, y: Array) -> Generator[Shared]:
 
 
 @contextmanager
-def _files() -> Generator[list[Path]]:
-    """Give the paths of empty files."""
+def files_of_this_process(*names: str) -> Generator[list[Path]]:
+    """Give the paths of empty files that other processes of this user can read and write.
+
+    On Linux they are memory of this process, so that nothing is left behind even if it is killed.
+    """
     if not hasattr(os, "memfd_create"):
         with tempfile.TemporaryDirectory(prefix="backprop-bench-") as folder:
-            paths = [Path(folder) / name for name in NAMES]
+            paths = [Path(folder) / name for name in names]
             for path in paths:
                 path.touch()
             yield paths
         return
-    descriptors = [os.memfd_create(name) for name in NAMES]
+    descriptors = [os.memfd_create(name) for name in names]
     try:
         yield [Path(f"/proc/{os.getpid()}/fd/{descriptor}") for descriptor in descriptors]
     finally:

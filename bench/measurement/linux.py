@@ -5,10 +5,13 @@ import ctypes
 import signal
 
 
-def die_with_the_parent() -> None:
-    """Have Linux kill this process when its parent ends, however busy or stuck it is (prctl PR_SET_PDEATHSIG)."""
+def die_with_the_parent(by: signal.Signals = signal.SIGKILL) -> None:
+    """Have Linux send this process a signal when its parent ends: one that no busy or stuck process can miss.
+
+    This is prctl's PR_SET_PDEATHSIG.
+    """
     with contextlib.suppress(AttributeError, OSError):
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+        ctypes.CDLL(None).prctl(1, by)
 
 
 def adopt_orphans() -> None:

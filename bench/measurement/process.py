@@ -156,6 +156,8 @@ class WorkerProcess:
                 self._process.wait(LAUNCHER_SECONDS)
         self._kill()
         self._process.wait()
+        if self._launched:
+            launch.clean(self.pid)
         for stream in (self._process.stdin, self._process.stdout, self._stderr):
             if stream is not None:
                 with contextlib.suppress(OSError):

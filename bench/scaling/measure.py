@@ -16,7 +16,7 @@ import msgspec
 
 from bench.measurement import machine
 from bench.measurement.children import kill
-from bench.measurement.launch import command
+from bench.measurement.launch import clean, command
 from bench.measurement.process import ENVIRONMENT, THREAD_VARIABLES
 from bench.records import UNREADABLE, Estimate
 from bench.results.estimates import geometric_mean, lower_quartile
@@ -65,6 +65,8 @@ def run_job(entry: Entry, asked: Asked, case: Case) -> Told:
         except BaseException as error:
             kill(process.pid)
             os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            clean(process.pid)
             if isinstance(error, subprocess.TimeoutExpired):
                 raise UserError(f"{case.ranks} ranks: no answer within {asked.time_out:g} s; see --time-out") from None
             raise

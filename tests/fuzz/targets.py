@@ -28,7 +28,7 @@ from impls import ROOT
 from impls.errors import UserError
 from impls.interface import Parameters
 from profiles import flamegraph
-from profiles.recorder import read as read_recording
+from profiles.recording import read as read_recording
 from profiles.stacks import shares
 
 IDX = b"\0\0\x08\x03" + b"\0\0\0\2" * 3 + bytes(range(8))

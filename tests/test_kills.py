@@ -1,0 +1,96 @@
+"""kill -9 of each process of a run at a random moment: all of its processes end, and none of its files stay.
+
+`BACKPROP_KILLS=50 pytest tests/test_kills.py` kills each so often; without it, once.
+"""
+
+import os
+import random
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+from required import needs, skip
+
+from bench.results.files import read
+from impls.registry import ENTRIES
+from profiles.py_spy import NotPermitted
+
+BACKPROP = Path(sys.executable).with_name("backprop")
+SECONDS = 5.0  # that everything has to end
+SHARED_MEMORY = Path("/dev/shm")
+SMALL = ("--workload=20-8-4:16:float64:2", "--impl=in_place", "--generations=1", "--seconds=1", "--data=digits")
+BENCH = ("bench", *SMALL)
+MPI = ("bench", *SMALL, "--impl=mpi")
+PROFILE = ("profile", "in_place", "--workload=20-8-4:16", "--seconds=2")
+VICTIMS: dict[str, tuple[tuple[str, ...], Callable[[list[str]], bool]]] = {
+    "the run": (MPI, lambda command: "bench" in command),
+    "a worker": (BENCH, lambda command: "bench.measurement.worker" in command),
+    "a launcher": (MPI, lambda command: "bench.measurement.launch" in command),
+    "mpiexec": (MPI, lambda command: Path(command[0]).name in {"mpiexec", "prterun", "mpiexec.hydra"}),
+    "a rank": (MPI, lambda command: "bench.measurement.ranked_worker" in command and "-n" not in command),
+    "the profiler": (PROFILE, lambda command: "profile" in command),
+    "py-spy": (PROFILE, lambda command: Path(command[0]).name == "py-spy"),
+}
+MPI_NEEDED = needs("mpi", ENTRIES["mpi"].unavailable())
+CASES = [pytest.param(name, marks=[MPI_NEEDED] * (of == MPI)) for name, (of, _) in VICTIMS.items()]
+
+
+def of_run(mark: str) -> list[psutil.Process]:
+    """Return the processes that are alive and have the mark in their environment."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get("BACKPROP_MARK") == mark and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+def wait_for(condition: Callable[[], object], seconds: float) -> bool:
+    until = time.monotonic() + seconds
+    while not (met := condition()) and time.monotonic() < until:
+        time.sleep(0.02)
+    return bool(met)
+
+
+@pytest.mark.parametrize("number", range(int(os.environ.get("BACKPROP_KILLS", "1"))))
+@pytest.mark.parametrize("name", CASES)
+def test_whatever_is_killed_nothing_stays(name: str, number: int, tmp_path: Path) -> None:
+    arguments, is_victim = VICTIMS[name]
+    mark, out, temporary = uuid.uuid4().hex, tmp_path / "out", tmp_path / "temporary"
+    temporary.mkdir()
+    before = set(SHARED_MEMORY.glob("*"))
+    option = f"--results={out}" if arguments[0] == "bench" else f"--out={out}"
+    run = subprocess.Popen(
+        [BACKPROP, *arguments, option],
+        env=os.environ | {"BACKPROP_MARK": mark, "TMPDIR": str(temporary)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+    def victims() -> list[psutil.Process]:
+        return [process for process in of_run(mark) if is_victim(process.cmdline() or [""])]
+
+    try:
+        assert wait_for(lambda: victims() or run.poll() is not None, 60)
+        time.sleep(random.Random(f"{name} {number}").uniform(0, 2.5))
+        if there := victims():
+            there[-1].kill()
+        run.wait(60)
+        if run.returncode == NotPermitted.exit_status:
+            skip("profile", "py-spy may not attach here")
+        assert wait_for(lambda: not of_run(mark), SECONDS), [process.cmdline() for process in of_run(mark)]
+    finally:
+        for process in of_run(mark):
+            process.kill()
+        run.wait()
+    assert [path.name for path in temporary.iterdir()] == []
+    assert set(SHARED_MEMORY.glob("*")) <= before
+    for results in out.glob("results.json"):
+        read(results)
