@@ -201,6 +201,12 @@ class Row(msgspec.Struct):
         return self.label == CONTROL
 
     @property
+    def device(self) -> str:
+        """Return where the row computes, if that is not the CPU."""
+        device = self.build.get("device")
+        return printable(device, MAX_NAME) if device else ""
+
+    @property
     def timed(self) -> bool:
         """Return whether the row has a time."""
         return self.seconds is not None and bool(self.processes)

@@ -75,7 +75,10 @@ class Implementation(ABC):
 
     @classmethod
     def build(cls) -> dict[str, str]:
-        """Return how the libraries behind this implementation were built, for the record: name to version and flags."""
+        """Return how the libraries behind this implementation were built, for the record: name to version and flags.
+
+        Under "device", one that computes elsewhere than on the CPU says where: it has no per cent of the CPU's peak.
+        """
         return {}
 
     def __init__(self, sizes: Sequence[int], batch_size: int, dtype: DTypeLike = "float64", threads: int = 1) -> None:

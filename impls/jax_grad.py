@@ -103,3 +103,7 @@ class JaxCuda(Jax):
     """The same on an NVIDIA GPU, the data resident there."""
 
     device = "cuda"
+
+    @classmethod
+    def build(cls) -> dict[str, str]:
+        return super().build() | {"device": jax.devices(cls.device)[0].device_kind}

@@ -95,6 +95,10 @@ class TorchCuda(Torch):
 
     device = "cuda"
 
+    @classmethod
+    def build(cls) -> dict[str, str]:
+        return super().build() | {"device": torch.cuda.get_device_name()}
+
 
 def to_numpy(tensor: Any) -> Array:
     """Return a copy of a tensor as a NumPy array."""

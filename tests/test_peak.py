@@ -31,7 +31,7 @@ from bench.report.figures import REFERENCE as REFERENCE_RUNS
 from bench.report.plots import draw
 from bench.report.table import markdown, summary_lines
 from bench.results.files import read
-from bench.results.notes import notes_on_peaks
+from bench.results.notes import notes_on_peaks, notes_on_rows
 from bench.results.summary import summarise
 from impls.errors import Unavailable
 from impls.interface import Array
@@ -251,6 +251,23 @@ def test_a_run_without_a_peak_goes_on_and_says_so(monkeypatch: pytest.MonkeyPatc
     assert [line for line in lines if NO_KERNEL in line] == [f"note: no % of peak: {NO_KERNEL}"]
     assert "| peak | – |" in markdown(results)
     assert {path.stem for path in draw(results, tmp_path)} == {"speedups"}
+
+
+def test_a_row_on_another_device_has_no_per_cent_of_the_cpus_peak(tmp_path: Path) -> None:
+    of_this_machine("float64")
+    results, _ = sampled()
+    (of,) = results.workloads
+    for row in results.rows:
+        row.percent_of_peak = None
+    baseline, *_, elsewhere = results.rows
+    elsewhere.build = {"device": "GPU $1"}
+    assert of.peak is not None
+    results.workloads = [summarise(SMALL, results.rows, of.peak, "none", 20)]
+    assert baseline.percent_of_peak is not None
+    assert elsewhere.percent_of_peak is None
+    note = "computes on GPU $1, and not on the CPU whose peak the others are measured against"
+    assert f"small, {elsewhere.label}: {note}" in notes_on_rows(results.rows)
+    assert {path.stem for path in draw(results, tmp_path)} >= {"speedups", "peak"}
 
 
 def test_why_there_is_no_peak_is_said_once() -> None:

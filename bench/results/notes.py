@@ -191,6 +191,8 @@ def _notes_on_row(row: Row, baseline: Row, is_off: bool) -> list[str]:
         )
     if row.cores_used is not None and row.cores_used > row.threads * OVER_SHARE:
         notes.append(f"used {row.cores_used:.2f} cores, but was given {row.threads}")
+    if row.device:
+        notes.append(f"computes on {row.device}, and not on the CPU whose peak the others are measured against")
     peak = row.percent_of_peak
     if peak is not None and (peak.low or peak.value) > 100:
         notes.append(

@@ -38,7 +38,7 @@ def summarise(
         row.seconds = _seconds(row, baseline)
         row.spread = estimates.spread(row.samples)
         row.cores_used = _cores_used(row.processes)
-        if isinstance(peak, Rate) and estimates.pairs(peak.samples, row.samples):
+        if isinstance(peak, Rate) and not row.device and estimates.pairs(peak.samples, row.samples):
             percent = 100 * flops / peak.flops
             row.percent_of_peak = precision.ratio(peak.samples, row.samples, asked_precision).scaled(percent)
     return WorkloadResult(
