@@ -115,7 +115,7 @@ ENTRIES = {
         Entry(
             "torch_cuda",
             "impls.torch_autograd:TorchCuda",
-            "torch on an NVIDIA GPU; not yet run",
+            "torch on an NVIDIA GPU",
             TORCH_CUDA,
             framework=True,
         ),
@@ -135,7 +135,7 @@ ENTRIES = {
             framework=True,
         ),
         Entry("jax", "impls.jax_grad:Jax", "JAX: jit of grad and update, donated buffers", JAX, framework=True),
-        Entry("jax_cuda", "impls.jax_grad:JaxCuda", "jax on an NVIDIA GPU; not yet run", JAX_CUDA, framework=True),
+        Entry("jax_cuda", "impls.jax_grad:JaxCuda", "jax on an NVIDIA GPU", JAX_CUDA, framework=True),
         Entry(
             "tensorflow",
             "impls.tensorflow_tape:TensorFlow",

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from itertools import pairwise
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -228,6 +229,33 @@ def test_rows_on_a_gpu_are_there_with_the_gpu() -> None:
         assert needs is not None
         there = no_gpu() is None and all(map(importlib.util.find_spec, needs.modules))
         assert (ENTRIES[name].unavailable() is None) == there
+
+
+@pytest.mark.parametrize(
+    ("name", "cls"),
+    [pytest.param(*of.values, "TorchCuda", marks=of.marks) for of in rows("torch")]
+    + [pytest.param(*of.values, "JaxCuda", marks=of.marks) for of in rows("jax")],
+)
+def test_what_the_rows_on_a_gpu_do_otherwise_is_right(name: str, cls: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The CPU stands in for the GPU."""
+    row = getattr(importlib.import_module(find(name).load().__module__), cls)
+    monkeypatch.setattr(row, "device", "cpu")
+    parameters, x, y = draw((20, 8, 4), 27, "float32")
+    with row((20, 8, 4), 10, "float32") as implementation:
+        found = check_workload(implementation, parameters, x, y, 3.0, epoch=True)
+    assert [str(violation) for violation in found] == []
+
+
+@pytest.mark.parametrize("name", rows("jax"))
+def test_parameters_are_brought_from_the_gpu_at_each_reading(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """JAX keeps what it has brought once, and reading it a second time would say nothing about the first."""
+    row: Any = importlib.import_module(find(name).load().__module__)
+    monkeypatch.setattr(row.JaxCuda, "device", "cpu")
+    network = row.JaxCuda((4, 3), 2)
+    with mock.patch.object(row.jnp, "copy", wraps=row.jnp.copy) as copy:
+        network.parameters()
+        network.parameters()
+    assert copy.call_count == 4  # W and b, twice
 
 
 def test_compiler_is_looked_for_on_the_path(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:

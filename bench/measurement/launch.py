@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from impls.errors import UserError
@@ -23,7 +24,7 @@ ENVIRONMENT = ONE_MACHINE | {
     "PRTE_MCA_hwloc_default_binding_policy": "none",  # CPUs are given by the one who measures
 }
 # Where Open MPI has its files: named by its process id, and it does not start beside those of a job that was killed.
-FOLDERS = ("PRTE_MCA_prte_tmpdir_base", "OMPI_MCA_btl_sm_backing_directory")
+FOLDERS = ("TMPDIR", "OMPI_MCA_btl_sm_backing_directory")
 SHARED_MEMORY = Path("/dev/shm")  # what ranks exchange is in files there, where there is such a folder
 
 
@@ -53,13 +54,14 @@ def main(arguments: Sequence[str]) -> int:
         raise UserError(f"needs {no_mpiexec()}")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     linux.die_with_the_parent(signal.SIGTERM)
+    linux.adopt_orphans()  # ranks whose mpiexec was killed
     prefix = _prefix(os.getpid())
     with tempfile.TemporaryDirectory(prefix=prefix, dir=_where(), ignore_cleanup_errors=True) as folder:
         try:
             return subprocess.call(
                 [program, "-n", ranks, sys.executable, "-P", "-m", module, *rest],
                 env=os.environ | environment(int(ranks)) | dict.fromkeys(FOLDERS, folder),
-                preexec_fn=linux.die_with_the_parent,
+                preexec_fn=partial(linux.die_with_the_parent, parent=os.getpid()),
             )
         finally:
             children.kill(os.getpid())

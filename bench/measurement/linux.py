@@ -2,16 +2,24 @@
 
 import contextlib
 import ctypes
+import os
 import signal
 
+PARENT = "BACKPROP_PARENT"  # the environment variable that tells a process who started it
 
-def die_with_the_parent(by: signal.Signals = signal.SIGKILL) -> None:
-    """Have Linux send this process a signal when its parent ends: one that no busy or stuck process can miss.
 
-    This is prctl's PR_SET_PDEATHSIG.
+def die_with_the_parent(by: signal.Signals = signal.SIGKILL, parent: int | None = None) -> None:
+    """Have Linux send this process a signal when its parent ends (prctl PR_SET_PDEATHSIG), however busy it is then.
+
+    If the parent, which `parent` or else PARENT names, has ended already, the signal comes at once.
     """
     with contextlib.suppress(AttributeError, OSError):
         ctypes.CDLL(None).prctl(1, by)
+        named = os.environ.pop(PARENT, None)
+        if parent is None and named is not None:
+            parent = int(named)
+        if parent is not None and os.getppid() != parent:
+            os.kill(os.getpid(), by)
 
 
 def adopt_orphans() -> None:

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from bench import protocol, records
-from bench.measurement import launch
+from bench.measurement import launch, linux
 from bench.measurement.children import confine as confine_children
 from bench.measurement.children import kill as kill_children
 from impls import ROOT
@@ -72,7 +72,8 @@ class WorkerProcess:
         command = [sys.executable, "-P", "-m", "bench.measurement.worker"]  # -P: nothing of the current folder
         if self._launched:
             command, threads = launch.command(threads, "bench.measurement.ranked_worker"), 1
-        environment = os.environ | dict.fromkeys(THREAD_VARIABLES, str(threads)) | ENVIRONMENT | {"PYTHONPATH": path}
+        own = {"PYTHONPATH": path, linux.PARENT: str(os.getpid())}
+        environment = os.environ | dict.fromkeys(THREAD_VARIABLES, str(threads)) | ENVIRONMENT | own
         try:
             with contextlib.ExitStack() as unless_started, confined_to(cpus):
                 self._stderr = unless_started.enter_context(tempfile.TemporaryFile())

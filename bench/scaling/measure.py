@@ -17,6 +17,7 @@ import msgspec
 from bench.measurement import machine
 from bench.measurement.children import kill
 from bench.measurement.launch import clean, command
+from bench.measurement.linux import PARENT
 from bench.measurement.process import ENVIRONMENT, THREAD_VARIABLES
 from bench.records import UNREADABLE, Estimate
 from bench.results.estimates import geometric_mean, lower_quartile
@@ -54,7 +55,7 @@ def run_job(entry: Entry, asked: Asked, case: Case) -> Told:
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     with subprocess.Popen(
         command(case.ranks, "bench.scaling.job", msgspec.json.encode(task).decode()),
-        env=os.environ | one_thread | ENVIRONMENT | {"PYTHONPATH": path},
+        env=os.environ | one_thread | ENVIRONMENT | {"PYTHONPATH": path, PARENT: str(os.getpid())},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
