@@ -1,5 +1,6 @@
 //! The element-wise passes, in vectors.
 
+use super::products::Rows;
 use super::simd::{Kernel, Simd};
 use crate::network::Real;
 
@@ -107,18 +108,18 @@ impl<T: Exp, S: Simd<T>> Kernel<S> for Activate<T> {
 /// # Safety
 /// `delta` must be valid for reading and writing `rows` x `vectors` vectors and `sums` for `vectors`, by nobody else
 /// meanwhile; `a` and `y` for reading `rows` x `vectors`.
-pub struct Slope<T> {
+pub struct Slope<T, Y> {
     pub rows: usize,
     pub vectors: usize,
     pub delta: *mut T,
     pub a: *const T,
-    pub row: usize,                   // from row to row of both
-    pub y: Option<(*const T, usize)>, // where delta is still to come from a - y; and from row to row
+    pub row: usize,   // from row to row of both
+    pub y: Option<Y>, // where delta is still to come from a - y
     pub scale: T,
     pub sums: *mut T,
 }
 
-impl<T: Real, S: Simd<T>> Kernel<S> for Slope<T> {
+impl<T: Real, Y: Rows<T>, S: Simd<T>> Kernel<S> for Slope<T, Y> {
     #[inline(always)]
     unsafe fn run(self, simd: S) {
         let (one, scale) = (simd.splat(T::one()), simd.splat(self.scale));
@@ -131,7 +132,7 @@ impl<T: Real, S: Simd<T>> Kernel<S> for Slope<T> {
                     let at = row * self.row + column;
                     let a = simd.load(self.a.add(at));
                     let error = match self.y {
-                        Some((y, y_row)) => simd.mul(simd.sub(a, simd.load(y.add(row * y_row + column))), scale),
+                        Some(y) => simd.mul(simd.sub(a, simd.load(y.row(row).add(column))), scale),
                         None => simd.load(self.delta.add(at)),
                     };
                     let delta = simd.mul(error, simd.mul(a, simd.sub(one, a)));

@@ -6,6 +6,73 @@ use super::simd::{Cache, Kernel, Simd, prefetch};
 use crate::network::Real;
 use std::ops::Range;
 
+/// Where the rows of a matrix begin.
+pub trait Rows<T>: Copy {
+    /// # Safety
+    /// The matrix must have this row.
+    unsafe fn row(self, row: usize) -> *const T;
+
+    /// The matrix from this row and this column on.
+    ///
+    /// # Safety
+    /// The matrix must have them.
+    unsafe fn cut(self, row: usize, column: usize) -> Self;
+}
+
+/// Rows one after the other.
+#[derive(Clone, Copy)]
+pub struct Strided<T> {
+    pub start: *const T,
+    pub stride: usize,
+}
+
+// SAFETY: a pointer may go anywhere; using it is up to the caller of `row`.
+unsafe impl<T> Sync for Strided<T> {}
+
+impl<T: Real> Rows<T> for Strided<T> {
+    #[inline(always)]
+    unsafe fn row(self, row: usize) -> *const T {
+        // SAFETY: the caller's.
+        unsafe { self.start.add(row * self.stride) }
+    }
+
+    #[inline(always)]
+    unsafe fn cut(self, row: usize, column: usize) -> Self {
+        // SAFETY: the caller's.
+        Self { start: unsafe { self.row(row).add(column) }, ..self }
+    }
+}
+
+/// Rows anywhere, by a list of where each of them begins.
+#[derive(Clone, Copy)]
+pub struct Listed<T> {
+    starts: *const *const T,
+    column: usize,
+}
+
+// SAFETY: as above.
+unsafe impl<T> Sync for Listed<T> {}
+
+impl<T> Listed<T> {
+    pub fn new(starts: &[*const T]) -> Self {
+        Self { starts: starts.as_ptr(), column: 0 }
+    }
+}
+
+impl<T: Real> Rows<T> for Listed<T> {
+    #[inline(always)]
+    unsafe fn row(self, row: usize) -> *const T {
+        // SAFETY: the caller's.
+        unsafe { (*self.starts.add(row)).add(self.column) }
+    }
+
+    #[inline(always)]
+    unsafe fn cut(self, row: usize, column: usize) -> Self {
+        // SAFETY: the caller's.
+        Self { starts: unsafe { self.starts.add(row) }, column: self.column + column }
+    }
+}
+
 /// C := A B, or C += A B: `rows` x `vectors` values of C, each a sum over `depth`.
 ///
 /// What C held is added at the end, and that of the next tile fetched meanwhile: the sums need not wait for it.
@@ -15,21 +82,20 @@ use std::ops::Range;
 /// # Safety
 /// A must be valid for reading `rows` x `depth` values, B `depth` x `vectors` and C `rows` x `vectors` vectors, at the
 /// given strides; C also for writing, by nobody else meanwhile, and apart from A and B.
-pub struct Multiply<T> {
+pub struct Multiply<T, B> {
     pub rows: usize,
     pub vectors: usize,
     pub depth: usize,
     pub a: *const T,
     pub a_row: usize,   // from one row of A to the next
     pub a_depth: usize, // from one column of A to the next
-    pub b: *const T,
-    pub b_row: usize,
+    pub b: B,
     pub c: *mut T,
     pub c_row: usize,
     pub accumulate: bool,
 }
 
-impl<T: Real> Multiply<T> {
+impl<T: Real, B: Rows<T>> Multiply<T, B> {
     /// One tile of M rows and N vectors at `row` and `column`.
     ///
     /// # Safety
@@ -39,13 +105,12 @@ impl<T: Real> Multiply<T> {
         // SAFETY: the tile lies in C, so all that is read of A and B for it lies in them.
         unsafe {
             let a = self.a.add(row * self.a_row);
-            let b = self.b.add(column * S::LANES);
             let c = self.c.add(row * self.c_row + column * S::LANES);
             let mut sums = [[simd.splat(T::zero()); N]; M];
             for k in 0..self.depth {
                 let mut right = [simd.splat(T::zero()); N];
                 for j in 0..N {
-                    right[j] = simd.load(b.add(k * self.b_row + j * S::LANES));
+                    right[j] = simd.load(self.b.row(k).add((column + j) * S::LANES));
                 }
                 if self.accumulate && k < N {
                     for i in 0..M {
@@ -93,7 +158,7 @@ impl<T: Real> Multiply<T> {
     }
 }
 
-impl<T: Real, S: Simd<T>> Kernel<S> for Multiply<T> {
+impl<T: Real, B: Rows<T>, S: Simd<T>> Kernel<S> for Multiply<T, B> {
     /// All rows, for as many columns at a time as B's part for them stays in the cache; along rows, because the tiles
     /// of C then come in one after the other.
     #[inline(always)]
@@ -129,19 +194,18 @@ const NEAR: usize = 128 << 10;
 /// # Safety
 /// A must be valid for reading `rows` x `vectors` vectors, B `columns` x `vectors`, and C for writing `rows` x
 /// `columns` values, at the given strides; nobody else may write or read C meanwhile.
-pub struct Dots<T> {
+pub struct Dots<T, A> {
     pub rows: usize,
     pub columns: usize,
     pub vectors: usize, // in a row of A and of B
-    pub a: *const T,
-    pub a_row: usize,
+    pub a: A,
     pub b: *const T,
     pub b_row: usize,
     pub c: *mut T,
     pub c_row: usize,
 }
 
-impl<T: Real> Dots<T> {
+impl<T: Real, A: Rows<T>> Dots<T, A> {
     /// One tile of M rows and N columns at `row` and `column`.
     ///
     /// # Safety
@@ -150,7 +214,10 @@ impl<T: Real> Dots<T> {
     unsafe fn tile<S: Simd<T>, const M: usize, const N: usize>(&self, simd: S, row: usize, column: usize) {
         // SAFETY: the tile lies in C, so the rows that it needs lie in A and B.
         unsafe {
-            let a = self.a.add(row * self.a_row);
+            let mut a = [std::ptr::null(); M];
+            for i in 0..M {
+                a[i] = self.a.row(row + i);
+            }
             let b = self.b.add(column * self.b_row);
             let c = self.c.add(row * self.c_row + column);
             let mut sums = [[simd.splat(T::zero()); N]; M];
@@ -160,7 +227,7 @@ impl<T: Real> Dots<T> {
                     right[j] = simd.load(b.add(j * self.b_row + k * S::LANES));
                 }
                 for i in 0..M {
-                    let left = simd.load(a.add(i * self.a_row + k * S::LANES));
+                    let left = simd.load(a[i].add(k * S::LANES));
                     for j in 0..N {
                         sums[i][j] = simd.fma(left, right[j], sums[i][j]);
                     }
@@ -201,7 +268,7 @@ impl<T: Real> Dots<T> {
     }
 }
 
-impl<T: Real, S: Simd<T>> Kernel<S> for Dots<T> {
+impl<T: Real, A: Rows<T>, S: Simd<T>> Kernel<S> for Dots<T, A> {
     #[inline(always)]
     unsafe fn run(self, simd: S) {
         let mut column = 0;

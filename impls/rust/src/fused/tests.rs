@@ -3,11 +3,12 @@
 
 use super::Fusable;
 use super::elements::{Activate, Exp, Slope};
-use super::products::{Dots, Multiply};
+use super::products::{Dots, Multiply, Strided};
 use super::simd::{Portable, Simd};
 use super::team::Team;
 use crate::matrix::Matrix;
-use crate::network::{Network, Real, sigmoid};
+use crate::network::{Network, Parameters, Real, sigmoid};
+use ndarray::{Array1, Array2, Axis};
 use std::sync::Mutex;
 
 /// Values that end, or begin, where an inaccessible page begins, or ends.
@@ -68,6 +69,10 @@ fn f64_of<T: Real>(values: &[T]) -> Vec<f64> {
     values.iter().map(|value| value.to_f64().expect("a float")).collect()
 }
 
+fn strided<T: Real>(values: &Guarded<T>, stride: usize) -> Strided<T> {
+    Strided { start: values.start, stride }
+}
+
 /// Every product over `rows` x `columns` x `depth`, with all arrays at both ends of their pages.
 fn products<T: Real, S: Simd<T>>(simd: S, rows: usize, vectors: usize, depth: usize) {
     let columns = vectors * S::LANES;
@@ -92,8 +97,7 @@ fn products<T: Real, S: Simd<T>>(simd: S, rows: usize, vectors: usize, depth: us
                 a: a.start,
                 a_row,
                 a_depth,
-                b: b.start,
-                b_row: columns,
+                b: strided(&b, columns),
                 c: c.start,
                 c_row: columns,
                 accumulate,
@@ -113,8 +117,7 @@ fn products<T: Real, S: Simd<T>>(simd: S, rows: usize, vectors: usize, depth: us
             rows,
             columns: depth,
             vectors,
-            a: a.start,
-            a_row: columns,
+            a: strided(&a, columns),
             b: b.start,
             b_row: columns,
             c: c.start,
@@ -156,7 +159,7 @@ fn elements<T: Exp, S: Simd<T>>(simd: S, rows: usize, vectors: usize, lanes: usi
                 delta: delta.start,
                 a: a.start,
                 row: columns,
-                y: output.then_some((y.start.cast_const(), columns)),
+                y: output.then_some(strided(&y, columns)),
                 scale: T::of(0.5),
                 sums: total.start,
             };
@@ -285,6 +288,64 @@ fn more_examples_than_there_is_room_for_panic() {
 #[should_panic(expected = "the order")]
 fn an_order_outside_the_examples_panics() {
     network().epoch(&Matrix::zeros(3, 5), &Matrix::zeros(3, 3), &[0, 3], 2, 0.1);
+}
+
+/// Parameters, inputs and outputs of a network, between -1 and 1.
+fn problem<T: Real>(sizes: &[usize], examples: usize) -> (Parameters<T>, Matrix<T>, Matrix<T>) {
+    let matrix = |rows, columns, seed| Array2::from_shape_vec((rows, columns), numbers(rows * columns, seed)).unwrap();
+    let stored = |values: &Array2<T>| {
+        let mut matrix = Matrix::zeros(values.nrows(), values.ncols());
+        matrix.assign(values.view());
+        matrix
+    };
+    let parameters = Parameters {
+        weights: sizes.windows(2).map(|n| matrix(n[1], n[0], n[0])).collect(),
+        biases: sizes[1..].iter().map(|&n| Array1::from_vec(numbers(n, 9))).collect(),
+    };
+    let outputs = sizes[sizes.len() - 1];
+    (parameters, stored(&matrix(examples, sizes[0], 7)), stored(&matrix(examples, outputs, 8)))
+}
+
+/// The rows of a matrix in another order.
+fn chosen<T: Real>(matrix: &Matrix<T>, order: &[usize]) -> Matrix<T> {
+    let mut rows = Matrix::zeros(order.len(), matrix.columns());
+    rows.assign(matrix.view().select(Axis(0), order).view());
+    rows
+}
+
+/// However many threads there are, whatever they split, and wherever the rows are: the same bits.
+fn epochs<T: Fusable>(sizes: &[usize], batch_size: usize) {
+    let (parameters, x, y) = problem::<T>(sizes, 3 * batch_size);
+    let order: Vec<usize> = (0..2 * batch_size + batch_size / 2).map(|i| (i * 7 + 3) % x.rows()).collect();
+    let rate = T::of(0.5);
+    let trained = |threads: usize, steps: bool| {
+        let mut network = T::network(None, sizes, batch_size, threads).expect("there is always one");
+        network.load(parameters.clone());
+        network.share_from(0);
+        if steps {
+            for indices in order.chunks(batch_size) {
+                network.step(&chosen(&x, indices), &chosen(&y, indices), rate);
+            }
+        } else {
+            network.epoch(&x, &y, &order, batch_size, rate);
+        }
+        let Parameters { weights, biases } = network.parameters();
+        (weights, biases)
+    };
+    let expected = trained(1, true);
+    for threads in 1..=4 {
+        assert!(trained(threads, true) == expected, "steps of {threads} threads on {sizes:?}");
+        assert!(trained(threads, false) == expected, "an epoch of {threads} threads on {sizes:?}");
+    }
+}
+
+#[test]
+fn threads_change_no_bit() {
+    for (sizes, batch_size) in [(&[50, 30, 10][..], 10), (&[50, 30, 10], 128), (&[33, 70, 9, 4], 37), (&[3, 2], 9)] {
+        epochs::<f64>(sizes, batch_size);
+        epochs::<f32>(sizes, batch_size);
+    }
+    epochs::<f64>(&[784, 30, 10], 400); // several blocks
 }
 
 #[test]

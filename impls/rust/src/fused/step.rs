@@ -1,0 +1,277 @@
+//! One pass forward and back, shared among threads.
+//!
+//! They split the larger operand (`Split`), so that what goes from core to core is the smaller one. Every value is
+//! computed by one thread, in an order that does not depend on how many there are: results are the same, bit by bit,
+//! for any number of threads.
+
+use super::elements::{Activate, Exp, Slope};
+use super::products::{Dots, Multiply, Rows, Strided};
+use super::simd::Simd;
+use super::team::Part;
+use crate::matrix::Matrix;
+use crate::network::Real;
+use std::ops::Range;
+
+/// Bytes of a block of inputs: about what a core has of second-level cache. Half and twice as much are as good.
+const CACHED: usize = 1 << 20;
+
+/// Examples per unit of the widest layer above which threads split them: with fewer, a step took longer so.
+const EXAMPLES_PER_UNIT: usize = 2;
+
+/// Rows of a block come in multiples of this, of every tile's.
+const BLOCK: usize = 60;
+
+/// Where a matrix lies in memory. Threads share it; each writes values that no other reads or writes meanwhile.
+#[derive(Clone, Copy)]
+pub struct Panel<T> {
+    pub start: *mut T,
+    pub stride: usize,
+    pub columns: usize,
+}
+
+// SAFETY: a pointer may go anywhere; using it is up to `Job`.
+unsafe impl<T> Send for Panel<T> {}
+// SAFETY: as above.
+unsafe impl<T> Sync for Panel<T> {}
+
+impl<T: Real> Panel<T> {
+    pub fn of(matrix: &mut Matrix<T>) -> Self {
+        Self { start: matrix.as_mut_ptr(), stride: matrix.stride(), columns: matrix.columns() }
+    }
+
+    pub fn read_only(matrix: &Matrix<T>) -> Self {
+        Self { start: matrix.as_ptr().cast_mut(), stride: matrix.stride(), columns: matrix.columns() }
+    }
+
+    pub fn strided(&self) -> Strided<T> {
+        Strided { start: self.start, stride: self.stride }
+    }
+
+    pub fn input(&self) -> Input<Strided<T>> {
+        Input { rows: self.strided(), columns: self.columns, stride: self.stride }
+    }
+}
+
+/// What a layer reads of the examples: its rows hold `columns` values, and with their padding `stride`.
+#[derive(Clone, Copy)]
+pub struct Input<R> {
+    pub rows: R,
+    pub columns: usize,
+    pub stride: usize,
+}
+
+impl<R> Input<R> {
+    /// These rows in blocks that stay in the cache while all that they are multiplied by goes over them.
+    fn blocks<T>(&self, rows: Range<usize>) -> impl DoubleEndedIterator<Item = Range<usize>> + use<T, R> {
+        let most = (CACHED / (self.stride * size_of::<T>())).max(1).next_multiple_of(BLOCK);
+        rows.clone().step_by(most).map(move |start| start..rows.end.min(start + most))
+    }
+}
+
+/// What threads split among them in a step.
+#[derive(Clone, Copy, PartialEq)]
+enum Split {
+    /// Each layer's units: each thread reads and updates its own rows of the weights, and reads all examples.
+    Units,
+    /// The examples: each thread reads its own, and all of the weights; of the gradient it makes its own columns.
+    Examples,
+}
+
+/// A part of a matrix.
+struct Piece {
+    rows: Range<usize>,
+    columns: Range<usize>,
+}
+
+/// Where all of a network lies.
+pub struct Panels<T> {
+    pub layers: Vec<[Panel<T>; 2]>, // weights (n_out, n_in) and biases (1, n_out)
+    pub work: Vec<[Panel<T>; 2]>,   // activations and deltas (B, n_out)
+}
+
+/// One pass forward and back: gradient * scale is added to the targets.
+///
+/// # Safety
+/// The methods read and write wherever the panels say. All panels must be valid for the shapes that the network's sizes
+/// give them, with `rows` rows or more of examples; the targets and the work space for writing. Nobody but the threads
+/// of the job may touch them meanwhile, and each of them calls `step` with its own part and as many rows.
+pub struct Job<'a, T, S> {
+    pub simd: S,
+    pub panels: &'a Panels<T>,
+    pub targets: &'a [[Panel<T>; 2]], // as `panels.layers`
+    pub scale: T,
+}
+
+impl<T: Exp, S: Simd<T>> Job<'_, T, S> {
+    /// # Safety
+    /// See `Job`; `x` are inputs of the network, and `y` outputs.
+    pub unsafe fn step<R: Rows<T>>(&self, part: Part, rows: usize, x: Input<R>, y: R) {
+        let scale = self.scale / T::of(rows as f64);
+        let last = self.panels.work.len() - 1;
+        let below = |layer: usize| self.panels.work[layer - 1][0].input();
+        let split = self.split(rows);
+
+        // SAFETY: the caller's; every thread writes to its own part, and meets the others before it reads theirs.
+        unsafe {
+            for layer in 0..=last {
+                let piece = self.piece(part, split, rows, layer);
+                match layer {
+                    0 => self.forward(layer, x, piece),
+                    _ => self.forward(layer, below(layer), piece),
+                }
+                if split == Split::Examples || layer < last {
+                    part.meet();
+                }
+            }
+            self.slope(last, rows, Some(y), scale, self.units(part, last));
+            part.meet();
+            for layer in (0..=last).rev() {
+                if layer > 0 {
+                    self.backward(layer, self.piece(part, split, rows, layer - 1));
+                    if split == Split::Examples {
+                        part.meet();
+                    }
+                    self.slope(layer - 1, rows, None::<Strided<T>>, T::one(), self.units(part, layer - 1));
+                    part.meet();
+                }
+                match layer {
+                    0 => self.update(layer, rows, x, part, split),
+                    _ => self.update(layer, rows, below(layer), part, split),
+                }
+            }
+        }
+    }
+
+    fn split(&self, rows: usize) -> Split {
+        let widest = self.panels.work.iter().map(|[a, _]| a.columns).max().unwrap_or_default();
+        if rows > EXAMPLES_PER_UNIT * widest { Split::Examples } else { Split::Units }
+    }
+
+    /// This thread's part of a layer's activations and deltas.
+    fn piece(&self, part: Part, split: Split, rows: usize, layer: usize) -> Piece {
+        match split {
+            Split::Units => Piece { rows: 0..rows, columns: self.units(part, layer) },
+            Split::Examples => Piece { rows: part.share(rows, 1), columns: 0..self.panels.work[layer][0].columns },
+        }
+    }
+
+    /// This thread's units of a layer, whole cache lines of them.
+    fn units(&self, part: Part, layer: usize) -> Range<usize> {
+        part.share(self.panels.work[layer][0].columns, Matrix::<T>::LANES)
+    }
+
+    /// a = sigmoid(input W^T + b), for these examples and units.
+    ///
+    /// # Safety
+    /// See `Job`; between two meetings, the piece is this thread's alone.
+    unsafe fn forward<R: Rows<T>>(&self, layer: usize, input: Input<R>, piece: Piece) {
+        let ([W, b], [a, _]) = (self.panels.layers[layer], self.panels.work[layer]);
+        let Piece { rows, columns: units } = piece;
+        if rows.is_empty() || units.is_empty() {
+            return;
+        }
+        let vectors = units.len().div_ceil(S::LANES);
+        // SAFETY: rows of `input` and W are n_in values and padding, up to a whole number of vectors; those of a hold
+        // `units`, which no other thread touches in these rows before the next meeting.
+        unsafe {
+            for block in input.blocks::<T>(rows.clone()) {
+                self.simd.run(Dots {
+                    rows: block.len(),
+                    columns: units.len(),
+                    vectors: input.columns.div_ceil(S::LANES),
+                    a: input.rows.cut(block.start, 0),
+                    b: W.start.add(units.start * W.stride),
+                    b_row: W.stride,
+                    c: a.start.add(block.start * a.stride + units.start),
+                    c_row: a.stride,
+                });
+            }
+            self.simd.run(Activate {
+                rows: rows.len(),
+                vectors,
+                lanes: units.len() - (vectors - 1) * S::LANES,
+                z: a.start.add(rows.start * a.stride + units.start),
+                z_row: a.stride,
+                bias: b.start.add(units.start),
+            });
+        }
+    }
+
+    /// delta = the next layer's delta W, for these examples and units: not yet times the sigmoid's slope.
+    ///
+    /// # Safety
+    /// See `Job`; between two meetings, the piece is this thread's alone.
+    unsafe fn backward(&self, layer: usize, piece: Piece) {
+        let [W, _] = self.panels.layers[layer];
+        let ([_, above], [_, delta]) = (self.panels.work[layer], self.panels.work[layer - 1]);
+        let Piece { rows, columns: units } = piece;
+        // SAFETY: rows of W and delta hold `units` in whole vectors, padding included; no other thread writes `above`
+        // or W, nor touches this piece of delta, before the next meeting.
+        unsafe {
+            self.simd.run(Multiply {
+                rows: rows.len(),
+                vectors: units.len().div_ceil(S::LANES),
+                depth: above.columns,
+                a: above.start.add(rows.start * above.stride),
+                a_row: above.stride,
+                a_depth: 1,
+                b: W.strided().cut(0, units.start),
+                c: delta.start.add(rows.start * delta.stride + units.start),
+                c_row: delta.stride,
+                accumulate: false,
+            });
+        }
+    }
+
+    /// delta *= a (1 - a), and its sum over the examples goes to the biases; with y, delta is first (a - y) * scale.
+    ///
+    /// # Safety
+    /// See `Job`; between two meetings, `units` are this thread's alone.
+    unsafe fn slope<R: Rows<T>>(&self, layer: usize, rows: usize, y: Option<R>, scale: T, units: Range<usize>) {
+        let ([_, b], [a, delta]) = (self.targets[layer], self.panels.work[layer]);
+        // SAFETY: all rows hold `units` in whole vectors, padding included; no other thread touches these units of
+        // delta and b before the next meeting.
+        unsafe {
+            self.simd.run(Slope {
+                rows,
+                vectors: units.len().div_ceil(S::LANES),
+                delta: delta.start.add(units.start),
+                a: a.start.add(units.start),
+                row: delta.stride,
+                y: y.map(|y| y.cut(0, units.start)),
+                scale,
+                sums: b.start.add(units.start),
+            });
+        }
+    }
+
+    /// W += delta^T input, for this thread's part of W; first the inputs that `forward` left in the cache.
+    ///
+    /// # Safety
+    /// See `Job`; between two meetings, that part is this thread's alone.
+    unsafe fn update<R: Rows<T>>(&self, layer: usize, rows: usize, input: Input<R>, part: Part, split: Split) {
+        let ([W, _], [_, delta]) = (self.targets[layer], self.panels.work[layer]);
+        let (units, columns) = match split {
+            Split::Units => (self.units(part, layer), 0..input.columns),
+            Split::Examples => (0..delta.columns, part.share(input.columns, Matrix::<T>::LANES)),
+        };
+        // SAFETY: rows of W and input hold `columns` in whole vectors, padding included; no other thread touches this
+        // part of W before the next meeting.
+        unsafe {
+            for block in input.blocks::<T>(0..rows).rev() {
+                self.simd.run(Multiply {
+                    rows: units.len(),
+                    vectors: columns.len().div_ceil(S::LANES),
+                    depth: block.len(),
+                    a: delta.start.add(units.start + block.start * delta.stride),
+                    a_row: 1,
+                    a_depth: delta.stride,
+                    b: input.rows.cut(block.start, columns.start),
+                    c: W.start.add(columns.start + units.start * W.stride),
+                    c_row: W.stride,
+                    accumulate: true,
+                });
+            }
+        }
+    }
+}
