@@ -1,0 +1,70 @@
+"""Sums over a mini-batch in which some examples do not count as they should."""
+
+import numpy as np
+
+from impls.conformance.search import Search
+from impls.conformance.variants import Case, backpropagate
+from impls.interface import Array
+
+LEAST_MULTIPLE = 1e-3  # that a share must be off 1
+MOST_EXAMPLES = 256  # whose shares in a sum are solved for
+MOST_NUMBERS = 10_000_000  # in the equations for these shares
+
+
+def unequal_shares(search: Search, case: Case) -> str:
+    """Return the sentence for a gradient in which the examples do not count 1/B each.
+
+    The gradient is linear in the examples' shares, so these solve a system of linear equations.
+    """
+    count, names = len(case.x), search.wrong
+    numbers = sum(search.expected[name].size for name in names)
+    if not 1 < count <= min(MOST_EXAMPLES, numbers) or numbers * count > MOST_NUMBERS:
+        return ""
+    if any(search.found[name].shape != search.expected[name].shape for name in names):
+        return ""
+    trace = backpropagate(case)
+    columns = []
+    for name in names:
+        layer = int(name.partition("[")[2].rstrip("]"))
+        delta, a = trace.deltas[layer], trace.activations[layer]  # (B, n_out), (B, n_in)
+        terms = delta[:, :, np.newaxis] * a[:, np.newaxis, :] if name.startswith("weights") else delta
+        columns.append(terms.reshape(count, -1))
+    matrix = np.concatenate(columns, axis=1).T  # (numbers, B); its rows add up to the right gradient
+    if not np.all(np.isfinite(matrix)):
+        return ""
+    shares = np.linalg.lstsq(matrix, np.concatenate([search.found[name].ravel() for name in names]), rcond=None)[0]
+    sentence, exact = _shares_in_words(shares)
+    if not sentence:
+        return ""
+    candidate, parts = dict(search.expected), np.split(matrix @ exact, np.cumsum([c.shape[1] for c in columns])[:-1])
+    candidate |= {name: part.reshape(candidate[name].shape) for name, part in zip(names, parts, strict=True)}
+    if not search.explained_by(candidate, constants=count):
+        return ""
+    return sentence if names == list(search.expected) else f"{search.subject()}: {sentence}"
+
+
+def _shares_in_words(shares: Array) -> tuple[str, Array]:
+    """Return what the examples count instead of 1 each, in words and as whole multiples; "" for no simple rule."""
+    used = np.abs(shares) > LEAST_MULTIPLE
+    for unit in (1.0, len(shares) / max(used.sum(), 1), float(len(shares))):
+        times = np.round(shares / unit)
+        equal = times.min() == times.max()
+        if np.abs(shares / unit - times).max() > LEAST_MULTIPLE or times.min() < 0.0 or equal:
+            continue
+        if times.max() > 1.0:
+            return f"{_numbered(times > 1.0)} more than once", times * unit
+        if 2 * used.sum() <= len(shares):
+            return f"only {_numbered(used)}", times * unit
+        return f"{_numbered(~used)} not at all", times * unit
+    return "", shares
+
+
+def _numbered(chosen: Array) -> str:
+    """Return "example 3 of 7 counts", "examples 2 to 4 of 7 count"."""
+    numbers = np.flatnonzero(chosen) + 1
+    if len(numbers) == 1:
+        return f"example {numbers[0]} of {len(chosen)} counts"
+    if numbers[-1] - numbers[0] == len(numbers) - 1:
+        return f"examples {numbers[0]} to {numbers[-1]} of {len(chosen)} count"
+    listed = ", ".join(map(str, numbers[:6])) + (", …" if numbers[6:].size else "")
+    return f"examples {listed} of {len(chosen)} count"
