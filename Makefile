@@ -15,7 +15,7 @@ endif
 
 # What is timed must not share the machine with the tests, whatever `make -j` says.
 .NOTPARALLEL:
-.PHONY: bench bench-all clean figures lint mutants profiles reference rust rust-tch rust-tensorflow rust-test test
+.PHONY: bench bench-all clean figures lint mutants profiles reference rust rust-tch rust-tensorflow rust-test test test-all
 
 bench: $(INSTALLED)
 	$(BIN)/backprop bench
@@ -30,8 +30,14 @@ bench-all: $(INSTALLED)
 	-$(MAKE) rust-tensorflow
 	$(BIN)/backprop bench --all --seconds=8
 
+# The tests, without those that take long; all of them where CI is set, or by `make test-all`.
 test: $(INSTALLED)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(if $(CI),,-m "not slow")
+
+test-all: $(INSTALLED)
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE)
+
+SIDE_BY_SIDE := -n auto --maxprocesses=4 --dist=loadfile
 
 lint: $(INSTALLED)
 	$(BIN)/ruff format --check .

@@ -1,9 +1,11 @@
 """What all tests need."""
 
+import fcntl
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from pathlib import Path
 
 import pytest
 
@@ -19,6 +21,23 @@ for usual, handler in (("SIGINT", signal.default_int_handler), ("SIGHUP", signal
 def pytest_sessionstart() -> None:
     """Hide pytest-xdist from the benchmarks that tests start: beside others they would not be timed."""
     os.environ.pop("PYTEST_XDIST_WORKER", None)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Let a test that is marked `alone` run beside no other one of pytest-xdist's workers.
+
+    Whoever waits for the room holds the door: no other test can come in before.
+    """
+    workers = getattr(item.config, "workerinput", None)
+    if workers is None:
+        return (yield)
+    folder = Path(item.config.option.basetemp).parent
+    with (folder / "room").open("w") as room:
+        with (folder / "door").open("w") as door:
+            fcntl.flock(door, fcntl.LOCK_EX)
+            fcntl.flock(room, fcntl.LOCK_EX if item.get_closest_marker("alone") else fcntl.LOCK_SH)
+        return (yield)
 
 
 Backprop = Callable[..., tuple[int, str, str]]

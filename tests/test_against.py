@@ -190,6 +190,7 @@ def test_a_row_is_compared_with_what_it_was(factor: float, word: str) -> None:
     assert comparison.old == "main"
 
 
+@pytest.mark.slow("runs benchmarks")
 def test_a_row_that_looks_slower_is_measured_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
     assert look_slower(compared(1.1).rows)
     assert not look_slower(compared(1.0).rows)
@@ -219,6 +220,7 @@ def test_what_cannot_be_compared_with_before_is_said() -> None:
     assert [each.verdict for each in compare_with_before(results).failed] == ["wrong"]
 
 
+@pytest.mark.slow("runs benchmarks")
 def test_a_run_against_a_folder_prints_the_comparison(tmp_path: Path) -> None:
     for name in ("old", "new"):
         (tmp_path / name).mkdir()

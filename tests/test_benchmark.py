@@ -50,6 +50,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple["subprocess.Comp
     return done, folder
 
 
+@pytest.mark.slow("runs benchmarks")
 def test_a_run_prints_both_tables_and_the_paths(
     finished: tuple["subprocess.CompletedProcess[str]", Path],
 ) -> None:
@@ -133,6 +134,7 @@ def test_pytest_benchmark_can_compare_runs(finished: tuple["subprocess.Completed
     assert "in_place" in done.stdout
 
 
+@pytest.mark.slow("runs benchmarks")
 def test_plots_are_the_same_bytes_when_drawn_again(
     finished: tuple["subprocess.CompletedProcess[str]", Path], tmp_path: Path
 ) -> None:
@@ -162,12 +164,14 @@ def test_any_two_rows_of_a_run_can_be_compared(
     assert "no workload has both 'per_example' and 'no_row'; timed were: per_example, " in done.stderr
 
 
+@pytest.mark.slow("runs benchmarks")
 def test_a_selection_keeps_the_baseline_and_samples_nothing_else(tmp_path: Path) -> None:
     done = run_pytest("--benchmark-only", *QUICK, "-k", "batched_2d", f"--results={tmp_path}")
     assert done.returncode == 0, done.stdout
     assert set(rows_of(tmp_path)) == {"per_example", "control", "batched_2d"}
 
 
+@pytest.mark.slow("runs benchmarks")
 def test_a_single_test_by_its_name_keeps_the_baseline(tmp_path: Path) -> None:
     place = "bench/test_speed.py::test_speed[20-8-4:4-in_place]"
     done = run_pytest("--benchmark-only", *QUICK, f"--results={tmp_path}", place=place)
@@ -208,6 +212,7 @@ def pytest_collection_modifyitems(items):
 }
 
 
+@pytest.mark.slow("runs benchmarks")
 @pytest.mark.parametrize("plugin", SHUFFLES.values(), ids=SHUFFLES)
 def test_the_order_of_the_tests_does_not_change_the_baseline(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, plugin: str
@@ -225,6 +230,7 @@ def test_the_order_of_the_tests_does_not_change_the_baseline(
     assert_per_example_is_the_baseline(tmp_path / "out", set(ran))
 
 
+@pytest.mark.slow("runs benchmarks")
 def test_a_run_without_a_folder_leaves_the_checkout_as_it_was(tmp_path: Path) -> None:
     if not (ROOT / ".git").exists():
         pytest.skip("not a git checkout")
@@ -266,6 +272,7 @@ def test_tests_and_benchmark_can_be_collected_together(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow("runs benchmarks")
 def test_disabled_checks_each_row_and_writes_nothing(tmp_path: Path) -> None:
     folder = tmp_path / "results"
     wrong = f"--impl={FAULTY}:Wrong"
@@ -276,6 +283,7 @@ def test_disabled_checks_each_row_and_writes_nothing(tmp_path: Path) -> None:
     assert not folder.exists()
 
 
+@pytest.mark.slow("runs benchmarks")
 @pytest.mark.parametrize("end", ["SIGINT", "SIGTERM", "SIGHUP"])
 def test_an_interrupted_run_keeps_what_was_finished(tmp_path: Path, end: str) -> None:
     long = ("--workload=20-8-4:4", "--impl=in_place", "--generations=50", "--seconds=25", "--data=digits")
@@ -308,8 +316,10 @@ def test_an_interrupted_run_keeps_what_was_finished(tmp_path: Path, end: str) ->
     assert in_place.speed_up is not None
     assert (in_place.speed_up.low or 0) > 0
     assert len(workers) == 5  # baseline, control, row, peak, reference rate
-    for worker in workers:
-        assert not Path(f"/proc/{worker}").exists()
+    deadline = time.monotonic() + 5.0
+    while left := [worker for worker in workers if Path(f"/proc/{worker}").exists()]:
+        assert time.monotonic() < deadline, left
+        time.sleep(0.05)
 
 
 def workers_of(parent: int) -> list[int]:

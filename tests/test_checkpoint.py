@@ -149,6 +149,7 @@ def test_a_full_disk_leaves_the_checkpoint_before(
 # --- On several ranks --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow("starts MPI jobs")
 @needs_mpi
 def test_two_ranks_train_as_one_and_resume_bit_for_bit(backprop: Backprop, tmp_path: Path) -> None:
     alone, whole, part, path = (tmp_path / name for name in ("alone.npz", "whole.npz", "part.npz", "checkpoint.npz"))
@@ -164,6 +165,7 @@ def test_two_ranks_train_as_one_and_resume_bit_for_bit(backprop: Backprop, tmp_p
     assert same(whole, part)
 
 
+@pytest.mark.slow("starts MPI jobs")
 @needs_mpi
 def test_ranks_do_not_train_each_for_itself() -> None:
     done = mpi(2, *SMALL, "--impl=in_place", "--epochs=1")
@@ -172,6 +174,7 @@ def test_ranks_do_not_train_each_for_itself() -> None:
     assert "Epoch" not in done.stdout
 
 
+@pytest.mark.slow("starts MPI jobs")
 @needs_mpi
 def test_ranks_with_other_settings_are_told(tmp_path: Path) -> None:
     script = tmp_path / "uneven"
@@ -191,6 +194,7 @@ def test_ranks_with_other_settings_are_told(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow("starts MPI jobs")
 @needs_mpi
 def test_a_rank_that_is_killed_ends_the_training(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.npz"

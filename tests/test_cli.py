@@ -150,6 +150,7 @@ def test_verify_survives_whatever_the_row_does(backprop: Backprop, row: str, wor
     assert words in out
 
 
+@pytest.mark.slow("runs benchmarks")
 @pytest.mark.parametrize("options", [(), ("--all",)])
 def test_verify_sends_no_control_characters_to_the_terminal(backprop: Backprop, options: tuple[str, ...]) -> None:
     status, out, _ = backprop("verify", f"{FAULTY}:Colours", *options)

@@ -101,6 +101,7 @@ def quick(command: str) -> str:
     return bare
 
 
+@pytest.mark.slow("runs benchmarks")
 @pytest.mark.parametrize(("page", "command"), COMMANDS)
 def test_a_command_works_as_written(folder: Path, page: str, command: str) -> None:
     if "py-spy" in command or "profiles.target" in command or re.match(r"(while|read|kill|rm|:|until) ?", command):

@@ -238,6 +238,7 @@ def test_threads_are_checked_although_the_networks_are_small() -> None:
     assert "step" in names(WrongWhenShared)
 
 
+@pytest.mark.slow("the whole conformance kit")
 @pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.__name__)
 def test_planted_bug_is_rejected_by_name(bug: type[Implementation]) -> None:
     assert BUGS[bug] <= names(bug), f"{bug.__doc__} Found: {sorted(names(bug))}"
@@ -302,6 +303,7 @@ def test_gradient_of_another_type_is_a_violation(result: Any) -> None:
     assert {"gradient", "one-example"} <= {violation.check for violation in check(Nonsense, threads=(1,))}
 
 
+@pytest.mark.slow("the whole conformance kit")
 @pytest.mark.parametrize(("factor", "conforms"), [(0.1, True), (10.0, False)])
 @pytest.mark.parametrize("dtype", TOLERANCES)
 def test_tolerance_is_relative_to_the_norm(dtype: str, factor: float, conforms: bool) -> None:

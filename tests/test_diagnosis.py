@@ -544,6 +544,7 @@ LEFT_OVER = (
 )
 
 
+@pytest.mark.slow("the whole conformance kit")
 @pytest.mark.parametrize(
     ("bug", "name", "sentence"),
     [

@@ -65,6 +65,7 @@ def edited(draw: st.DrawFn) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow("draws hundreds of edited results")
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(content=edited())
 def test_edited_results_are_refused_in_a_line_or_shown(content: dict[str, Any], tmp_path: Path) -> None:

@@ -37,6 +37,7 @@ def names(parameters: Parameters) -> list[Any]:
 # --- What is found -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow("explores networks")
 @pytest.mark.parametrize("bug", EXPLORED_BUGS, ids=lambda bug: bug.__name__)
 def test_bug_that_passes_the_named_checks_is_found(bug: type[Implementation]) -> None:
     assert check(bug, ("float64",), (1, 2)) == []
@@ -49,6 +50,7 @@ def test_right_implementation_passes() -> None:
     assert explored(Right, examples=60) == Exploration(None, 60)
 
 
+@pytest.mark.slow("explores networks")
 def test_the_shortest_program_can_be_run_and_shows_the_failure(tmp_path: Path) -> None:
     violation = explored(ScratchOfEpochs, shrink=30.0).violation
     assert violation

@@ -61,6 +61,7 @@ def names(folder: Path) -> set[str]:
 # --- Missing -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow("runs benchmarks")
 def test_without_matplotlib_there_are_no_plots_and_everything_else(tmp_path: Path) -> None:
     """One that breaks only when it is imported: at the end of the run."""
     broken = tmp_path / "broken" / "matplotlib"
@@ -90,6 +91,7 @@ def test_a_reference_rate_that_is_lost_is_told(tmp_path: Path, monkeypatch: pyte
     assert results.workloads[0].reference is None
 
 
+@pytest.mark.slow("runs benchmarks")
 def test_a_full_disk_costs_only_what_does_not_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = sampled(tmp_path)
 
@@ -149,6 +151,7 @@ def test_whatever_the_gpus_driver_does(driver: str, tmp_path: Path, monkeypatch:
 # --- Taken away --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow("runs benchmarks")
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity") or cores() < 2, reason="needs two CPUs that can be taken away")
 def test_cpus_that_are_taken_away_are_told(tmp_path: Path) -> None:
     first, *_ = usable_cpus()
@@ -175,6 +178,7 @@ def test_a_row_with_more_threads_than_cpus_are_left_has_its_turn(monkeypatch: py
     assert sampler._side_by_side(candidates[2:], 0) == ([(candidates[2], [7])], [])
 
 
+@pytest.mark.slow("runs benchmarks")
 def test_however_often_a_run_is_interrupted_it_keeps_what_was_finished(tmp_path: Path) -> None:
     command = [str(BACKPROP), "bench", *QUICK[:2], "--generations=30", "--seconds=30", f"--results={tmp_path}"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
@@ -236,6 +240,7 @@ def test_few_open_files_are_told_before_anything_runs(tmp_path: Path) -> None:
     assert len(done.stderr.strip().splitlines()) == 1
 
 
+@pytest.mark.slow("runs benchmarks")
 def test_as_many_open_files_as_are_allowed_are_asked_for(tmp_path: Path) -> None:
     rows = ("--impl=batched_2d", "--impl=batched_3d", "--impl=multithreaded", "--impl=pure_python")
     done = bench(tmp_path / "out", *rows, before="ulimit -S -n 40;")
@@ -255,6 +260,7 @@ OUTPUTS = {
 }
 
 
+@pytest.mark.slow("runs benchmarks")
 @pytest.mark.parametrize("output", OUTPUTS)
 def test_results_are_written_wherever_the_output_goes(tmp_path: Path, output: str) -> None:
     before, options = OUTPUTS[output]

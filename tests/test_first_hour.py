@@ -42,6 +42,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple["subprocess.Comp
     return bench(folder, *options, *storage, "--generations=4"), folder
 
 
+@pytest.mark.slow("runs benchmarks")
 def test_the_summary_of_a_run_is_short_and_fits_80_columns(
     finished: tuple["subprocess.CompletedProcess[str]", Path],
 ) -> None:
@@ -85,6 +86,7 @@ def test_a_csv_of_pytest_benchmark_has_the_names(
     assert ",in_place," in table.read_text()
 
 
+@pytest.mark.slow("runs benchmarks")
 def test_a_regression_ends_with_our_tables_and_status_1(
     finished: tuple["subprocess.CompletedProcess[str]", Path], tmp_path: Path
 ) -> None:
@@ -103,6 +105,7 @@ def test_a_regression_ends_with_our_tables_and_status_1(
     assert "Traceback" not in done.stdout + done.stderr
 
 
+@pytest.mark.slow("runs benchmarks")
 def test_more_workloads_share_one_table_and_details_are_there_when_asked_for(tmp_path: Path) -> None:
     more = [f"--workload=20-8-4:{batch_size}" for batch_size in (1, 2, 3)]
     done = bench(tmp_path, "--impl=in_place", *more, "--generations=1")
@@ -113,6 +116,8 @@ def test_more_workloads_share_one_table_and_details_are_there_when_asked_for(tmp
     assert "peak MB" in done.stdout
 
 
+@pytest.mark.alone
+@pytest.mark.slow("runs benchmarks")
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing is known of other processes")
 def test_other_processes_that_use_the_cpus_are_told(tmp_path: Path) -> None:
     busy = [sys.executable, "-c", "while True: pass"]
@@ -144,6 +149,7 @@ def test_options_that_cannot_act_are_refused_at_once(tmp_path: Path, options: tu
     assert not (tmp_path / "results" / "results.json").exists()
 
 
+@pytest.mark.slow("runs benchmarks")
 @pytest.mark.parametrize("places", [("tests/test_workloads.py", "bench"), ("bench", "tests/test_workloads.py")])
 def test_tests_and_benchmark_can_be_run_together(tmp_path: Path, places: tuple[str, ...]) -> None:
     command = [sys.executable, "-m", "pytest", *places, "-k", "operations or book-in_place", "--generations=1"]
@@ -154,6 +160,7 @@ def test_tests_and_benchmark_can_be_run_together(tmp_path: Path, places: tuple[s
     assert (tmp_path / "results.json").exists()
 
 
+@pytest.mark.slow("runs benchmarks")
 def test_tests_side_by_side_are_checked_and_not_timed(tmp_path: Path) -> None:
     """With pytest-xdist pytest-benchmark times nothing, and neither do we: the rows would disturb each other."""
     command = [sys.executable, "-m", "pytest", "bench/", "-n", "2", *QUICK, "--impl=in_place", f"--impl={FAULTY}:Wrong"]
@@ -173,6 +180,7 @@ def test_tests_side_by_side_are_checked_and_not_timed(tmp_path: Path) -> None:
 # --- Interrupted, killed -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow("runs benchmarks")
 def test_an_interrupt_at_the_very_end_keeps_the_results(tmp_path: Path) -> None:
     command = [str(BACKPROP), "bench", *QUICK, "--impl=in_place", f"--results={tmp_path}"]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
@@ -185,6 +193,7 @@ def test_an_interrupt_at_the_very_end_keeps_the_results(tmp_path: Path) -> None:
     assert (tmp_path / "results.json").stat().st_size > 0
 
 
+@pytest.mark.slow("runs benchmarks")
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the examples are files")
 def test_a_killed_run_leaves_nothing_in_the_temporary_folder(tmp_path: Path) -> None:
     command = [str(BACKPROP), "bench", *QUICK, "--seconds=20", "--impl=in_place", f"--results={tmp_path / 'results'}"]
@@ -264,6 +273,7 @@ def test_make_says_that_there_is_no_such_python(checkout: Path) -> None:
     assert "there is no python3.99" in done.stderr
 
 
+@pytest.mark.slow("runs benchmarks")
 @pytest.mark.skipif(shutil.which("make") is None, reason="no make")
 def test_make_works_in_a_path_with_blanks_and_rebuilds_a_stale_environment(checkout: Path) -> None:
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -285,6 +295,7 @@ def test_types_are_published() -> None:
     assert (ROOT / "impls" / "py.typed").is_file()
 
 
+@pytest.mark.slow("runs benchmarks")
 @pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not a clone")
 def test_sdist_and_wheel_hold_what_is_tracked(tmp_path: Path) -> None:
     """The sdist is a checkout; the wheel has the packages, and what they read beside them."""

@@ -65,6 +65,7 @@ def ready(name: str, sizes: tuple[int, ...], examples: int) -> tuple[Implementat
 # --- All rows ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow("imports and compiles frameworks")
 @pytest.mark.parametrize("name", rows(*ALL))
 def test_row_conforms(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """One number of threads is enough: the others differ in how many the libraries are told to take.
@@ -77,6 +78,7 @@ def test_row_conforms(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert [str(violation) for violation in check(cls, threads=(1,))] == []
 
 
+@pytest.mark.slow("imports and compiles frameworks")
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("name", rows(*ALL))
 def test_row_is_right_on_the_workloads(name: str, dtype: str) -> None:
@@ -87,6 +89,7 @@ def test_row_is_right_on_the_workloads(name: str, dtype: str) -> None:
         assert [str(violation) for violation in found] == []
 
 
+@pytest.mark.slow("imports and compiles frameworks")
 @pytest.mark.parametrize("name", rows(*ALL))
 @pytest.mark.parametrize("threads", [1, 2])
 def test_row_uses_no_more_cores_than_threads(name: str, threads: int) -> None:
@@ -141,6 +144,7 @@ def test_build_tells_versions(name: str) -> None:
 # --- Compilation -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow("imports and compiles frameworks")
 @pytest.mark.parametrize("name", rows(*COMPILED))
 def test_compilations_are_counted_and_end(name: str) -> None:
     implementation, batch = ready(name, (9, 8, 7), 6)

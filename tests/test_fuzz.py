@@ -39,6 +39,7 @@ def test_good_inputs_are_read(name: str) -> None:
         TARGETS[name](content)
 
 
+@pytest.mark.slow("tries hundreds of inputs")
 @pytest.mark.parametrize("name", TARGETS)
 def test_mutated_inputs_are_read_or_refused_in_a_line(name: str) -> None:
     @settings(max_examples=EXAMPLES.get(name, 200), deadline=None, suppress_health_check=list(HealthCheck))

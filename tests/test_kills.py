@@ -3,6 +3,7 @@
 `BACKPROP_KILLS=50 pytest tests/test_kills.py` kills each so often; without it, once.
 """
 
+import contextlib
 import os
 import random
 import subprocess
@@ -40,16 +41,21 @@ MPI_NEEDED = needs("mpi", ENTRIES["mpi"].unavailable())
 CASES = [pytest.param(name, marks=[MPI_NEEDED] * (of == MPI)) for name, (of, _) in VICTIMS.items()]
 
 
-def of_run(mark: str) -> list[psutil.Process]:
-    """Return the processes that are alive and have the mark in their environment."""
+def of_run(mark: str) -> list[tuple[psutil.Process, list[str]]]:
+    """Return the processes that are alive and have the mark in their environment, each with its command."""
     found = []
     for process in psutil.process_iter():
         try:
             if process.environ().get("BACKPROP_MARK") == mark and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
+                found.append((process, process.cmdline() or [""]))
         except psutil.Error:
             continue
     return found
+
+
+def kill(process: psutil.Process) -> None:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process.kill()
 
 
 def wait_for(condition: Callable[[], object], seconds: float) -> bool:
@@ -59,6 +65,7 @@ def wait_for(condition: Callable[[], object], seconds: float) -> bool:
     return bool(met)
 
 
+@pytest.mark.slow("runs benchmarks")
 @pytest.mark.parametrize("number", range(int(os.environ.get("BACKPROP_KILLS", "1"))))
 @pytest.mark.parametrize("name", CASES)
 def test_whatever_is_killed_nothing_stays(name: str, number: int, tmp_path: Path) -> None:
@@ -75,20 +82,20 @@ def test_whatever_is_killed_nothing_stays(name: str, number: int, tmp_path: Path
     )
 
     def victims() -> list[psutil.Process]:
-        return [process for process in of_run(mark) if is_victim(process.cmdline() or [""])]
+        return [process for process, command in of_run(mark) if is_victim(command)]
 
     try:
         assert wait_for(lambda: victims() or run.poll() is not None, 60)
         time.sleep(random.Random(f"{name} {number}").uniform(0, 2.5))
         if there := victims():
-            there[-1].kill()
+            kill(there[-1])
         run.wait(60)
         if run.returncode == NotPermitted.exit_status:
             skip("profile", "py-spy may not attach here")
-        assert wait_for(lambda: not of_run(mark), SECONDS), [process.cmdline() for process in of_run(mark)]
+        assert wait_for(lambda: not of_run(mark), SECONDS), [command for _, command in of_run(mark)]
     finally:
-        for process in of_run(mark):
-            process.kill()
+        for process, _ in of_run(mark):
+            kill(process)
         run.wait()
     assert [path.name for path in temporary.iterdir()] == []
     assert set(SHARED_MEMORY.glob("*")) <= before

@@ -76,12 +76,14 @@ def gone(processes: list[psutil.Process]) -> bool:
 # --- The row -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow("starts MPI jobs")
 @pytest.mark.parametrize("number", [2, 3, 4])
 def test_the_row_conforms_on_several_ranks(number: int) -> None:
     """Networks of the kit have fewer examples than ranks, shares of different sizes, and short last mini-batches."""
     assert_conforms("mpi", number)
 
 
+@pytest.mark.slow("starts MPI jobs")
 @pytest.mark.parametrize("engine", ["pure_python", "numba", "rust_fused"])
 def test_other_rows_compute_as_well(engine: str) -> None:
     """One of lists, one of arrays of its own, one that is not of NumPy."""
@@ -90,6 +92,7 @@ def test_other_rows_compute_as_well(engine: str) -> None:
     assert_conforms(f"mpi-{engine}", 2)
 
 
+@pytest.mark.slow("starts MPI jobs")
 @pytest.mark.parametrize("number", [2, 3])
 def test_torch_conforms_on_several_ranks(number: int) -> None:
     if find("torch_ddp").unavailable():
@@ -110,6 +113,7 @@ def test_the_engine_is_part_of_the_name() -> None:
 # --- Faults: one line, and the end within seconds ----------------------------------------------------------------
 
 
+@pytest.mark.slow("starts MPI jobs")
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
@@ -284,6 +288,7 @@ def test_replies_of_ranks_become_one() -> None:
     assert merged([Failure("wrong", "why")] * 2) == Failure("wrong", "why")
 
 
+@pytest.mark.slow("starts MPI jobs")
 def test_the_row_is_timed_unasked_only_beside_threads() -> None:
     run = Run(Asked(workloads=("book",), sweeps=("threads",)))
     labels = {name: {candidate.label for candidate in of} for name, of in run.candidates.items()}
@@ -293,6 +298,7 @@ def test_the_row_is_timed_unasked_only_beside_threads() -> None:
     assert "mpi" in {candidate.label for candidate in asked.candidates["book"]}
 
 
+@pytest.mark.slow("starts MPI jobs")
 def test_ranks_are_sampled_beside_other_rows(tmp_path: Path) -> None:
     if cores() < 2:
         pytest.skip("one core")

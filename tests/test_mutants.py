@@ -69,6 +69,7 @@ def test_mutant_is_rejected(court: Court, operator: str) -> None:
     assert court.rejected_by(wrong.row, SOURCES[wrong.source].class_name).startswith("verify: ")
 
 
+@pytest.mark.slow("makes all mutants")
 @pytest.mark.parametrize("name", ["interface", "batched_2d", "in_place"])
 def test_source_itself_is_not_rejected(court: Court, name: str) -> None:
     assert court.rejected_by(SOURCES[name].control(), SOURCES[name].class_name) == ""
@@ -81,6 +82,7 @@ def test_crash_and_hang_are_rejections() -> None:
         assert court.rejected_by("print('not an answer')", "Row") == "verify: crashes"
 
 
+@pytest.mark.slow("makes all mutants")
 def test_verdicts_keep_the_order_of_the_mutants() -> None:
     equivalent = "if layer >= 0:"
     some = [m for m in SOURCES["batched_2d"].mutants() if m.original == "if layer > 0:"]

@@ -216,6 +216,7 @@ def sampled() -> tuple[Results, list[PrepareRate]]:
     return found, asked
 
 
+@pytest.mark.slow("runs benchmarks")
 def test_both_rates_are_sampled_and_chosen_once() -> None:
     of_this_machine("float64")
     results, asked = sampled()
@@ -253,6 +254,7 @@ def test_a_run_without_a_peak_goes_on_and_says_so(monkeypatch: pytest.MonkeyPatc
     assert {path.stem for path in draw(results, tmp_path)} == {"speedups"}
 
 
+@pytest.mark.slow("runs benchmarks")
 def test_a_row_on_another_device_has_no_per_cent_of_the_cpus_peak(tmp_path: Path) -> None:
     of_this_machine("float64")
     results, _ = sampled()

@@ -434,6 +434,7 @@ def test_being_behind_is_said(tmp_path: Path) -> None:
     assert "py-spy was 2.5 s behind" in done.stdout
 
 
+@pytest.mark.slow("records a row")
 def test_ctrl_c_leaves_nothing_running_and_no_half_file(tmp_path: Path) -> None:
     marker = tmp_path / "pid"
     spy = stand_in(tmp_path, f"open({str(marker)!r}, 'w').write(f'{{pid}} {{os.getpid()}}')\ntime.sleep(60)")
@@ -516,6 +517,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "out"
 
 
+@pytest.mark.slow("records a row")
 def test_the_picture_holds_the_step_and_nothing_else(recorded: Path) -> None:
     paths = sorted(recorded.glob("*.raw.txt"))
     assert len(paths) == 6
@@ -564,6 +566,7 @@ def test_two_recordings_of_one_row_can_be_compared(recorded: Path, tmp_path: Pat
     assert "no differential flamegraph" in other.stdout
 
 
+@pytest.mark.slow("records a row")
 def test_the_recipe_of_the_readme_works_as_written(recorded: Path, tmp_path: Path) -> None:
     """Start the target, attach plain py-spy to the process that it names, end it; only the duration is shortened."""
     (recipe,) = re.findall(r"```sh\n(.*?)```", README.read_text(), re.DOTALL)

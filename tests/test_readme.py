@@ -30,12 +30,14 @@ def mine(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow("runs benchmarks")
 def test_the_example_conforms(mine: Path) -> None:
     done = subprocess.run([BACKPROP, "verify", f"{mine}:Mine"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
     assert done.stdout.startswith("Mine: conforms (all checks and ")
 
 
+@pytest.mark.slow("runs benchmarks")
 def test_the_example_can_be_timed_and_trained(mine: Path, tmp_path: Path) -> None:
     quick = ("--workload=20-8-4:4", "--generations=1", "--seconds=0.2", f"--results={tmp_path}")
     done = subprocess.run(
@@ -52,6 +54,7 @@ def test_every_row_workload_and_sweep_is_described() -> None:
         assert f"`{name}`" in README or f"`--sweep={name}`" in README, name
 
 
+@pytest.mark.slow("runs benchmarks")
 def test_every_option_of_the_benchmark_is_described() -> None:
     command = [sys.executable, "-m", "pytest", "bench/", "--help"]
     out = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout

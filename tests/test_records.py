@@ -228,6 +228,7 @@ def test_schema_1_gives_the_stored_ratios_again(upgraded: dict[str, Results], na
     assert compared > 20
 
 
+@pytest.mark.slow("draws whole runs")
 @pytest.mark.parametrize("name", DRAWN)
 def test_schema_1_is_drawn(upgraded: dict[str, Results], name: str, tmp_path: Path) -> None:
     assert sorted(path.name for path in draw(upgraded[name], tmp_path)) == DRAWN[name]
@@ -362,6 +363,7 @@ def places(value: object, place: tuple[str | int, ...] = ()) -> list[tuple[str |
     return [(*place, key) for key, _ in inner] + [of for key, each in inner for of in places(each, (*place, key))]
 
 
+@pytest.mark.slow("draws whole runs")
 @pytest.mark.parametrize(
     "value", [None, True, -1, 0, 1, "x", [], {}, math.inf, math.nan, 10**400], ids=lambda value: str(value)[:9]
 )

@@ -95,6 +95,7 @@ def test_listing_imports_nothing_heavy() -> None:
     }
 
 
+@pytest.mark.slow("loads every row")
 @pytest.mark.parametrize("name", [name for name, entry in ENTRIES.items() if entry.unavailable() is None])
 def test_rows_load_as_implementations(name: str) -> None:
     cls = find(name).load()

@@ -112,6 +112,7 @@ def test_without_javascript_every_table_is_there(browser: Any, address: str) -> 
     context.close()
 
 
+@pytest.mark.slow("starts a browser")
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1200])
 def test_it_fits_and_can_be_used_by_everybody(browser: Any, address: str, scheme: str, width: int) -> None:

@@ -57,11 +57,13 @@ def dtypes_and_rows() -> list[Any]:
 # --- All rows ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow("the whole conformance kit")
 @pytest.mark.parametrize("name", ALL_ROWS)
 def test_row_conforms(name: str) -> None:
     assert [str(violation) for violation in check(find(name).load())] == []
 
 
+@pytest.mark.slow("the whole conformance kit")
 @pytest.mark.parametrize(("name", "dtype"), dtypes_and_rows())
 @settings(max_examples=50, deadline=None)
 @given(

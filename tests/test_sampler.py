@@ -57,6 +57,7 @@ def summary(sampler: Sampler) -> tuple[WorkloadResult, list[str]]:
     return found, notes_on_rows(rows)
 
 
+@pytest.mark.slow("runs benchmarks")
 def test_a_faulty_row_costs_only_itself() -> None:
     faulty = ["Wrong", "Raises", "Segfaults", "Exits", "ExitsHard", "FailsLater", "Prints"]
     sampler = sample([f"{FAULTY}:{name}" for name in faulty] + ["in_place"])
@@ -92,6 +93,7 @@ def test_a_faulty_row_costs_only_itself() -> None:
         assert rows[label].speed_up is None
 
 
+@pytest.mark.slow("runs benchmarks")
 def test_a_row_that_hangs_is_killed_once_and_not_tried_again() -> None:
     workloads = [SMALL, Workload("other", (6, 4), 2)]
     candidates = {workload.name: plan(workload, [find(f"{FAULTY}:Hangs")]) for workload in workloads}
@@ -118,6 +120,7 @@ def stall_once(monkeypatch: pytest.MonkeyPatch, label: str, generation: int) -> 
     monkeypatch.setattr(Sampler, "_prepare", stall)
 
 
+@pytest.mark.slow("runs benchmarks")
 @pytest.mark.parametrize("stalls", ["in_place", "batched_2d"])
 def test_a_stall_in_one_generation_costs_that_workload_only(monkeypatch: pytest.MonkeyPatch, stalls: str) -> None:
     """Whatever worked before the stall is tried again; nobody goes without a baseline."""
@@ -315,6 +318,7 @@ def test_every_sample_goes_from_the_start_of_its_turn_to_what_is_left() -> None:
     assert (taken.calls, taken.untimed_calls, taken.read_after_one_seconds) == (1, 0, 0.0)
 
 
+@pytest.mark.slow("runs benchmarks")
 @pytest.mark.skipif(cores() < 2, reason="one core only")
 def test_workers_get_their_threads_and_each_thread_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     confine = WorkerProcess.confine
@@ -348,6 +352,7 @@ def test_workers_get_their_threads_and_each_thread_a_cpu(monkeypatch: pytest.Mon
     assert first != second
 
 
+@pytest.mark.slow("runs benchmarks")
 def test_a_row_over_the_budget_is_left_out_and_its_work_is_never_done() -> None:
     workload = Workload("heavy", (6, 2000, 2000, 4), 512)
     sampler = sample(["pure_python", "in_place"], workload, generations=1)
@@ -370,6 +375,7 @@ def test_an_epoch_goes_through_the_data_set() -> None:
     assert found.flops == workload.flops(20)
 
 
+@pytest.mark.slow("runs benchmarks")
 def test_what_is_needed_first_is_known_from_processes_that_did_nothing_before(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each generation begins with another workload; those that none begins with get processes of their own."""
     workloads = [Workload(f"w{number}", (6, 5, 4), 3) for number in range(3)]
@@ -405,6 +411,7 @@ def test_a_fault_of_the_benchmark_ends_the_run_once_and_keeps_what_was_finished(
     assert "too many open files" in capsys.readouterr().err  # the traceback, for whoever mends it
 
 
+@pytest.mark.slow("runs benchmarks")
 def test_a_precision_takes_generations_until_it_is_reached_or_the_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
     looks: list[int] = []
 

@@ -105,6 +105,7 @@ def test_the_plots_have_the_ideal_and_every_curve(draw: Callable[[Scaling], Figu
     figure.draw_without_rendering()
 
 
+@pytest.mark.slow("starts MPI jobs")
 @needs_mpi
 def test_scale_measures_and_writes(backprop: Backprop, tmp_path: Path) -> None:
     small = ("--ranks=2", "--sizes=20-8-4", "--batch-size=16", "--generations=2", "--seconds=0.05")

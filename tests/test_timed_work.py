@@ -17,6 +17,8 @@ from bench.results.notes import notes_on_rows
 from bench.results.summary import summarise
 from impls.registry import find
 
+pytestmark = pytest.mark.alone
+
 FRAUDS = Path(__file__).parent / "timed_frauds.py"
 BOOK, EPOCH = (default_workloads()[name] for name in ("book", "epoch"))
 
@@ -34,6 +36,7 @@ def sampled(workload: Workload, *frauds: str, generations: int = 1) -> dict[str,
     return {row.label: row for row in rows}
 
 
+@pytest.mark.slow("runs benchmarks")
 @pytest.mark.parametrize(
     ("workload", "fraud", "outcome", "reason"),
     [
@@ -62,6 +65,7 @@ def test_a_row_that_passes_the_gate_and_is_wrong_when_it_is_timed(
     assert any(f"{fraud}: {row.outcome}: " in note for note in notes_on_rows([*rows.values(), row]))
 
 
+@pytest.mark.slow("runs benchmarks")
 def test_a_row_that_keeps_a_cpu_busy_while_others_are_timed() -> None:
     row = sampled(BOOK, "Disturbs")["Disturbs"]
     assert row.outcome == "implausible"

@@ -75,6 +75,7 @@ def walked(problem: Problem, turn: Turn, steps: list[Step]) -> Parameters:
     return Parameters(tensors[:layers], tensors[layers:])
 
 
+@pytest.mark.slow("follows hundreds of steps")
 @pytest.mark.parametrize(("workload", "calls"), CASES)
 def test_right_rows_stay_far_inside(shared: Shared, workload: Workload, calls: int) -> None:
     """All rows that can be loaded here, and whose cost is the quadratic one."""
@@ -98,6 +99,7 @@ def test_right_rows_stay_far_inside(shared: Shared, workload: Workload, calls: i
     assert max(shares.values()) < RIGHT, shares
 
 
+@pytest.mark.slow("follows hundreds of steps")
 @pytest.mark.parametrize(("workload", "calls"), CASES)
 def test_one_wrong_step_falls_outside(shared: Shared, workload: Workload, calls: int) -> None:
     """Wherever it is: the first, one in the middle, the last."""
@@ -162,6 +164,7 @@ def test_no_two_turns_are_the_same_problem_and_each_is_the_same_everywhere(share
         assert Problem.make(of, shared.examples, 6).turn(7).learning_rate != turns[7].learning_rate
 
 
+@pytest.mark.slow("follows hundreds of steps")
 def test_a_wide_network_does_not_blow_up_rounding(shared: Shared) -> None:
     """With the learning rates of narrow ones, the error grew by a factor of 3 a step, and right rows were rejected."""
     problem = Problem.make(parse("784-512-10:10"), shared.examples, 0)

@@ -141,6 +141,7 @@ def test_a_request_that_fails_leaves_the_worker_ready(worker: WorkerProcess, dat
     worker.ask(prepare(data), Prepared)
 
 
+@pytest.mark.slow("starts workers that compute")
 @pytest.mark.parametrize("row", ["Garbles", "Mumbles", "Answers", "Pretends"])
 def test_a_reply_that_cannot_be_read_is_an_outcome_of_the_row(row: str) -> None:
     found = outcomes(f"{FAULTY}:{row}", "in_place")
@@ -216,6 +217,7 @@ def test_thread_settings_are_there_before_the_first_import(worker: WorkerProcess
         assert os.sched_getaffinity(worker.pid) == set(usable_cpus()[:1])
 
 
+@pytest.mark.slow("starts workers that compute")
 def test_a_worker_imports_nothing_of_the_current_folder(tmp_path: Path) -> None:
     for name in ("numpy", "bench", "threadpoolctl", "msgspec"):
         (tmp_path / f"{name}.py").write_text("raise ImportError('of the current folder')")
@@ -228,6 +230,7 @@ def test_a_worker_imports_nothing_of_the_current_folder(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "results.json").exists()
 
 
+@pytest.mark.slow("starts workers that compute")
 def test_a_row_by_path_may_import_what_stands_beside_it(tmp_path: Path) -> None:
     folder = tmp_path / "rows"
     folder.mkdir()
