@@ -18,6 +18,7 @@ from bench.records import OK, Estimate, Process, Results, Row, Sample
 from bench.report.changes import markdown
 from bench.results.compare_runs import Comparison, compare_runs
 from bench.results.files import to_builtins
+from bench.results.limits import percent
 from bench.results.limits import read as read_limits
 from bench.results.verdict import (
     CANT_TELL,
@@ -260,6 +261,7 @@ def test_the_most_particular_limit_counts(tmp_path: Path) -> None:
     limits = read_limits(path)
     asked = [("book", "in_place"), ("book", "jax"), ("book", "torch"), ("wide", "jax"), ("wide", "torch")]
     assert [limits.of(*each) for each in asked] == pytest.approx([1.5, 0.10, 0.08, 0.10, 0.05])
+    assert percent("10000%", "the largest") == 100.0
 
 
 @pytest.mark.parametrize(
@@ -271,6 +273,9 @@ def test_the_most_particular_limit_counts(tmp_path: Path) -> None:
         ("fail-on = '5'", "fail-on: expected a percentage above 0 %, as 5%, found '5'"),
         ("[rows]\njax = '-1%'", "limit of jax: expected a percentage"),
         ("[workloads.book]\njax = 'nan%'", "limit of jax on book: expected a percentage"),
+        ("[rows]\njax = 'some%'", "limit of jax: expected a percentage"),
+        ("[rows]\njax = '5%'\ntorch = '0%'", "limit of torch: expected a percentage"),
+        ("fail-on = '10001%'", "fail-on: expected a percentage"),
     ],
 )
 def test_a_bad_limits_file_is_told_in_one_line(tmp_path: Path, text: str, words: str) -> None:

@@ -50,6 +50,10 @@ def test_runs_are_in_the_order_of_their_dates() -> None:
         ({"python": "3.13.0"}, "Python 3.13.0"),
         ({"versions": {"numpy": "2.5.0"}}, "numpy 2.5.0"),
         ({"versions": {}}, "numpy missing"),
+        (
+            {"cpu_model": "", "usable_cpus": 4, "numpy_blas": "MKL 2026", "python": "3.13.0"},
+            "processor unknown, CPUs 4, BLAS MKL 2026, Python 3.13.0",
+        ),
     ],
 )
 def test_another_machine_or_version_begins_a_new_stretch(machine: dict[str, Any], words: str) -> None:
@@ -59,6 +63,13 @@ def test_another_machine_or_version_begins_a_new_stretch(machine: dict[str, Any]
         ("2026-02-03", words),
     ]
     assert [len(stretch) for stretch in found.lines[0].stretches] == [2, 2]
+    assert [point.stretch for point in found.lines[0].points] == [0, 0, 1, 1]
+
+
+def test_other_data_begin_a_new_stretch() -> None:
+    other = run(2, python="3.13.0")
+    other.data = "mnist"
+    assert [stretch.changed for stretch in history([run(1), other]).stretches] == ["", "Python 3.13.0, data mnist"]
 
 
 def test_a_bar_for_each_run_and_a_break_between_stretches() -> None:

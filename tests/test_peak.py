@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from made_up_results import BOOK, made_up_results, workload_result
+from made_up_results import made_up_results
 
 from bench.measurement import peak, rates, timing
 from bench.measurement.candidates import plan
@@ -270,15 +270,6 @@ def test_a_row_on_another_device_has_no_per_cent_of_the_cpus_peak(tmp_path: Path
     note = "computes on GPU $1, and not on the CPU whose peak the others are measured against"
     assert f"small, {elsewhere.label}: {note}" in notes_on_rows(results.rows)
     assert {path.stem for path in draw(results, tmp_path)} >= {"speedups", "peak"}
-
-
-def test_why_there_is_no_peak_is_said_once() -> None:
-    one, two, three = (msgspec.structs.replace(workload_result(BOOK), peak=None) for _ in range(3))
-    one.no_peak = two.no_peak = three.no_peak = "for a reason"
-    assert notes_on_peaks([one, two, three]) == ["no % of peak: for a reason"]
-    three.no_peak = ""
-    two.workload = msgspec.structs.replace(BOOK, name="deep")
-    assert notes_on_peaks([one, two, three]) == ["book, deep: no % of peak: for a reason"]
 
 
 # --- The reference rate ------------------------------------------------------------------------------------------

@@ -44,7 +44,7 @@ def test_the_interval_that_is_quoted_is_the_one_that_had_to_be_narrow() -> None:
     assert quoted is not None
     assert plain.half_width is not None
     assert quoted > plain.half_width
-    assert narrow_enough([one, other], quoted * 1.001)
+    assert narrow_enough([one, other], quoted)
     assert not narrow_enough([one, other], quoted * 0.999)
     assert not narrow_enough([one, other], plain.half_width)
     assert ratio(one.samples, other.samples, None) == plain

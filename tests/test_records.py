@@ -58,6 +58,26 @@ def test_results_survive_their_file(tmp_path: Path) -> None:
     assert results.schema == SCHEMA == 3
 
 
+def test_schema_2_is_read_as_schema_3(tmp_path: Path) -> None:
+    path = tmp_path / "results.json"
+    path.write_text(changed(GOOD, 2, "schema"))
+    results = files.read(path)
+    assert (results.schema, results.rows) == (SCHEMA, made_up_results().rows)
+    assert results.workloads[0].no_peak == "this version of the benchmark did not measure it"
+
+
+def test_every_text_of_a_file_is_one_printable_line(tmp_path: Path) -> None:
+    """In lists, as keys and as values; spaces that can be printed stay as they are."""
+    path = tmp_path / "results.json"
+    content = copy.deepcopy(GOOD)
+    content[Results.KEY] |= {"data": "a\nb", "notes": ["two  spaces", "a \x1b[31m\n b"]}
+    content[Results.KEY]["machine"]["versions"] = {"nu\nmpy": "1\t2"}
+    path.write_text(json.dumps(content))
+    results = files.read(path)
+    assert (results.data, results.notes) == ("a b", ["two  spaces", "a \ufffd[31m b"])
+    assert results.machine.versions == {"nu mpy": "1 2"}
+
+
 def test_a_sample_is_an_array_in_json() -> None:
     of_row = content_of(made_up_results())[Results.KEY]["rows"][0]
     assert of_row["processes"][0]["samples"] == [[number, 4e-4, 4e-4] for number in range(ROUNDS)]

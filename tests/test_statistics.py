@@ -126,6 +126,30 @@ def test_a_joint_interval_is_that_of_a_higher_confidence() -> None:
     assert not holds_jointly(Estimate(1.05), 1.05, 1, 9)
 
 
+def test_an_interval_without_a_bound_holds_nothing_and_one_without_a_width_its_value() -> None:
+    assert not holds_jointly(Estimate(1.0, None, 1.1), 1.0, 5, 2)
+    assert not holds_jointly(Estimate(1.0, 0.9, None), 1.0, 5, 2)
+    assert holds_jointly(Estimate(1.0, 1.0, 1.0), 1.0, 5, 2)
+    uneven = Estimate(1.0, 0.9, 1.5)
+    assert [holds_jointly(uneven, value, 5, 1) for value in (0.85, 0.95, 1.4, 1.6)] == [False, True, True, False]
+
+
+def test_of_two_processes_the_joint_interval_is_wider_as_well() -> None:
+    """t(1 - 0.05 / 4, 1) is twice t(1 - 0.05 / 2, 1)."""
+    plain = Estimate(1.0, math.exp(-0.1), math.exp(0.1))
+    assert [holds_jointly(plain, math.exp(value), 2, 2) for value in (0.19, 0.21)] == [True, False]
+
+
+def test_each_control_is_judged_by_its_own_processes_and_the_number_of_all() -> None:
+    rows = []
+    for workload, log in (("one", 0.05), ("two", 0.05), ("three", 0.0)):
+        control = row_of(CONTROL, [{0: 1.0}] * 10, workload)
+        control.speed_up = Estimate(math.exp(log), math.exp(log - 0.04), math.exp(log + 0.04))
+        rows += [row_of("per_example", [{0: 1.0}] * 10, workload), control]
+    assert controls_off(rows) == []  # with Bonferroni's 1 - 0.05 / 3, the margin is 0.0520
+    assert controls_off(rows[:4]) == ["one", "two"]  # with 1 - 0.05 / 2, it is 0.0475
+
+
 def jittering(rng: np.random.Generator, share: float, factor: float, processes: int = 10, rounds: int = 9) -> bool:
     """Return whether a row is marked of whose samples a share takes `factor` times as long, on a noisy machine."""
     baseline, row = (heavy_tail(rng, (processes, rounds)) for _ in range(2))
@@ -146,6 +170,9 @@ def test_jitter_is_measured_in_the_rounds_of_both() -> None:
     assert jitter([quiet] * 3, baseline) == Estimate(1.0, 1.0, 1.0)
     assert jitter([quiet | {10: 1.5, 15: 1.5}] * 3, baseline) == Estimate(1.5, 1.5, 1.5)
     assert jitter([{0: 1.0, 5: 1.0, 10: 1.5}] * 3, baseline) is None
+    spread_out = jitter([dict(enumerate((1.0, 2.0, 3.0, 4.0)))], baseline)
+    assert spread_out is not None
+    assert spread_out.value == pytest.approx(3.25 / 1.75)
 
 
 def test_a_neighbour_who_slows_the_baseline_in_a_third_of_the_rounds_changes_little() -> None:
@@ -232,8 +259,11 @@ def test_quartiles_and_spread() -> None:
     assert lower_quartile([3.0]) == 3.0
     assert spread(generations) == pytest.approx((3.75 - 1.25) / 2.5)
     assert spread([{0: 1.0, 1: 2.0, 2: 3.0}]) is None
+    quiet, noisy = dict(enumerate((1.0, 1.0, 1.0, 1.0))), generations[0]
+    assert spread([quiet, noisy, noisy]) == pytest.approx(1.0)
 
 
 def test_a_compilation_among_the_samples_is_an_outlier() -> None:
     assert outliers([{0: 1.0, 1: 1.1, 2: 0.9, 3: 50.0}, {0: 30.0, 1: 31.0}]) == 1
     assert outliers([{0: 1.0, 1: 3.0, 2: 0.9}]) == 0
+    assert outliers([{0: 1.0, 1: 1.0, 2: 10.0}]) == 0  # ten times, and not more

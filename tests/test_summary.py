@@ -165,6 +165,36 @@ def test_without_a_peak_there_is_no_share_of_it() -> None:
     assert fast.speed_up is not None
 
 
+def test_both_rates_are_those_of_their_samples(peak: Rate) -> None:
+    reference = msgspec.structs.replace(peak, flops=2 * peak.flops)
+    fast = sampled("in_place", 4e-5)
+    fast.processes[0].samples[0] = Sample(0, 8e-5, 4e-5)
+    found = summarise(BOOK, [sampled("per_example", 4e-4), fast], peak, reference, 1500)
+    assert (found.peak, found.no_peak, found.reference) == (peak, "", reference)
+    assert peak.flops_per_second == pytest.approx(peak.flops / peak.samples[0][0])
+    assert reference.flops_per_second == pytest.approx(2 * peak.flops / peak.samples[0][0])
+    assert fast.spread == 0.0  # of a typical process
+    assert fast.cores_used == pytest.approx(25 / 26)
+
+
+def test_a_row_that_was_interrupted_before_its_first_sample_has_no_figures(peak: Rate) -> None:
+    fast = sampled("in_place", 4e-5)
+    for process in fast.processes:
+        process.samples = []
+    summarise(BOOK, [sampled("per_example", 4e-4), fast], peak, NOT_TRIED, 1500)
+    assert (fast.seconds, fast.speed_up, fast.percent_of_peak) == (None, None, None)
+
+
+def test_there_is_no_share_of_a_peak_that_is_another_devices_or_has_no_pair(peak: Rate) -> None:
+    elsewhere, late = sampled("in_place", 4e-5), sampled("batched_2d", 5e-5)
+    elsewhere.build = {"device": "GPU 1"}
+    for process in late.processes:
+        process.samples = [Sample(99, 5e-5)]
+    summarise(BOOK, [sampled("per_example", 4e-4), elsewhere, late], peak, NOT_TRIED, 1500)
+    assert (elsewhere.percent_of_peak, late.percent_of_peak) == (None, None)
+    assert elsewhere.speed_up is not None
+
+
 def test_processes_that_an_interrupt_left_without_samples_are_dropped() -> None:
     baseline, fast = sampled("per_example", 4e-4), sampled("in_place", 4e-5)
     fast.processes[3].samples = []
