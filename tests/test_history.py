@@ -50,6 +50,7 @@ def test_runs_are_in_the_order_of_their_dates() -> None:
         ({"python": "3.13.0"}, "Python 3.13.0"),
         ({"versions": {"numpy": "2.5.0"}}, "numpy 2.5.0"),
         ({"versions": {}}, "numpy missing"),
+        ({"versions": {"scipy": "1.17", "numpy": "2.5.0", "jax": "0.6"}}, "jax 0.6, numpy 2.5.0, scipy 1.17"),
         (
             {"cpu_model": "", "usable_cpus": 4, "numpy_blas": "MKL 2026", "python": "3.13.0"},
             "processor unknown, CPUs 4, BLAS MKL 2026, Python 3.13.0",

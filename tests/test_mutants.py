@@ -1,4 +1,4 @@
-"""Mutants of the rows are rejected, and the committed score is that of today's sources.
+"""Mutants of the rows and of modules are rejected, and the committed score is that of today's sources.
 
 The score itself takes minutes: `python -m tests.mutants`.
 """
@@ -9,10 +9,13 @@ from collections.abc import Iterator
 import msgspec
 import pytest
 from mutants import score
+from mutants.module_judges import LEFT_OUT, TESTS
 from mutants.operators import OPERATORS
 from mutants.page import PAGE, page, percent
-from mutants.sources import SOURCES, Mutant
+from mutants.sources import MODULES, ROWS, SOURCES, Mutant
 from mutants.trials import Court, verdicts
+
+from impls import ROOT
 
 WRONG = {  # an operator to one of its mutants: the source, the original line, the mutated one
     "arithmetic": ("interface", "p -= learning_rate * dp", "p += learning_rate * dp"),
@@ -66,7 +69,7 @@ def test_every_operator_has_an_example() -> None:
 @pytest.mark.parametrize("operator", WRONG)
 def test_mutant_is_rejected(court: Court, operator: str) -> None:
     wrong = mutant(operator)
-    assert court.rejected_by(wrong.row, SOURCES[wrong.source].class_name).startswith("verify: ")
+    assert court.rejected_by(wrong.text, SOURCES[wrong.source].class_name).startswith("verify: ")
 
 
 @pytest.mark.slow("makes all mutants")
@@ -82,6 +85,21 @@ def test_crash_and_hang_are_rejections() -> None:
         assert court.rejected_by("print('not an answer')", "Row") == "verify: crashes"
 
 
+def test_mutants_of_a_module_are_rejected_by_its_tests() -> None:
+    some = [m for m in MODULES["history"].mutants() if m.original.startswith("return ', '.join(found + ")]
+    with Court(20, "module_judges") as court:
+        assert court.rejected_by(MODULES["history"].control(), "history") == ""
+        assert court.rejected_by(some[0].text, "history") == "tests: test_history.py"
+        assert court.rejected_by(MODULES["history"].control(), "history") == ""  # each is judged in a fork
+
+
+def test_every_module_of_the_results_has_its_judges() -> None:
+    files = {path.stem for path in (ROOT / "bench" / "results").glob("*.py")}
+    assert MODULES.keys() == TESTS.keys() == files - {"__init__", "schema1", "schema2"}  # those read old files
+    texts = [(ROOT / "tests" / f"test_{file}.py").read_text() for of_module in TESTS.values() for file in of_module]
+    assert [name for name in LEFT_OUT if not any(f"def {name}(" in text for text in texts)] == []
+
+
 @pytest.mark.slow("makes all mutants")
 def test_verdicts_keep_the_order_of_the_mutants() -> None:
     equivalent = "if layer >= 0:"
@@ -93,15 +111,16 @@ def test_verdicts_keep_the_order_of_the_mutants() -> None:
 
 
 def test_mutants_are_python_and_no_two_are_alike() -> None:
-    rows = [mutant.row for name in ("interface", "batched_2d") for mutant in SOURCES[name].mutants()]
+    rows = [mutant.text for name in ("interface", "batched_2d") for mutant in SOURCES[name].mutants()]
     assert len({ast.dump(ast.parse(row)) for row in rows}) == len(rows) > 200
 
 
 def test_texts_and_strictness_are_not_mutated() -> None:
     for m in SOURCES["interface"].mutants():
-        assert "strict=False" not in m.row
+        assert "strict=False" not in m.text
         assert (
-            m.operator == "statement" or "sizes: expected two or more positive layer sizes, got {tuple(sizes)}" in m.row
+            m.operator == "statement"
+            or "sizes: expected two or more positive layer sizes, got {tuple(sizes)}" in m.text
         )
 
 
@@ -119,7 +138,8 @@ def test_score_is_of_todays_mutants(name: str) -> None:
 def test_score_is_high_and_every_survivor_is_explained() -> None:
     scores, explanations = score.read_scores(), score.read_explanations()
     assert scores.keys() == SOURCES.keys()
-    assert percent(list(scores.values()), explanations) >= 98.0
+    assert percent([scores[name] for name in ROWS], explanations) >= 98.0
+    assert all(percent([scores[name]], explanations) >= 90.0 for name in MODULES)
     assert score.unexplained(scores, explanations) == []
     assert score.idle(scores, explanations) == []
 
@@ -143,7 +163,7 @@ def test_wrong_survivors_lower_the_score_and_unexplained_ones_are_named() -> Non
 
 def test_digest_ignores_the_numbers_of_lines_and_nothing_else() -> None:
     some = list(SOURCES["batched_2d"].mutants())
-    moved = [Mutant(m.source, m.function, m.line + 7, m.operator, m.original, m.mutated, m.row) for m in some]
+    moved = [Mutant(m.source, m.function, m.line + 7, m.operator, m.original, m.mutated, m.text) for m in some]
     assert score.digest(moved) == score.digest(some)
     assert score.digest(some[1:]) != score.digest(some)
     assert msgspec.json.decode(score.SCORE.read_bytes())  # plain JSON

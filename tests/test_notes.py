@@ -154,6 +154,14 @@ def test_rounds_of_a_row_without_a_pair_are_its_own(rows: list[Row]) -> None:
     assert note.startswith("book: in_place: only 2 rounds per process:")
 
 
+def test_all_rows_have_few_rounds_although_the_baseline_has_more(rows: list[Row]) -> None:
+    for row in rows[1:]:
+        for process in row.processes:
+            process.samples = process.samples[:4]
+    (note,) = notes_on_rows(rows)
+    assert note.startswith("book: all rows: only 4 rounds per process:")
+
+
 # --- On a row ----------------------------------------------------------------------------------------------------
 
 

@@ -226,6 +226,8 @@ def test_pairs_are_counted_by_generation() -> None:
     )
     assert found == [([1.0, 3.0], [1.5, 3.5]), ([4.0], [4.5])]
     assert typical_rounds(found) == 1
+    unordered = {8: 1.0, 1: 2.0}  # a set of these has them in this order
+    assert pairs([unordered], [unordered]) == [([2.0, 1.0], [2.0, 1.0])]
 
 
 def test_no_pair_is_an_error() -> None:

@@ -29,6 +29,9 @@ def test_without_a_floor_the_interval_is_welchs(intervals: int) -> None:
     assert bounds == pytest.approx(known.confidence_interval(1 - 0.05 / intervals))
     assert found.ratio.value == pytest.approx(math.exp(0.35 - 0.0425))
     assert found.clearness == pytest.approx(known.statistic)
+    assert changed(NEW, OLD, 0.0, intervals)[0].clearness == pytest.approx(
+        known.statistic
+    )  # of what became faster, too
 
 
 def test_the_floor_of_each_run_is_added_to_the_standard_error() -> None:

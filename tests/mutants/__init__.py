@@ -1,8 +1,9 @@
-"""Mutants of the rows, which the conformance kit must reject: the kit's own test.
+"""Mutants of the rows, which the conformance kit must reject: the kit's own test. And of `bench/results`: its tests'.
 
     operators     the mistakes that are made
     sources       what is mutated, and the mutants of it
-    judges        who rejects a mutant, in a process of its own
+    judges        who rejects a mutant of a row, in a process of its own
+    module_judges who rejects a mutant of a module: its tests
     trials        mutants before their judges, several at a time
     score         what became of them, as it is committed, and why survivors survive
     page          the page of the score

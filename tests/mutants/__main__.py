@@ -12,10 +12,11 @@ from impls import ROOT
 
 from . import score
 from .page import PAGE, page, percent
-from .sources import SOURCES, Source
+from .sources import MODULES, ROWS, SOURCES, Source
 from .trials import Court, Verdict, verdicts
 
-SMALLEST_SCORE_PERCENT = 98.0
+SMALLEST_SCORE_PERCENT = 98.0  # of all rows
+SMALLEST_OF_A_MODULE_PERCENT = 90.0
 
 
 @click.command()
@@ -35,7 +36,7 @@ def main(sources: tuple[str, ...], processes: int, file: TextIO | None, page_onl
 def _judge(source: Source, processes: int, file: TextIO | None) -> list[Verdict]:
     """Judge all mutants of a source, after the source itself; write each verdict to `file` if there is one."""
     start = time.monotonic()
-    with Court(source.cpu_seconds) as court:
+    with Court(source.cpu_seconds, source.judges) as court:
         reason = court.rejected_by(source.control(), source.class_name)
     if reason:
         raise click.ClickException(f"{source.name} itself is rejected by {reason}: its mutants would tell nothing")
@@ -53,12 +54,16 @@ def _report(scores: dict[str, score.SourceScore]) -> int:
     """Write the page and print what is wrong with the score; return the exit status."""
     explanations = score.read_explanations()
     PAGE.write_text(page(scores, explanations))
-    total = percent(list(scores.values()), explanations)
-    click.echo(f"score: {total:.1f} % of the mutants that are not equivalent; see {PAGE.relative_to(ROOT)}")
+    total = percent([of for name, of in scores.items() if name in ROWS], explanations)
+    click.echo(f"score: {total:.1f} % of the rows' mutants that are not equivalent; see {PAGE.relative_to(ROOT)}")
     problems = [f"survives without an explanation: {words}" for words in score.unexplained(scores, explanations)]
     problems += [f"is explained and does not survive: {words}" for words in score.idle(scores, explanations)]
     if total < SMALLEST_SCORE_PERCENT:
         problems.append(f"score: expected at least {SMALLEST_SCORE_PERCENT:.0f} %, got {total:.1f} %")
+    for name in MODULES.keys() & scores.keys():
+        of_module = percent([scores[name]], explanations)
+        if of_module < SMALLEST_OF_A_MODULE_PERCENT:
+            problems.append(f"{name}: expected at least {SMALLEST_OF_A_MODULE_PERCENT:.0f} %, got {of_module:.1f} %")
     for problem in problems:
         click.echo(problem, err=True)
     return 1 if problems else 0

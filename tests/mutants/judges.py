@@ -29,13 +29,14 @@ def verify(target: str) -> str:
     return violation.check if violation else ""
 
 
-JUDGES: dict[str, Callable[[str], str]] = {"verify": verify}  # asked in this order, until one rejects
+Judges = dict[str, Callable[[str], str]]
+JUDGES: Judges = {"verify": verify}  # asked in this order, until one rejects
 
 
-def rejected_by(target: str, cpu_seconds: int) -> str:
-    """Return the judge that rejects a row, and why: a check, "crashes", or "hangs"; "" for nobody."""
-    for name, judge in JUDGES.items():
-        for _ in range(ATTEMPTS):
+def rejected_by(target: str, cpu_seconds: int, judges: Judges, attempts: int) -> str:
+    """Return the judge that rejects a mutant, and why: a check, "crashes", or "hangs"; "" for nobody."""
+    for name, judge in judges.items():
+        for _ in range(attempts):
             reason = _in_a_fork(judge, target, cpu_seconds)
             if reason:
                 return f"{name}: {reason}"
@@ -86,11 +87,12 @@ def _judge_and_exit(judge: Callable[[str], str], target: str, write: int, cpu_se
         os._exit(0)
 
 
-def main() -> None:
+def main(judges: Judges = JUDGES, attempts: int = ATTEMPTS) -> None:
+    """Answer each line of the input."""
     cpu_seconds = int(sys.argv[1])
     os.nice(19)
     for line in sys.stdin:
-        print(rejected_by(line.strip(), cpu_seconds), flush=True)
+        print(rejected_by(line.strip(), cpu_seconds, judges, attempts), flush=True)
 
 
 if __name__ == "__main__":

@@ -30,9 +30,10 @@ COMPARISONS: dict[type[ast.cmpop], tuple[ast.cmpop, ...]] = {
     ast.NotEq: (ast.Eq(),),
     ast.Is: (ast.IsNot(),),
     ast.IsNot: (ast.Is(),),
+    ast.In: (ast.NotIn(),),
     ast.NotIn: (ast.In(),),
 }
-BUILTINS = {"any": "all", "min": "max"}
+BUILTINS = {"all": "any", "any": "all", "max": "min", "min": "max"}
 FUNCTIONS = {  # of NumPy
     "add": "subtract",
     "exp": "expm1",
@@ -44,7 +45,10 @@ FUNCTIONS = {  # of NumPy
     "sum": "mean",
 }
 COMMUTATIVE = {"add", "maximum", "minimum", "multiply"}  # of NumPy: their arguments are not swapped
-CONVERSIONS = {"array", "ascontiguousarray", "float", "int", "require", "tuple", "type"}  # of their first argument
+CONVERSIONS = {  # of their first argument
+    *("abs", "array", "ascontiguousarray", "float", "int"),
+    *("require", "sorted", "tuple", "type"),
+}
 TWINS = {
     one: other
     for pair in (
@@ -91,9 +95,9 @@ def in_place(node: ast.AST, _: Function) -> Iterator[ast.AST]:
 def comparison(node: ast.AST, _: Function) -> Iterator[ast.AST]:
     """The boundary is moved, the comparison negated."""
     if isinstance(node, ast.Compare):
-        (op,) = node.ops
-        for other in COMPARISONS[type(op)]:
-            yield ast.Compare(node.left, [other], node.comparators)
+        for n, op in enumerate(node.ops):
+            for other in COMPARISONS[type(op)]:
+                yield ast.Compare(node.left, [*node.ops[:n], other, *node.ops[n + 1 :]], node.comparators)
 
 
 def condition(node: ast.AST, _: Function) -> Iterator[ast.AST]:
@@ -105,6 +109,9 @@ def condition(node: ast.AST, _: Function) -> Iterator[ast.AST]:
                 yield ast.BoolOp(op, [other for other in values if other is not value])
         case ast.UnaryOp(ast.Not(), operand):
             yield operand
+        case ast.comprehension(target, iterable, ifs):
+            for one in ifs:
+                yield ast.comprehension(target, iterable, [other for other in ifs if other is not one], 0)
         case ast.IfExp(_, body, orelse):
             yield body
             yield orelse
@@ -153,7 +160,7 @@ def transposition(node: ast.AST, _: Function) -> Iterator[ast.AST]:
 
 
 def conversion(node: ast.AST, _: Function) -> Iterator[ast.AST]:
-    """A copy or a conversion is forgotten."""
+    """A copy, a conversion or a sorting is forgotten."""
     match node:
         case ast.Call(ast.Attribute(value, "copy"), []):
             yield value

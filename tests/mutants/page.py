@@ -7,6 +7,7 @@ from pathlib import Path
 from impls import ROOT
 
 from .score import Explanation, SourceScore, escaped, explanation_of
+from .sources import MODULES
 
 PAGE: Path = ROOT / "results" / "notes" / "mutants.md"
 HEAD = """# Mutants
@@ -18,6 +19,9 @@ and the kit has to reject it.
 
 `python -m tests.mutants` makes and judges them all and writes this page; it fails if a mutant survives without an
 explanation. Of `numba`, whose mutants compile for seconds each, one in 24 is judged, always the same ones.
+
+It does the same with the [statistics, the comparison and the results](#statistics-comparison-and-results) of the
+benchmark itself, whose tests have to reject the mutants.
 """
 TOTALS = """
 | source | mutants | rejected | equivalent | wrong, not rejected | score |
@@ -30,6 +34,12 @@ mutated.
 
 ## What rejects them
 """
+MODULE_HEAD = """
+## Statistics, comparison and results
+
+The functions of `bench/results` are mutated in the same way, and judged by those of their tests that take less than a
+second: they run until one fails.
+"""
 SURVIVORS = """
 ## Survivors
 
@@ -39,19 +49,27 @@ Each mutant that survives, by the reason why it does. None of these lines was wr
 
 def page(scores: dict[str, SourceScore], explanations: Sequence[Explanation]) -> str:
     """Return the page."""
+    modules = {name: score for name, score in scores.items() if name in MODULES}
+    rows = {name: score for name, score in scores.items() if name not in MODULES}
     return "".join(
         (
             HEAD,
-            TOTALS,
-            *(_total(f"`{name}`", [score], explanations) for name, score in scores.items()),
-            _total("all", list(scores.values()), explanations),
+            _totals(rows, explanations),
             SCORE,
-            _rejections(scores),
-            _operators(scores),
+            _rejections(rows),
+            _operators(rows),
+            MODULE_HEAD,
+            _totals(modules, explanations),
+            _operators(modules),
             SURVIVORS,
             *(_survivors(explanation, scores, explanations) for explanation in explanations),
         )
     )
+
+
+def _totals(scores: dict[str, SourceScore], explanations: Sequence[Explanation]) -> str:
+    lines = [_total(f"`{name}`", [score], explanations) for name, score in scores.items()]
+    return "".join((TOTALS, *lines, _total("all", list(scores.values()), explanations))) if scores else ""
 
 
 def percent(scores: Sequence[SourceScore], explanations: Sequence[Explanation]) -> float:

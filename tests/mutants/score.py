@@ -16,7 +16,7 @@ from .sources import Mutant
 from .trials import Verdict
 
 SCORE = Path(__file__).with_name("score.json")
-EXPLANATIONS = Path(__file__).with_name("explanations.toml")
+EXPLANATIONS = [Path(__file__).with_name(name) for name in ("explanations.toml", "module_explanations.toml")]
 
 
 class Survivor(msgspec.Struct, frozen=True):
@@ -77,7 +77,8 @@ def write_scores(scores: dict[str, SourceScore]) -> None:
 
 def read_explanations() -> list[Explanation]:
     """Return why survivors survive."""
-    return msgspec.convert(tomllib.loads(EXPLANATIONS.read_text())["explanation"], list[Explanation])
+    found = [each for path in EXPLANATIONS for each in tomllib.loads(path.read_text())["explanation"]]
+    return msgspec.convert(found, list[Explanation])
 
 
 def explanation_of(survivor: Survivor, explanations: Sequence[Explanation]) -> Explanation | None:

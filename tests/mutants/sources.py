@@ -1,13 +1,15 @@
-"""What is mutated, and the mutants of it: every function of a row or of the contract, with one mutation each.
+"""What is mutated, and the mutants of it: every function of a row, of the contract or of a module, with one mutation.
 
-A mutant is a row in a file of its own, and may be given to `backprop verify` and `backprop bench` as any other. For a
-mutant of the contract, that row is `batched_2d`, which relies on all its default methods.
+A mutant of a row is a row in a file of its own, and may be given to `backprop verify` and `backprop bench` as any
+other. For a mutant of the contract, that row is `batched_2d`, which relies on all its default methods. A mutant of a
+module of `bench/results` is that module.
 """
 
 import ast
 import textwrap
 import zlib
 from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -37,7 +39,7 @@ class Mutant:
     operator: str
     original: str  # the statement, of a compound one the first line, in Python's own spelling
     mutated: str
-    row: str  # the text of the row
+    text: str  # of the row or the module
 
     @property
     def key(self) -> tuple[str, str, str, str, str]:
@@ -51,9 +53,10 @@ class Source:
 
     name: str
     path: Path
-    class_name: str  # of the row
+    class_name: str  # of the row; of a module, its name
     cpu_seconds: int = 20  # several times as many as the kit needs for the source itself: after these, a mutant hangs
     one_in: int = 1  # of its mutants is judged, chosen by what they mutate
+    judges: str = "judges"  # the program that judges them, in this folder
 
     def mutants(self) -> Iterator[Mutant]:
         """Yield all mutants, in the order of the source, no two of them alike."""
@@ -66,14 +69,14 @@ class Source:
                         with_it, mutated = place.replaced(replacement, function)
                         shown = mutated if mutated != original else f"{mutated} … break"
                         if with_it not in seen and zlib.crc32(f"{original} {shown}".encode()) % self.one_in == 0:
-                            line, row = place.statement.lineno, self._row(function, with_it)
-                            yield Mutant(self.name, function.name, line, operator, original, shown, row)
+                            line, text = place.statement.lineno, self._with(function, with_it)
+                            yield Mutant(self.name, function.name, line, operator, original, shown, text)
                         seen.add(with_it)
 
     def control(self) -> str:
-        """Return the row without a mutation, which must not be rejected."""
+        """Return the text without a mutation, which must not be rejected."""
         function = self._functions[0]
-        return self._row(function, ast.unparse(function))
+        return self._with(function, ast.unparse(function))
 
     @cached_property
     def _text(self) -> str:
@@ -87,8 +90,8 @@ class Source:
         found = [node for body in bodies for node in body if isinstance(node, ast.FunctionDef)]
         return [node for node in found if self.name != CONTRACT or node.name not in LEFT_OUT]
 
-    def _row(self, function: Function, mutated: str) -> str:
-        """Return the text of the row in which a function is replaced."""
+    def _with(self, function: Function, mutated: str) -> str:
+        """Return the text in which a function is replaced."""
         lines = self._text.splitlines()
         start = min([function.lineno, *(decorator.lineno for decorator in function.decorator_list)]) - 1
         indented = textwrap.indent(mutated, " " * function.col_offset).splitlines()
@@ -114,7 +117,7 @@ class Contract(Source):
 
 
 CONTRACT = "interface"
-SOURCES = {
+ROWS = {
     source.name: source
     for source in (
         Contract(CONTRACT, IMPLS / "interface.py", "Batched2D"),
@@ -127,6 +130,17 @@ SOURCES = {
         ),  # each of them compiles for seconds
     )
 }
+
+
+MODULES = {
+    name: Source(name, ROOT / "bench" / "results" / f"{name}.py", name, judges="module_judges")
+    for name in (
+        *("controls", "estimates", "precision", "summary"),  # statistics
+        *("before", "compare_rows", "compare_runs", "fingerprint", "history", "limits", "verdict"),  # comparison
+        *("files", "notes"),  # results
+    )
+}
+SOURCES = ROWS | MODULES
 
 
 class _Place(NamedTuple):
@@ -177,8 +191,16 @@ def _is_text(node: Any) -> bool:
 
 
 def _first_line(statement: ast.AST) -> str:
-    """Return a statement's first line, without a message: Python's versions spell those differently."""
+    """Return a statement's first line, without what it writes: Python's versions spell texts in texts differently."""
     match statement:
         case ast.Raise(ast.Call(error, [ast.JoinedStr()])):
             return f"raise {ast.unparse(error)}(…)"
-    return ast.unparse(ast.fix_missing_locations(statement)).partition("\n")[0]
+    shown = _WithoutTexts().visit(deepcopy(statement))
+    return ast.unparse(ast.fix_missing_locations(shown)).partition("\n")[0]
+
+
+class _WithoutTexts(ast.NodeTransformer):
+    """Replaces formatted texts, which are not mutated."""
+
+    def visit_JoinedStr(self, _: ast.JoinedStr) -> ast.expr:
+        return ast.Constant("…")

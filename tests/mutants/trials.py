@@ -35,12 +35,12 @@ class Verdict(msgspec.Struct, frozen=True):
 
 
 class Court:
-    """A process with all judges; a mutant that takes a judge more than `cpu_seconds` hangs."""
+    """A process with all judges of a kind; a mutant that takes a judge more than `cpu_seconds` hangs."""
 
-    def __init__(self, cpu_seconds: int) -> None:
+    def __init__(self, cpu_seconds: int, judges: str = "judges") -> None:
         self._folder = tempfile.TemporaryDirectory()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.mutants.judges", str(cpu_seconds)],
+            [sys.executable, "-m", f"tests.mutants.{judges}", str(cpu_seconds)],
             cwd=ROOT,
             env=os.environ | ENVIRONMENT | {"NUMBA_CACHE_DIR": self._folder.name},
             stdin=subprocess.PIPE,
@@ -48,14 +48,14 @@ class Court:
             text=True,
         )
 
-    def rejected_by(self, row: str, class_name: str) -> str:
-        """Return who rejects the text of a row, and why; "" if nobody does."""
+    def rejected_by(self, text: str, name: str) -> str:
+        """Return who rejects the text of a row with its class, or of a module, and why; "" if nobody does."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         with tempfile.TemporaryDirectory(dir=self._folder.name) as folder:
             path = Path(folder) / "mutant.py"
-            path.write_text(row)
-            print(f"{path}:{class_name}", file=self._process.stdin, flush=True)
+            path.write_text(text)
+            print(f"{path}:{name}", file=self._process.stdin, flush=True)
             answer = self._process.stdout.readline()
         if not answer:
             raise RuntimeError("the judges' process ended; its last words are above")
@@ -79,7 +79,7 @@ def verdicts(source: Source, mutants: Iterable[Mutant], processes: int) -> Itera
     def judged(mutant: Mutant) -> Verdict:
         court = free.get()
         try:
-            by = court.rejected_by(mutant.row, source.class_name)
+            by = court.rejected_by(mutant.text, source.class_name)
         finally:
             free.put(court)
         return Verdict(
@@ -88,5 +88,5 @@ def verdicts(source: Source, mutants: Iterable[Mutant], processes: int) -> Itera
 
     with ExitStack() as stack:
         for _ in range(processes):
-            free.put(stack.enter_context(Court(source.cpu_seconds)))
+            free.put(stack.enter_context(Court(source.cpu_seconds, source.judges)))
         yield from stack.enter_context(ThreadPoolExecutor(processes)).map(judged, mutants)
