@@ -72,7 +72,7 @@ def test_whatever_is_killed_nothing_stays(name: str, number: int, tmp_path: Path
     arguments, is_victim = VICTIMS[name]
     mark, out, temporary = uuid.uuid4().hex, tmp_path / "out", tmp_path / "temporary"
     temporary.mkdir()
-    before = set(SHARED_MEMORY.glob("*"))
+    before = set(SHARED_MEMORY.glob("backprop-bench-*"))
     option = f"--results={out}" if arguments[0] == "bench" else f"--out={out}"
     run = subprocess.Popen(
         [BACKPROP, *arguments, option],
@@ -98,6 +98,6 @@ def test_whatever_is_killed_nothing_stays(name: str, number: int, tmp_path: Path
             kill(process)
         run.wait()
     assert [path.name for path in temporary.iterdir()] == []
-    assert set(SHARED_MEMORY.glob("*")) <= before
+    assert set(SHARED_MEMORY.glob("backprop-bench-*")) <= before
     for results in out.glob("results.json"):
         read(results)
