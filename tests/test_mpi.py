@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+from processes import gone
 from required import needs
 
 from bench.cpus import cores, usable_cpus
@@ -66,11 +67,6 @@ def assert_conforms(row: str, number: int) -> None:
 
 def family(pid: int) -> list[psutil.Process]:
     return [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
-
-
-def gone(processes: list[psutil.Process]) -> bool:
-    _, alive = psutil.wait_procs(processes, timeout=10)
-    return not [process for process in alive if process.status() != psutil.STATUS_ZOMBIE]
 
 
 # --- The row -----------------------------------------------------------------------------------------------------
@@ -242,7 +238,7 @@ def test_a_worker_of_two_ranks_answers_as_one(worker: WorkerProcess, tmp_path: P
     worker.close()
     after = os.times()
     assert after.children_user - before.children_user > 0.1, "the CPU time of the ranks has to count as this process's"
-    assert gone(processes)
+    assert gone(processes, 10)
 
 
 def test_the_death_of_a_rank_is_the_rows(worker: WorkerProcess) -> None:
@@ -268,7 +264,7 @@ def test_no_rank_outlives_the_benchmark() -> None:
         processes = family(int(parent.stdout.readline()))
         assert len(processes) >= 3
         parent.kill()
-    assert gone(processes)
+    assert gone(processes, 10)
 
 
 def test_replies_of_ranks_become_one() -> None:

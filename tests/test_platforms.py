@@ -7,6 +7,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from processes import gone
 
 from bench.results.files import read
 from impls import ROOT
@@ -60,5 +61,4 @@ def test_no_worker_outlives_the_benchmark() -> None:
         assert parent.stdout is not None
         worker = psutil.Process(int(parent.stdout.readline()))
         parent.kill()
-    _, alive = psutil.wait_procs([worker], timeout=5)
-    assert not [process for process in alive if process.status() != psutil.STATUS_ZOMBIE]
+    assert gone([worker], 5)

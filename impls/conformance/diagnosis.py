@@ -16,7 +16,7 @@ from impls.conformance.gradient_mistakes import (
     GRADIENT_MISTAKES,
     PRECISION_MISTAKES,
 )
-from impls.conformance.search import Search
+from impls.conformance.search import LEAST_MULTIPLE, Search
 from impls.conformance.shares import unequal_shares
 from impls.conformance.step_mistakes import (
     SCALED_STEPS,
@@ -33,8 +33,6 @@ from impls.conformance.variants import (
     right,
 )
 from impls.interface import Array, Parameters
-
-LEAST_MULTIPLE = 1e-3  # that a fitted constant must be off 1
 
 
 def diagnose(

@@ -15,6 +15,7 @@ DISTINCT = 10  # times the tolerance that a mistake must be off the right result
 SEARCH_SECONDS = 5.0  # for one result: the workload may be large
 NEARLY_RIGHT = 0.1  # relative error, of the lowest precision
 ROUNDING = {"float64": (1e-11, 1e-5), "float32": (1e-5, 5e-3)}  # relative errors as of the next lower precision
+LEAST_MULTIPLE = 1e-3  # that a fitted constant must be off 1
 
 Tensors = dict[str, Array]
 

@@ -2,11 +2,10 @@
 
 import numpy as np
 
-from impls.conformance.search import Search
+from impls.conformance.search import LEAST_MULTIPLE, Search
 from impls.conformance.variants import Case, backpropagate
 from impls.interface import Array
 
-LEAST_MULTIPLE = 1e-3  # that a share must be off 1
 MOST_EXAMPLES = 256  # whose shares in a sum are solved for
 MOST_NUMBERS = 10_000_000  # in the equations for these shares
 
