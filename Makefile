@@ -47,6 +47,9 @@ lint: $(INSTALLED)
 profiles: $(INSTALLED)
 	$(BIN)/backprop profile
 
+# The rows of the sweeps, each several minutes: those on one core, and those that split a step over threads.
+SWEPT := batched_2d in_place numba rust_batched_gemm rust_fused jax tensorflow torch
+THREADED := multithreaded numba rust_rayon rust_fused jax torch
 TWINS := --impl=in_place --impl=twin=in_place --impl=slower=tests/slower_in_place.py
 
 # The committed results, recordings and figures, made anew; for an idle machine that has everything of bench-all.
@@ -54,6 +57,12 @@ reference: $(INSTALLED)
 	$(BIN)/backprop bench --results=results/reference/default
 	$(BIN)/backprop bench --all --seconds=8 --results=results/reference/all
 	$(BIN)/backprop bench --all --sweep=batch-grid --generations=3 --seconds=3 --results=results/reference/batch-grid
+	$(BIN)/backprop bench $(SWEPT:%=--impl=%) --sweep=width-grid --budget=1 --generations=3 --seconds=3 \
+	    --results=results/reference/width-grid
+	$(BIN)/backprop bench $(SWEPT:%=--impl=%) --sweep=data --budget=5 --generations=3 --seconds=10 \
+	    --results=results/reference/data
+	$(BIN)/backprop bench $(THREADED:%=--impl=%) --sweep=strong --generations=5 --results=results/reference/strong
+	$(BIN)/backprop bench $(THREADED:%=--impl=%) --sweep=weak --results=results/reference/weak
 	for run in $$(seq -w 30); do \
 	    $(BIN)/backprop bench --workload=book --results=results/reference/control/$$run $(TWINS):Slower || exit; \
 	done
