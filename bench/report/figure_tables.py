@@ -6,8 +6,7 @@ from bench.records import CONTROL, Estimate
 from bench.report.figures import control_runs, estimate, reference, speed_up
 from bench.report.palette import look
 from bench.report.table import markdown
-from bench.report.text import interval_text, number_text, seconds_text
-from impls.errors import UserError
+from bench.report.text import interval_text, number_text
 
 LADDER = (
     ("pure_python", "per_example", "NumPy instead of lists"),
@@ -93,27 +92,6 @@ def frameworks(run: str) -> str:
             fastest = min(timed, key=lambda row: row.seconds or 0.0).label
             cells = [speed_up(run, name, row, fastest) for row in ("rust_fused", "in_place")]
             lines.append(f"| `{name}` | `{fastest}` | {' | '.join(cells)} |")
-    return as_block(lines)
-
-
-def growth(run: str, dtype: str, threads: str, *rows: str) -> str:
-    """Return the table of the time per example by the size of the mini-batch, from a run of the batch-grid sweep."""
-    found = [
-        of
-        for of in reference(run).workloads
-        if of.workload.sweep == "batch-grid" and (of.workload.dtype, of.workload.threads) == (dtype, int(threads))
-    ]
-    if not found:
-        raise UserError(f"figures: the reference run {run!r} has no batch-grid in {dtype} with {threads} threads")
-    found.sort(key=lambda of: of.workload.batch_size)
-    lines = [
-        f"| examples per mini-batch | {' | '.join(f'{of.workload.batch_size:,}' for of in found)} |",
-        f"| --- |{' ---: |' * len(found)}",
-    ]
-    for label in rows:
-        timed = [(of, reference(run).row(of.workload.name, label)) for of in found]
-        cells = [seconds_text(row.seconds / of.examples) if row and row.seconds else "–" for of, row in timed]
-        lines.append(f"| `{label}` | {' | '.join(cells)} |")
     return as_block(lines)
 
 

@@ -92,7 +92,6 @@ FIGURES: dict[str, Callable[..., str]] = {
             figures.widths,
             figure_tables.compiled,
             figure_tables.frameworks,
-            figure_tables.growth,
             figure_tables.ladder,
             figure_tables.post,
             gate_figures.against_called,
@@ -103,6 +102,10 @@ FIGURES: dict[str, Callable[..., str]] = {
             figure_tables.runs_of_the_control,
             figure_tables.table,
         )
+    },
+    **{
+        name: _of("bench.report.growth_tables", name)
+        for name in ("gains_of_threads", "growth", "growth_with_width", "model_of_a_step", "weak_scaling")
     },
     **{
         name: _of("bench.scaling.pages", name)
