@@ -283,6 +283,7 @@ class Machine(msgspec.Struct):
     memory_rates: list[MemoryRate] = []
     governor: str = ""
     hypervisor: bool | None = None
+    avx512: bool | None = None
     system: str = ""
     python: str = ""
     versions: dict[str, str] = {}

@@ -30,6 +30,7 @@ from bench.problem.workloads import select
 from bench.progress import report_progress
 from bench.records import SCHEMA, Results, Row, Settings, Workload
 from bench.results.files import LATEST
+from bench.results.kernels import note_on_kernels
 from bench.results.notes import (
     note_on_cpus,
     notes_on_peaks,
@@ -167,9 +168,11 @@ class Run:
             )
             for name, of in selected.items()
         ]
+        facts = msgspec.structs.replace(machine.facts(), memory_rates=memory)
         notes = notes_on_run(sampler.interrupted, steal_percent, others, sampler.failure)
         notes += note_on_cpus(cpus, usable_cpus())
         if self.timed:
+            notes += note_on_kernels(facts, (row for of in rows.values() for row in of))
             notes += notes_on_peaks(workloads)
             notes += notes_on_references({name: sampler.rate(name, REFERENCE) for name in selected})
         self.failed = bool(sampler.failure)
@@ -180,7 +183,7 @@ class Run:
             data=self.dataset.name,
             interrupted=sampler.interrupted,
             settings=self.settings,
-            machine=msgspec.structs.replace(machine.facts(), memory_rates=memory),
+            machine=facts,
             load_average_before=load_average,
             steal_percent=steal_percent,
             other_cpus=others,

@@ -19,6 +19,7 @@ def facts() -> Machine:
     """Return processor, cores, memory, system and versions."""
     build = np.show_config(mode="dicts")
     blas = build["Build Dependencies"]["blas"] if isinstance(build, dict) else {}
+    flags = _cpu_info().get("flags", "").split()
     return Machine(
         cpu_model=cpu_model(),
         cpus=os.cpu_count(),
@@ -26,7 +27,8 @@ def facts() -> Machine:
         siblings=siblings(),
         memory_bytes=_memory_bytes(),
         governor=_read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
-        hypervisor="hypervisor" in _cpu_info().get("flags", "").split(),
+        hypervisor="hypervisor" in flags,
+        avx512="avx512f" in flags,
         system=platform.platform(),
         python=platform.python_version(),
         versions={name: version for name in PACKAGES if (version := _version(name))},

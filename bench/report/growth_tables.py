@@ -14,7 +14,9 @@ def growth(run: str, dtype: str, threads: str, *rows: str) -> str:
     """Return the table of the time per example by what a sweep varies, in one dtype with so many threads."""
     chosen = (dtype, int(threads))
     found = [
-        of for of in reference(run).workloads if of.workload.sweep not in ("", "width-grid") and (of.workload.dtype, of.workload.threads) == chosen
+        of
+        for of in reference(run).workloads
+        if of.workload.sweep not in ("", "width-grid") and (of.workload.dtype, of.workload.threads) == chosen
     ]
     return _times(run, found, f"sweep in {dtype} with {threads} threads", rows)
 
@@ -47,9 +49,7 @@ def gains_of_threads(run: str, threads: str) -> str:
 def weak_scaling(run: str, *rows: str) -> str:
     """Return the table of weak scaling: the time of a step, by threads, with as many examples for each."""
     results = reference(run)
-    found = sorted(
-        (of for of in results.workloads if of.workload.sweep == "weak"), key=lambda of: of.workload.threads
-    )
+    found = sorted((of for of in results.workloads if of.workload.sweep == "weak"), key=lambda of: of.workload.threads)
     heads = [threads_text(of.workload.threads) for of in found]
     lines = [f"| row | {' | '.join(heads)} | efficiency |", f"| --- |{' ---: |' * len(heads)} ---: |"]
     for label in rows:

@@ -28,6 +28,7 @@ TESTS = {  # of a module in bench/results: the files that concern it, the likeli
     "files": ["records"],
     "fingerprint": ["fingerprint", "compare"],
     "history": ["history"],
+    "kernels": ["kernels"],
     "limits": ["compare"],
     "notes": ["summary", "notes"],
     "precision": ["precision", "summary"],

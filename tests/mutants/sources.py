@@ -137,7 +137,7 @@ MODULES = {
     for name in (
         *("controls", "estimates", "precision", "summary"),  # statistics
         *("before", "compare_rows", "compare_runs", "fingerprint", "history", "limits", "verdict"),  # comparison
-        *("files", "notes"),  # results
+        *("files", "kernels", "notes"),  # results
     )
 }
 SOURCES = ROWS | MODULES

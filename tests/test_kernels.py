@@ -1,0 +1,50 @@
+"""The note on a BLAS that does not use what the processor has."""
+
+import msgspec
+import pytest
+from made_up_results import row
+
+from bench.measurement import machine
+from bench.records import Machine, Row, ThreadPool
+from bench.results.kernels import note_on_kernels
+
+NEW = Machine(avx512=True)
+
+
+def with_pools(*architectures: str | None, api: str = "openblas") -> Row:
+    """Return a row in whose process these kernels of a BLAS were."""
+    pools = [ThreadPool(f"{api}.so", "blas", api, architecture=name) for name in architectures]
+    return msgspec.structs.replace(row("in_place", 1e-3), thread_pools=pools)
+
+
+def test_older_kernels_are_told_once_with_what_to_do() -> None:
+    rows = [with_pools("Haswell", "Zen"), with_pools(), with_pools("Haswell")]
+    words = "OpenBLAS uses its kernels for Haswell and Zen, and this processor has AVX-512, which they leave idle"
+    advice = "with OPENBLAS_CORETYPE=SkylakeX in the environment, rows that call it may be much faster"
+    assert note_on_kernels(NEW, rows) == [f"{words}: {advice}"]
+    (note,) = note_on_kernels(NEW, [with_pools("SkylakeX", "Haswell")])
+    assert note.startswith("OpenBLAS uses its kernels for Haswell, and")
+    (note,) = note_on_kernels(NEW, [with_pools("Zen", "Prescott", "Haswell", "Excavator", "Atom")])
+    assert "for Atom and Excavator and Haswell and Prescott and Zen, and" in note
+
+
+@pytest.mark.parametrize("rows", [[], [with_pools()], [with_pools(None)], [with_pools("Haswell", api="mkl")]])
+def test_without_older_kernels_nothing_is_told(rows: list[Row]) -> None:
+    assert not note_on_kernels(NEW, rows)
+
+
+@pytest.mark.parametrize("name", ["SkylakeX", "Cooperlake", "Sapphirerapids"])
+def test_kernels_for_avx512_are_right(name: str) -> None:
+    assert not note_on_kernels(NEW, [with_pools(name)])
+
+
+def test_on_a_processor_without_avx512_older_kernels_are_right() -> None:
+    assert not note_on_kernels(Machine(), [with_pools("Haswell")])
+
+
+@pytest.mark.parametrize(("flags", "has"), [("fpu avx2 avx512f", True), ("fpu avx2", False), ("fpu avx512", False)])
+def test_what_the_processor_has_is_read_from_its_flags(flags: str, has: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        machine, "_read", lambda path: f"model name : Abacus\nflags : {flags}\n" if "cpuinfo" in path else ""
+    )
+    assert machine.facts().avx512 is has
