@@ -113,7 +113,7 @@ def test_a_page_without_figures_stays_as_it_is(page: str) -> None:
         ("<!--= peak default bok --><!--/-->", "the reference run 'default' has no workload bok"),
         ("<!--= threads default bok --><!--/-->", "the reference run 'default' has no workload bok"),
         ("<!--= control_range sleep --><!--/-->", "expected overhead, steal, half_width or duration, found 'sleep'"),
-        ("<!--= growth sweep float32 1 in_place --><!--/-->", "has no batch-grid in float32 with 1 threads"),
+        ("<!--= growth sweep float32 1 in_place --><!--/-->", "has no sweep in float32 with 1 threads"),
         ("<!--= growth sweep float64 one in_place --><!--/-->", "figures: growth"),
         ("<!--= share no_row book --><!--/-->", "no_row.book.1.raw.txt: cannot be read"),
         ("<!--= share in_place book nothing --><!--/-->", "expected products or one of"),
@@ -203,10 +203,15 @@ def test_tables() -> None:
     assert "| `in_place` | `numba` | – | compiled: passes fused, no Python between them |" in ladder
     assert "| `book` | `torch_compiled` | 8.00 (8.00 to 8.00) | 4.99 (4.98 to 5.00) |" in figure("frameworks default")
     assert figure("growth sweep float64 1 in_place numba").strip().splitlines() == [
-        "| examples per mini-batch | 1 | 10 | 1,000 |",
+        "| examples in a mini-batch | 1 | 10 | 1,000 |",
         "| --- | ---: | ---: | ---: |",
         "| `in_place` | 8.00 µs | 4.00 µs | 3.00 µs |",
         "| `numba` | – | – | – |",
+    ]
+    assert figure("times_of_runs default,control/1 book in_place").strip().splitlines() == [
+        "| row | `book`, default | `book`, control/1 |",
+        "| --- | ---: | ---: |",
+        "| `in_place` | 40.0 µs | 40.0 µs |",
     ]
     assert [line.split("`")[1] for line in figure("rows").strip().splitlines()[2:]] == list(entries())
     control = figure("runs_of_the_control").strip().splitlines()

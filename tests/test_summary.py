@@ -319,10 +319,12 @@ def test_jitter_of_a_row_s_own_is_said(rows: list[Row]) -> None:
 
 
 @pytest.mark.parametrize("run", ["default", "all", "batch-grid"])
-def test_the_reference_runs_have_hardly_any_jitter(run: str) -> None:
+def test_the_reference_runs_have_hardly_any_jitter_on_one_thread(run: str) -> None:
+    """Rows on all CPUs share them with whatever else runs, so theirs is real."""
     results = read(REFERENCE / run / "results.json")
-    found = [label for of in results.workloads for label in jittery(results.rows_of(of.workload.name))]
-    assert len(found) <= len(results.rows) / 100
+    groups = [results.rows_of(of.workload.name) for of in results.workloads if of.workload.threads == 1]
+    found = [label for rows in groups for label in jittery(rows)]
+    assert len(found) <= sum(len(rows) for rows in groups) / 100
 
 
 def test_a_noisy_machine_is_said(rows: list[Row]) -> None:

@@ -3,10 +3,10 @@
 import statistics
 
 from bench.records import CONTROL, Estimate
-from bench.report.figures import control_runs, estimate, reference, speed_up
+from bench.report.figures import control_runs, estimate, reference, speed_up, timed_row
 from bench.report.palette import look
 from bench.report.table import markdown
-from bench.report.text import interval_text, number_text
+from bench.report.text import interval_text, number_text, seconds_text
 
 LADDER = (
     ("pure_python", "per_example", "NumPy instead of lists"),
@@ -64,6 +64,19 @@ def post(run: str, *workloads: str) -> str:
     for words, slow, fast in POST:
         cells = [_cell(run, workload, slow, fast) for workload in workloads]
         lines.append(f"| {words} | {' | '.join(cells)} |")
+    return as_block(lines)
+
+
+def times_of_runs(runs: str, workloads: str, *rows: str) -> str:
+    """Return the table of times in several runs side by side; runs and workloads with commas between them."""
+    columns = [(workload, run) for workload in workloads.split(",") for run in runs.split(",")]
+    lines = [
+        f"| row | {' | '.join(f'`{workload}`, {run}' for workload, run in columns)} |",
+        f"| --- |{' ---: |' * len(columns)}",
+    ]
+    for label in rows:
+        cells = [seconds_text(timed_row(run, workload, label).seconds or 0.0) for workload, run in columns]
+        lines.append(f"| `{label}` | {' | '.join(cells)} |")
     return as_block(lines)
 
 

@@ -101,6 +101,7 @@ FIGURES: dict[str, Callable[..., str]] = {
             rows,
             figure_tables.runs_of_the_control,
             figure_tables.table,
+            figure_tables.times_of_runs,
         )
     },
     **{

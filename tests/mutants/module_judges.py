@@ -45,7 +45,7 @@ LEFT_OUT = {  # tests of these files that measure, draw, simulate many runs or s
     "test_plain_intervals_under_the_same_rule_would_not",
     "test_the_interval_covers_the_truth_in_about_95_of_100_runs",
     "test_the_interval_of_a_change_holds_the_truth",
-    "test_the_reference_runs_have_hardly_any_jitter",
+    "test_the_reference_runs_have_hardly_any_jitter_on_one_thread",
     "test_what_is_quoted_holds_the_truth_in_94_to_96_of_100_runs",
     "test_a_generation_of_a_thousand_million_does_not_take_all_memory",
     "test_each_row_and_workload_has_a_chart_with_its_intervals",

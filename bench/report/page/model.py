@@ -16,6 +16,7 @@ SWEEPS = (
     "width-grid",
 )  # networks of one depth, so that a call's overhead is one number
 CACHES = tuple(1 << exponent for exponent in range(18, 29))  # bytes tried, 256 KiB to 256 MiB: what fits best
+NO_MARK = 1e-6  # of the longest time: a term below is rounding
 FEWEST = 7  # points for a model of four numbers with one point held out
 CLOSE = 0.2  # of a time: how far a prediction may be from it
 
@@ -70,7 +71,7 @@ def _model(label: str, where: str, points: Sequence[tuple[WorkloadResult, float]
         where,
         overhead,
         1 / per_flop if per_flop else None,
-        1 / per_byte if per_byte else None,
+        1 / per_byte if per_byte * moved.max() > NO_MARK * seconds.max() else None,
         cache,
         len(points),
         sum(abs(each) <= CLOSE for each in off),
