@@ -85,6 +85,8 @@ reference: $(INSTALLED)
 	rm -f results/reference/*/report.html results/reference/*/*/report.html
 	$(BIN)/backprop profile --out=profiles/recordings
 	$(BIN)/backprop profile --out=profiles/recordings --workload=large
+	find profiles/recordings -type f -size +293k | sed -E 's/(\.svg|\.raw\.txt)$$//' | sort -u | \
+	    while read big; do rm -f "$$big.svg" "$$big.raw.txt"; done
 	$(MAKE) figures
 
 # The score of the conformance kit, made anew: minutes.

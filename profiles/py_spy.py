@@ -98,6 +98,8 @@ def _failure(said: str, status: int) -> UserError:
             return NotPermitted(f"py-spy may not attach: {remedy}")
     if "No stack counts found" in said:
         return NoSamples("py-spy took no sample; record for longer or at a higher rate")
+    if "PythonSpy::retry_new" in said:  # the first look at a process, tried again and again
+        return NoSamples("py-spy cannot walk the stacks of this row's native code: try again, or add --no-native")
     words = " ".join(said.split())[-200:] or "it said nothing"
     return NoSamples(f"py-spy ended with exit status {status}: {words}")
 

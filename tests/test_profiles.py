@@ -373,6 +373,14 @@ def test_a_recording_without_samples_leaves_no_picture(tmp_path: Path) -> None:
     assert list((tmp_path / "out").iterdir()) == []
 
 
+def test_native_code_that_cannot_be_walked_is_told_in_words(tmp_path: Path) -> None:
+    said = "Error: failed to get frames\\nStack backtrace: 3: py_spy::python_spy::PythonSpy::retry_new"
+    spy = stand_in(tmp_path, f"open(out, 'w').close()\nprint('{said}')\nsys.exit(1)")
+    done = profile(tmp_path, spy, "in_place", "--seconds", 1)
+    assert done.returncode == 1
+    assert "py-spy cannot walk the stacks of this row's native code: try again, or add --no-native" in done.stderr
+
+
 def test_samples_of_something_else_leave_no_picture(tmp_path: Path) -> None:
     spy = stand_in(tmp_path, "open(out, 'w').write('main (other.py:1) 500\\n')")
     done = profile(tmp_path, spy, "in_place", "--seconds", 1)

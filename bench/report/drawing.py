@@ -10,7 +10,7 @@ from typing import Any
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from bench.atomic import write_whole
 from bench.records import CONTROL, Results, Row, WorkloadResult
@@ -35,6 +35,7 @@ STYLE: dict[Any, Any] = {
     "ytick.labelsize": 8.5,
 }
 ROOM = 24  # letters beside a plot
+MOST_MARKED = 400.0  # ends of a horizontal axis on whose marks at 2 and 5 there is room for numbers, as a ratio
 GREY, DARK, RATE = "#767676", "#444444", "#c0392b"
 PEAK_LINE, REFERENCE_LINE = (0, (4.0, 2.0)), (0, (1.0, 1.5))  # dashes of the two rates, in points
 REFERENCE_NAME = "NumPy's large product"
@@ -64,11 +65,15 @@ def labels_to_show(results: Results, workloads: list[WorkloadResult]) -> list[st
 
 
 def mark_speed_ups(axes: Axes) -> None:
-    """Mark 1×, 2×, 5×, 10×, … on the horizontal axis, with lines behind what is drawn."""
-    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    """Mark 1×, 2×, 5×, 10×, … on the horizontal axis, with lines behind; only 1×, 10×, … on a long one."""
+    low, high = axes.get_xlim()
+    is_long = high > MOST_MARKED * low
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0,) if is_long else (1.0, 2.0, 5.0)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}×"))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.grid(axis="x", color="#e6e6e6", linewidth=0.6)
+    axes.xaxis.set_minor_locator(LogLocator(subs=(2.0, 5.0)) if is_long else NullLocator())
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.tick_params(axis="x", which="minor", length=2)
+    axes.grid(axis="x", which="both", color="#e6e6e6", linewidth=0.6)
     axes.set_axisbelow(True)
 
 

@@ -88,7 +88,8 @@ def _panel(axes: Axes, results: Results, workloads: list[WorkloadResult], thread
     axes.set_xlim(steps[0] / 1.5, steps[-1] * (steps[-1] / steps[0]) ** 0.42)  # room for the names
     axes.set_xticks(steps, [number_text(step, 2) for step in steps])
     axes.xaxis.set_minor_locator(NullLocator())
-    ticks = [tick for tick in (0.1, 0.2, 0.5, 1, 2, 4, 8, 16, 32, 64) if tick <= 1.5 * threads]
+    lowest = min(0.5, axes.get_ylim()[0])
+    ticks = [tick for tick in (0.01, 0.1, 0.2, 0.5, 1, 2, 4, 8, 16, 32, 64) if lowest <= tick <= 1.5 * threads]
     axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.yaxis.set_minor_locator(NullLocator())
     axes.set_title(f"{threads} threads (from how many Mflop on they surely gain)", fontsize=9)
