@@ -11,6 +11,7 @@ import pytest
 from required import skip
 from test_report import REFERENCE
 
+from bench.report import figures
 from bench.report.page.page import page
 from bench.results.files import read
 from impls import ROOT
@@ -68,7 +69,8 @@ def test_a_workload_and_a_baseline_can_be_picked(opened: Any) -> None:
     line = opened.locator(".workload:visible tr[data-label=batched_2d]")
     assert line.locator(".ratio").inner_text() == "1"
     faster = opened.locator(".workload:visible tr[data-label=rust_fused] .ratio").inner_text()
-    assert 1.2 < float(faster.split()[0]) < 2.0
+    expected = figures.estimate("default", "deep", "rust_fused", "batched_2d").value
+    assert float(faster.split()[0]) == pytest.approx(expected, rel=0.005)  # three figures are shown
     assert opened.locator(".workload:visible .over").inner_text() == "over batched_2d"
     assert opened.locator("#said").inner_text() == "Speed-ups over batched_2d."
 
