@@ -94,6 +94,8 @@ def test_what_threads_gain_and_from_where_on() -> None:
             for size, gain in ((1, 0.5), (10, 1.5), (100, 1.9))
         ],
     )
+    with pytest.raises(UserError, match="'strong' has no sweep in float64 with 1 threads"):
+        growth("strong", "float64", "1", "in_place")  # it is told by its own table
     assert lines(gains_of_threads("strong", "2")) == [
         "| row | 2 threads surely gain from | in the largest step |",
         "| --- | ---: | ---: |",

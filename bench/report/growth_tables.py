@@ -1,10 +1,11 @@
 """Tables of the sweeps in Markdown, how cost grows: what the markers in pages name (bench/report/pages.py)."""
 
 from bench.records import WorkloadResult, threads_text
+from bench.report.drawing import labels_to_show
 from bench.report.figure_tables import as_block
 from bench.report.figures import reference
 from bench.report.page.model import Model, models
-from bench.report.strong_plot import break_even, gains
+from bench.report.strong_plot import break_even, gains, has_one_thread
 from bench.report.sweep_plot import SWEEPS
 from bench.report.text import estimate_text, number_text, seconds_text
 from impls.errors import UserError
@@ -16,7 +17,7 @@ def growth(run: str, dtype: str, threads: str, *rows: str) -> str:
     found = [
         of
         for of in reference(run).workloads
-        if of.workload.sweep not in ("", "width-grid") and (of.workload.dtype, of.workload.threads) == chosen
+        if of.workload.sweep in SWEEPS.keys() - {"width-grid"} and (of.workload.dtype, of.workload.threads) == chosen
     ]
     return _times(run, found, f"sweep in {dtype} with {threads} threads", rows)
 
@@ -37,9 +38,9 @@ def gains_of_threads(run: str, threads: str) -> str:
     results, several = reference(run), int(threads)
     strong = [of for of in results.workloads if of.workload.sweep == "strong"]
     lines = [f"| row | {threads} threads surely gain from | in the largest step |", "| --- | ---: | ---: |"]
-    for label in dict.fromkeys(row.label for of in strong for row in results.rows_of(of.workload.name)):
+    for label in labels_to_show(results, strong):
         found = gains(results, strong, label, several)
-        if found and not all(gain.holds(1.0) for _, gain in found):  # those that do not split a step
+        if not has_one_thread(found):
             begins = break_even(found)
             where = "no step" if begins is None else f"{number_text(begins, 2)} Mflop"
             lines.append(f"| `{label}` | {where} | {estimate_text(found[-1][1])} |")

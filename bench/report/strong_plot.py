@@ -56,6 +56,11 @@ def gains(results: Results, workloads: list[WorkloadResult], label: str, threads
     return sorted(found, key=lambda gain: gain[0])
 
 
+def has_one_thread(found: list[Gain]) -> bool:
+    """Return whether a row takes the same time on several threads as on one everywhere: it does not split a step."""
+    return all(gain.holds(1.0) or abs(gain.value - 1.0) < ALIKE for _, gain in found)
+
+
 def break_even(found: list[Gain]) -> float | None:
     """Return the Mflop of the smallest step from which on threads surely gain; None if they do not even at the end."""
     begins = None
@@ -69,7 +74,7 @@ def break_even(found: list[Gain]) -> float | None:
 def _panel(axes: Axes, results: Results, workloads: list[WorkloadResult], threads: int) -> None:
     for label in labels_to_show(results, workloads):
         found = gains(results, workloads, label, threads)
-        if all(gain.holds(1.0) or abs(gain.value - 1.0) < ALIKE for _, gain in found):  # it has one thread only
+        if has_one_thread(found):
             continue
         style = look(label)
         xs, values = [x for x, _ in found], [gain.value for _, gain in found]
@@ -89,7 +94,7 @@ def _panel(axes: Axes, results: Results, workloads: list[WorkloadResult], thread
     axes.set_xticks(steps, [number_text(step, 2) for step in steps])
     axes.xaxis.set_minor_locator(NullLocator())
     lowest = min(0.5, axes.get_ylim()[0])
-    ticks = [tick for tick in (0.01, 0.1, 0.2, 0.5, 1, 2, 4, 8, 16, 32, 64) if lowest <= tick <= 1.5 * threads]
+    ticks = [tick for tick in (0.1, 0.2, 0.5, 1, 2, 4, 8, 16, 32, 64) if lowest <= tick <= 1.5 * threads]
     axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.yaxis.set_minor_locator(NullLocator())
     axes.set_title(f"{threads} threads (from how many Mflop on they surely gain)", fontsize=9)
