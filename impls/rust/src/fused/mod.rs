@@ -2,6 +2,7 @@
 //! that makes the gradient (W += delta^T a, with delta already scaled by -learning rate / B), no temporaries.
 
 mod elements;
+mod forward;
 mod products;
 mod simd;
 mod step;
@@ -12,6 +13,7 @@ mod tests;
 use crate::matrix::Matrix;
 use crate::network::{Network, Parameters, Real, product_flops};
 use elements::Exp;
+use forward::Strips;
 use ndarray::Array1;
 use products::{Listed, Rows};
 use simd::{Cache, Portable, Simd, prefetch};
@@ -120,6 +122,7 @@ pub struct Fused<T, S> {
     worth_meeting: usize,
     batch_size: usize,
     _work: Vec<[Matrix<T>; 2]>, // per layer, activations and deltas (B, n_out): reached through `panels`
+    _gradient: Layers<T>,       // likewise
     panels: Panels<T>,
     team: Team,
 }
@@ -136,12 +139,14 @@ fn run(team: &mut Team, shared: bool, job: &(dyn Fn(Part) + Sync)) {
 
 impl<T: Exp, S: Simd<T>> Fused<T, S> {
     pub fn new(simd: S, sizes: &[usize], batch_size: usize, threads: usize) -> Self {
-        let mut layers = Layers::zeros(sizes);
+        let (mut layers, mut gradient) = (Layers::zeros(sizes), Layers::zeros(sizes));
         let mut work: Vec<_> =
             sizes[1..].iter().map(|&n| [Matrix::zeros(batch_size, n), Matrix::zeros(batch_size, n)]).collect();
         let panels = Panels {
             layers: layers.panels(),
             work: work.iter_mut().map(|pair| pair.each_mut().map(Panel::of)).collect(),
+            gradient: gradient.panels(),
+            strips: (0..threads).map(|_| Strips::new::<S>(sizes)).collect(),
         };
         Self {
             simd,
@@ -152,6 +157,7 @@ impl<T: Exp, S: Simd<T>> Fused<T, S> {
             worth_meeting: WORTH_MEETING,
             batch_size,
             _work: work,
+            _gradient: gradient,
             panels,
             team: Team::new(threads),
         }

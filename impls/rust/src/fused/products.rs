@@ -4,6 +4,7 @@
 
 use super::simd::{Cache, Kernel, Simd, prefetch};
 use crate::network::Real;
+use std::mem::MaybeUninit;
 use std::ops::Range;
 
 /// Where the rows of a matrix begin.
@@ -96,13 +97,19 @@ pub struct Multiply<T, B> {
 }
 
 impl<T: Real, B: Rows<T>> Multiply<T, B> {
-    /// One tile of M rows and N vectors at `row` and `column`.
+    /// One tile of M rows and N vectors at `row` and `column`; the next begins at `next`.
     ///
     /// # Safety
     /// As for the whole product, in which the tile must lie.
     #[inline(always)]
-    unsafe fn tile<S: Simd<T>, const M: usize, const N: usize>(&self, simd: S, row: usize, column: usize) {
-        // SAFETY: the tile lies in C, so all that is read of A and B for it lies in them.
+    unsafe fn tile<S: Simd<T>, const M: usize, const N: usize>(
+        &self,
+        simd: S,
+        row: usize,
+        column: usize,
+        next: *const T,
+    ) {
+        // SAFETY: the tile lies in C, so all that is read of A and B for it lies in them; `next` is only fetched.
         unsafe {
             let a = self.a.add(row * self.a_row);
             let c = self.c.add(row * self.c_row + column * S::LANES);
@@ -114,7 +121,7 @@ impl<T: Real, B: Rows<T>> Multiply<T, B> {
                 }
                 if self.accumulate && k < N {
                     for i in 0..M {
-                        prefetch(c.wrapping_add(i * self.c_row + (k + N) * S::LANES), Cache::First);
+                        prefetch(next.wrapping_add(i * self.c_row + k * S::LANES), Cache::First);
                     }
                 }
                 for i in 0..M {
@@ -144,13 +151,18 @@ impl<T: Real, B: Rows<T>> Multiply<T, B> {
         let mut column = columns.start;
         while column < columns.end {
             let vectors = (columns.end - column).min(S::TILE.1);
+            let next = match column + vectors {
+                end if end == columns.end => (row + M, columns.start),
+                end => (row, end),
+            };
+            let next = self.c.wrapping_add(next.0 * self.c_row + next.1 * S::LANES);
             // SAFETY: inside the product, as the caller vouches.
             unsafe {
                 match vectors {
-                    4 => self.tile::<S, M, 4>(simd, row, column),
-                    3 => self.tile::<S, M, 3>(simd, row, column),
-                    2 => self.tile::<S, M, 2>(simd, row, column),
-                    _ => self.tile::<S, M, 1>(simd, row, column),
+                    4 => self.tile::<S, M, 4>(simd, row, column, next),
+                    3 => self.tile::<S, M, 3>(simd, row, column, next),
+                    2 => self.tile::<S, M, 2>(simd, row, column, next),
+                    _ => self.tile::<S, M, 1>(simd, row, column, next),
                 }
             }
             column += vectors;
@@ -186,10 +198,13 @@ impl<T: Real, B: Rows<T>, S: Simd<T>> Kernel<S> for Multiply<T, B> {
     }
 }
 
-/// Bytes of B that a core's second-level cache keeps beside what else a product needs.
-const NEAR: usize = 128 << 10;
+/// Bytes of B that a core's first-level cache keeps beside the tiles of C.
+const NEAR: usize = 24 << 10;
 
 /// C := A B^T: `rows` x `columns` values of C, each the dot product of a row of A and a row of B.
+///
+/// Rows too long for a tile of them to stay in the first-level cache are taken in parts: first one part of a few tiles,
+/// then the next, their sums kept meanwhile.
 ///
 /// # Safety
 /// A must be valid for reading `rows` x `vectors` vectors, B `columns` x `vectors`, and C for writing `rows` x
@@ -205,13 +220,34 @@ pub struct Dots<T, A> {
     pub c_row: usize,
 }
 
+/// Tiles that share a part of their columns' rows while it is in the first-level cache.
+const TOGETHER: usize = 4;
+
+/// Sums in the largest tile of any instruction set.
+const MOST_SUMS: usize = 25;
+
+/// Where a part lies in the rows that tiles multiply.
+#[derive(Clone, Copy, PartialEq)]
+enum At {
+    First,
+    Middle,
+    Last,
+}
+
 impl<T: Real, A: Rows<T>> Dots<T, A> {
-    /// One tile of M rows and N columns at `row` and `column`.
+    /// The sums of a tile of M rows and N columns at `row` and `column`, over these vectors of the rows; not yet those
+    /// of their lanes.
     ///
     /// # Safety
     /// As for the whole product, in which the tile must lie.
     #[inline(always)]
-    unsafe fn tile<S: Simd<T>, const M: usize, const N: usize>(&self, simd: S, row: usize, column: usize) {
+    unsafe fn sums<S: Simd<T>, const M: usize, const N: usize>(
+        &self,
+        simd: S,
+        row: usize,
+        column: usize,
+        vectors: Range<usize>,
+    ) -> [[S::Vector; N]; M] {
         // SAFETY: the tile lies in C, so the rows that it needs lie in A and B.
         unsafe {
             let mut a = [std::ptr::null(); M];
@@ -219,9 +255,8 @@ impl<T: Real, A: Rows<T>> Dots<T, A> {
                 a[i] = self.a.row(row + i);
             }
             let b = self.b.add(column * self.b_row);
-            let c = self.c.add(row * self.c_row + column);
             let mut sums = [[simd.splat(T::zero()); N]; M];
-            for k in 0..self.vectors {
+            for k in vectors {
                 let mut right = [simd.splat(T::zero()); N];
                 for j in 0..N {
                     right[j] = simd.load(b.add(j * self.b_row + k * S::LANES));
@@ -233,6 +268,25 @@ impl<T: Real, A: Rows<T>> Dots<T, A> {
                     }
                 }
             }
+            sums
+        }
+    }
+
+    /// Write the sums of a tile's lanes.
+    ///
+    /// # Safety
+    /// As for the whole product, in which the tile must lie.
+    #[inline(always)]
+    unsafe fn write<S: Simd<T>, const M: usize, const N: usize>(
+        &self,
+        simd: S,
+        row: usize,
+        column: usize,
+        sums: [[S::Vector; N]; M],
+    ) {
+        // SAFETY: the tile lies in C.
+        unsafe {
+            let c = self.c.add(row * self.c_row + column);
             for i in 0..M {
                 for j in (0..N).step_by(4) {
                     let four = [sums[i][j], sums[i][(j + 1) % N], sums[i][(j + 2) % N], sums[i][(j + 3) % N]];
@@ -240,6 +294,52 @@ impl<T: Real, A: Rows<T>> Dots<T, A> {
                         *c.add(i * self.c_row + j + k) = sum;
                     }
                 }
+            }
+        }
+    }
+
+    /// One tile of M rows and N columns at `row` and `column`.
+    ///
+    /// # Safety
+    /// As for the whole product, in which the tile must lie.
+    #[inline(always)]
+    unsafe fn tile<S: Simd<T>, const M: usize, const N: usize>(&self, simd: S, row: usize, column: usize) {
+        // SAFETY: the caller's.
+        unsafe {
+            let sums = self.sums::<S, M, N>(simd, row, column, 0..self.vectors);
+            self.write(simd, row, column, sums);
+        }
+    }
+
+    /// The same from these vectors of the rows; `kept` holds what the parts before them gave, and then this one's too.
+    ///
+    /// # Safety
+    /// As for `tile`; `kept` must be valid for M x N vectors.
+    #[inline(always)]
+    unsafe fn part<S: Simd<T>, const M: usize, const N: usize>(
+        &self,
+        simd: S,
+        row: usize,
+        column: usize,
+        (at, vectors): (At, Range<usize>),
+        kept: *mut S::Vector,
+    ) {
+        // SAFETY: the caller's.
+        unsafe {
+            let mut sums = self.sums::<S, M, N>(simd, row, column, vectors);
+            for i in 0..M {
+                for j in 0..N {
+                    let kept = kept.add(i * N + j);
+                    if at != At::First {
+                        sums[i][j] = simd.add(sums[i][j], *kept);
+                    }
+                    if at != At::Last {
+                        *kept = sums[i][j];
+                    }
+                }
+            }
+            if at == At::Last {
+                self.write(simd, row, column, sums);
             }
         }
     }
@@ -266,6 +366,44 @@ impl<T: Real, A: Rows<T>> Dots<T, A> {
             row += rows;
         }
     }
+
+    /// The same, a few tiles together: first one part of their rows, then the next.
+    ///
+    /// # Safety
+    /// As for `columns`.
+    #[inline(always)]
+    unsafe fn columns_in_parts<S: Simd<T>, const N: usize>(&self, simd: S, column: usize, parts: usize) {
+        let length = self.vectors.div_ceil(parts);
+        let mut kept = [[MaybeUninit::<S::Vector>::uninit(); MOST_SUMS]; TOGETHER];
+        // The part that some tiles had last is still near, and the next begin with it; only of two parts, because the
+        // order of three sums matters, and a result would depend on where its tile is.
+        let mut backwards = false;
+        for start in (0..self.rows).step_by(TOGETHER * S::DOTS.0) {
+            for turn in 0..parts {
+                let part = if backwards { parts - 1 - turn } else { turn };
+                let vectors = part * length..self.vectors.min((part + 1) * length);
+                let at = match turn {
+                    0 => At::First,
+                    _ if turn == parts - 1 => At::Last,
+                    _ => At::Middle,
+                };
+                for (row, kept) in (start..self.rows).step_by(S::DOTS.0).zip(&mut kept) {
+                    let (part, kept) = ((at, vectors.clone()), kept.as_mut_ptr().cast());
+                    // SAFETY: inside the product, as the caller vouches; there is room for the sums of any tile.
+                    unsafe {
+                        match (self.rows - row).min(S::DOTS.0) {
+                            5 => self.part::<S, 5, N>(simd, row, column, part, kept),
+                            4 => self.part::<S, 4, N>(simd, row, column, part, kept),
+                            3 => self.part::<S, 3, N>(simd, row, column, part, kept),
+                            2 => self.part::<S, 2, N>(simd, row, column, part, kept),
+                            _ => self.part::<S, 1, N>(simd, row, column, part, kept),
+                        }
+                    }
+                }
+            }
+            backwards = parts == 2 && !backwards;
+        }
+    }
 }
 
 impl<T: Real, A: Rows<T>, S: Simd<T>> Kernel<S> for Dots<T, A> {
@@ -282,6 +420,37 @@ impl<T: Real, A: Rows<T>, S: Simd<T>> Kernel<S> for Dots<T, A> {
                     3 => self.columns::<S, 3>(simd, column),
                     2 => self.columns::<S, 2>(simd, column),
                     _ => self.columns::<S, 1>(simd, column),
+                }
+            }
+            column += columns;
+        }
+    }
+}
+
+/// The same product, for rows too long for a tile of them to stay in the first-level cache: they come in `parts`.
+///
+/// # Safety
+/// As for `Dots`.
+pub struct DotsInParts<T, A> {
+    pub dots: Dots<T, A>,
+    pub parts: usize,
+}
+
+impl<T: Real, A: Rows<T>, S: Simd<T>> Kernel<S> for DotsInParts<T, A> {
+    #[inline(always)]
+    unsafe fn run(self, simd: S) {
+        let Self { dots, parts } = self;
+        let mut column = 0;
+        while column < dots.columns {
+            let columns = (dots.columns - column).min(S::DOTS.1);
+            // SAFETY: inside the product, as the caller vouches.
+            unsafe {
+                match columns {
+                    5 => dots.columns_in_parts::<S, 5>(simd, column, parts),
+                    4 => dots.columns_in_parts::<S, 4>(simd, column, parts),
+                    3 => dots.columns_in_parts::<S, 3>(simd, column, parts),
+                    2 => dots.columns_in_parts::<S, 2>(simd, column, parts),
+                    _ => dots.columns_in_parts::<S, 1>(simd, column, parts),
                 }
             }
             column += columns;

@@ -52,6 +52,8 @@ pub unsafe trait Simd<T: Real>: Copy + Send + Sync + 'static {
     fn power_of_two(self, a: Self::Vector) -> Self::Vector;
     /// The sum of all lanes of each of four vectors, which comes cheaper than four times that of one.
     fn sums(self, vectors: [Self::Vector; 4]) -> [T; 4];
+    /// The lanes of both in turn: those of the first halves, and those of the second.
+    fn zip(self, a: Self::Vector, b: Self::Vector) -> [Self::Vector; 2];
     /// Zero in all lanes from `lanes` on.
     fn first(self, lanes: usize, a: Self::Vector) -> Self::Vector;
 
@@ -135,6 +137,11 @@ macro_rules! portable {
                 vectors.map(|a| a.iter().sum())
             }
             #[inline(always)]
+            fn zip(self, a: Self::Vector, b: Self::Vector) -> [Self::Vector; 2] {
+                let lane = |i: usize| if i % 2 == 0 { a[i / 2] } else { b[i / 2] };
+                [std::array::from_fn(lane), std::array::from_fn(|i| lane($lanes + i))]
+            }
+            #[inline(always)]
             fn first(self, lanes: usize, mut a: Self::Vector) -> Self::Vector {
                 for i in 0..$lanes {
                     a[i] = if i < lanes { a[i] } else { 0.0 };
@@ -172,6 +179,7 @@ macro_rules! simd {
      splat $splat:ident, fma $fma:expr, load $load:ident, store $store:ident;
      power_of_two $power_of_two:expr;
      sums [$a:ident, $b:ident, $c:ident, $d:ident] $sums:expr;
+     zip $zip:expr;
      first $first:expr) => {
         // SAFETY: 64 bytes or fewer, a power of two.
         unsafe impl Simd<$T> for $Isa {
@@ -217,6 +225,11 @@ macro_rules! simd {
                 let [$a, $b, $c, $d] = vectors;
                 // SAFETY: `self`; a vector of four values is an array of them.
                 unsafe { $sums }
+            }
+            #[inline(always)]
+            fn zip(self, a: $Vector, b: $Vector) -> [$Vector; 2] {
+                // SAFETY: `self`.
+                unsafe { $zip(a, b) }
             }
             #[inline(always)]
             fn first(self, lanes: usize, a: $Vector) -> $Vector {
@@ -278,6 +291,10 @@ pub mod x86 {
             let (low, high) = (_mm256_permute2f128_pd::<0x20>(ab, cd), _mm256_permute2f128_pd::<0x31>(ab, cd));
             transmute(_mm256_add_pd(low, high))
         };
+        zip |a, b| {
+            let (low, high) = (_mm512_setr_epi64(0, 8, 1, 9, 2, 10, 3, 11), _mm512_setr_epi64(4, 12, 5, 13, 6, 14, 7, 15));
+            [_mm512_permutex2var_pd(a, low, b), _mm512_permutex2var_pd(a, high, b)]
+        };
         first |lanes: usize, a| _mm512_maskz_mov_pd(((1u32 << lanes.min(8)) - 1) as __mmask8, a)
     }
     simd! {
@@ -295,6 +312,11 @@ pub mod x86 {
             let eight = _mm256_add_ps(_mm256_castpd_ps(low), _mm256_castpd_ps(high));
             transmute(_mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps::<1>(eight)))
         };
+        zip |a, b| {
+            let low = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+            let high = _mm512_add_epi32(low, _mm512_set1_epi32(8));
+            [_mm512_permutex2var_ps(a, low, b), _mm512_permutex2var_ps(a, high, b)]
+        };
         first |lanes: usize, a| _mm512_maskz_mov_ps(((1u32 << lanes.min(16)) - 1) as __mmask16, a)
     }
     simd! {
@@ -308,6 +330,10 @@ pub mod x86 {
             let cd = _mm256_add_pd(_mm256_unpacklo_pd(c, d), _mm256_unpackhi_pd(c, d));
             let (low, high) = (_mm256_permute2f128_pd::<0x20>(ab, cd), _mm256_permute2f128_pd::<0x31>(ab, cd));
             transmute(_mm256_add_pd(low, high))
+        };
+        zip |a, b| {
+            let (even, odd) = (_mm256_unpacklo_pd(a, b), _mm256_unpackhi_pd(a, b)); // each of lanes 0 and 2, 1 and 3
+            [_mm256_permute2f128_pd::<0x20>(even, odd), _mm256_permute2f128_pd::<0x31>(even, odd)]
         };
         first |lanes: usize, a| {
             let wanted = _mm256_cmpgt_epi64(_mm256_set1_epi64x(lanes as i64), _mm256_setr_epi64x(0, 1, 2, 3));
@@ -326,6 +352,10 @@ pub mod x86 {
             let (low, high) = (_mm256_shuffle_ps::<0x44>(ab, cd), _mm256_shuffle_ps::<0xee>(ab, cd));
             let eight = _mm256_add_ps(low, high);
             transmute(_mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps::<1>(eight)))
+        };
+        zip |a, b| {
+            let (outer, inner) = (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b)); // of each half's lanes 0, 1 and 2, 3
+            [_mm256_permute2f128_ps::<0x20>(outer, inner), _mm256_permute2f128_ps::<0x31>(outer, inner)]
         };
         first |lanes: usize, a| {
             let wanted = _mm256_cmpgt_epi32(_mm256_set1_epi32(lanes as i32), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
@@ -350,6 +380,7 @@ pub mod arm {
         splat vdupq_n_f64, fma |a, b, c| vfmaq_f64(c, a, b), load vld1q_f64, store vst1q_f64;
         power_of_two |a| vreinterpretq_f64_u64(vshlq_n_u64::<52>(vreinterpretq_u64_f64(a)));
         sums [a, b, c, d] [vaddvq_f64(a), vaddvq_f64(b), vaddvq_f64(c), vaddvq_f64(d)];
+        zip |a, b| [vzip1q_f64(a, b), vzip2q_f64(a, b)];
         first |lanes: usize, a| {
             let wanted = vcltq_u64(vld1q_u64([0, 1].as_ptr()), vdupq_n_u64(lanes as u64));
             vreinterpretq_f64_u64(vandq_u64(vreinterpretq_u64_f64(a), wanted))
@@ -362,6 +393,7 @@ pub mod arm {
         splat vdupq_n_f32, fma |a, b, c| vfmaq_f32(c, a, b), load vld1q_f32, store vst1q_f32;
         power_of_two |a| vreinterpretq_f32_u32(vshlq_n_u32::<23>(vreinterpretq_u32_f32(a)));
         sums [a, b, c, d] [vaddvq_f32(a), vaddvq_f32(b), vaddvq_f32(c), vaddvq_f32(d)];
+        zip |a, b| [vzip1q_f32(a, b), vzip2q_f32(a, b)];
         first |lanes: usize, a| {
             let wanted = vcltq_u32(vld1q_u32([0, 1, 2, 3].as_ptr()), vdupq_n_u32(lanes as u32));
             vreinterpretq_f32_u32(vandq_u32(vreinterpretq_u32_f32(a), wanted))

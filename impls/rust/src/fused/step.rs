@@ -5,21 +5,24 @@
 //! for any number of threads.
 
 use super::elements::{Activate, Exp, Slope};
-use super::products::{Dots, Multiply, Rows, Strided};
+use super::forward::{Product, Strips, Way};
+use super::products::{Multiply, Rows, Strided};
 use super::simd::Simd;
 use super::team::Part;
 use crate::matrix::Matrix;
 use crate::network::Real;
 use std::ops::Range;
 
-/// Bytes of a block of inputs: about what a core has of second-level cache. Half and twice as much are as good.
-const CACHED: usize = 1 << 20;
+/// Bytes of a block of inputs, which stay in a core's second-level cache while the weights go by.
+const CACHED: usize = 3 << 17;
+
+/// Bytes of inputs that go forward and back at a time in a mini-batch of `PASSES` times as many or more: it comes from
+/// memory once then, not twice. Not where the gradient, which each pass adds to, takes more than that.
+const PASSED: usize = 2 << 20;
+const PASSES: usize = 4;
 
 /// Examples per unit of the widest layer above which threads split them: with fewer, a step took longer so.
 const EXAMPLES_PER_UNIT: usize = 2;
-
-/// Rows of a block come in multiples of this, of every tile's.
-const BLOCK: usize = 60;
 
 /// Where a matrix lies in memory. Threads share it; each writes values that no other reads or writes meanwhile.
 #[derive(Clone, Copy)]
@@ -47,6 +50,17 @@ impl<T: Real> Panel<T> {
         Strided { start: self.start, stride: self.stride }
     }
 
+    /// A thread's part of the first `rows` rows, with their padding.
+    ///
+    /// # Safety
+    /// The panel must be valid for reading and writing them, by nobody else while the rows are borrowed.
+    unsafe fn part(self, part: Part, rows: usize) -> impl Iterator<Item = &'static mut [T]> {
+        part.share(rows, 1).map(move |row| {
+            // SAFETY: the caller's.
+            unsafe { std::slice::from_raw_parts_mut(self.start.add(row * self.stride), self.stride) }
+        })
+    }
+
     pub fn input(&self) -> Input<Strided<T>> {
         Input { rows: self.strided(), columns: self.columns, stride: self.stride }
     }
@@ -61,9 +75,14 @@ pub struct Input<R> {
 }
 
 impl<R> Input<R> {
-    /// These rows in blocks that stay in the cache while all that they are multiplied by goes over them.
-    fn blocks<T>(&self, rows: Range<usize>) -> impl DoubleEndedIterator<Item = Range<usize>> + use<T, R> {
-        let most = (CACHED / (self.stride * size_of::<T>())).max(1).next_multiple_of(BLOCK);
+    /// These rows in equal blocks, whole tiles of them, that stay in the cache while all that they are multiplied by
+    /// goes over them.
+    fn blocks<T: Real, S: Simd<T>>(
+        &self,
+        rows: Range<usize>,
+    ) -> impl DoubleEndedIterator<Item = Range<usize>> + use<T, S, R> {
+        let count = (rows.len() * self.stride * size_of::<T>()).div_ceil(CACHED).max(1);
+        let most = rows.len().div_ceil(count).next_multiple_of(S::DOTS.0);
         rows.clone().step_by(most).map(move |start| start..rows.end.min(start + most))
     }
 }
@@ -85,16 +104,19 @@ struct Piece {
 
 /// Where all of a network lies.
 pub struct Panels<T> {
-    pub layers: Vec<[Panel<T>; 2]>, // weights (n_out, n_in) and biases (1, n_out)
-    pub work: Vec<[Panel<T>; 2]>,   // activations and deltas (B, n_out)
+    pub layers: Vec<[Panel<T>; 2]>,   // weights (n_out, n_in) and biases (1, n_out)
+    pub work: Vec<[Panel<T>; 2]>,     // activations and deltas (B, n_out)
+    pub gradient: Vec<[Panel<T>; 2]>, // as `layers`, where a mini-batch takes several passes
+    pub strips: Vec<Strips<T>>,       // of each thread
 }
 
 /// One pass forward and back: gradient * scale is added to the targets.
 ///
 /// # Safety
 /// The methods read and write wherever the panels say. All panels must be valid for the shapes that the network's sizes
-/// give them, with `rows` rows or more of examples; the targets and the work space for writing. Nobody but the threads
-/// of the job may touch them meanwhile, and each of them calls `step` with its own part and as many rows.
+/// give them, with `rows` rows or more of examples; the targets, the work space and its gradient for writing. Nobody but
+/// the threads of the job may touch them meanwhile, and each of them calls `step` with its own part and as many rows.
+#[derive(Clone, Copy)]
 pub struct Job<'a, T, S> {
     pub simd: S,
     pub panels: &'a Panels<T>,
@@ -106,7 +128,39 @@ impl<T: Exp, S: Simd<T>> Job<'_, T, S> {
     /// # Safety
     /// See `Job`; `x` are inputs of the network, and `y` outputs.
     pub unsafe fn step<R: Rows<T>>(&self, part: Part, rows: usize, x: Input<R>, y: R) {
-        let scale = self.scale / T::of(rows as f64);
+        let job = Self { scale: self.scale / T::of(rows as f64), ..*self };
+        let weights: usize = self.targets.iter().map(|[W, b]| b.columns * W.stride * size_of::<T>()).sum();
+        let block = (PASSED / (x.stride * size_of::<T>())).next_multiple_of(S::DOTS.0);
+        // SAFETY: the caller's; each thread clears and adds its part of the gradient, and meets the others in between.
+        unsafe {
+            if weights > PASSED || rows < PASSES * block {
+                return job.pass(part, rows, x, y);
+            }
+            let gradient = &self.panels.gradient;
+            for [W, b] in gradient {
+                W.part(part, b.columns).for_each(|row| row.fill(T::zero()));
+                b.part(part, 1).for_each(|row| row.fill(T::zero()));
+            }
+            part.meet();
+            for start in (0..rows).step_by(block) {
+                let x = Input { rows: x.rows.cut(start, 0), ..x };
+                Job { targets: gradient, ..job }.pass(part, block.min(rows - start), x, y.cut(start, 0));
+                part.meet();
+            }
+            for ([W, b], [dW, db]) in self.targets.iter().zip(gradient) {
+                let add =
+                    |(to, from): (&mut [T], &mut [T])| to.iter_mut().zip(from).for_each(|(to, from)| *to += *from);
+                W.part(part, b.columns).zip(dW.part(part, b.columns)).for_each(add);
+                b.part(part, 1).zip(db.part(part, 1)).for_each(add);
+            }
+        }
+    }
+
+    /// The examples forward, then back; the gradient is one of `scale` times their cost.
+    ///
+    /// # Safety
+    /// As for `step`.
+    unsafe fn pass<R: Rows<T>>(&self, part: Part, rows: usize, x: Input<R>, y: R) {
         let last = self.panels.work.len() - 1;
         let below = |layer: usize| self.panels.work[layer - 1][0].input();
         let split = self.split(rows);
@@ -116,14 +170,14 @@ impl<T: Exp, S: Simd<T>> Job<'_, T, S> {
             for layer in 0..=last {
                 let piece = self.piece(part, split, rows, layer);
                 match layer {
-                    0 => self.forward(layer, x, piece),
-                    _ => self.forward(layer, below(layer), piece),
+                    0 => self.forward(layer, rows, x, part, piece),
+                    _ => self.forward(layer, rows, below(layer), part, piece),
                 }
                 if split == Split::Examples || layer < last {
                     part.meet();
                 }
             }
-            self.slope(last, rows, Some(y), scale, self.units(part, last));
+            self.slope(last, rows, Some(y), self.scale, self.units(part, last));
             part.meet();
             for layer in (0..=last).rev() {
                 if layer > 0 {
@@ -164,33 +218,39 @@ impl<T: Exp, S: Simd<T>> Job<'_, T, S> {
     ///
     /// # Safety
     /// See `Job`; between two meetings, the piece is this thread's alone.
-    unsafe fn forward<R: Rows<T>>(&self, layer: usize, input: Input<R>, piece: Piece) {
+    unsafe fn forward<R: Rows<T>>(&self, layer: usize, rows: usize, input: Input<R>, part: Part, piece: Piece) {
         let ([W, b], [a, _]) = (self.panels.layers[layer], self.panels.work[layer]);
-        let Piece { rows, columns: units } = piece;
-        if rows.is_empty() || units.is_empty() {
+        let Piece { rows: examples, columns: units } = piece;
+        if examples.is_empty() || units.is_empty() {
             return;
         }
         let vectors = units.len().div_ceil(S::LANES);
         // SAFETY: rows of `input` and W are n_in values and padding, up to a whole number of vectors; those of a hold
         // `units`, which no other thread touches in these rows before the next meeting.
         unsafe {
-            for block in input.blocks::<T>(rows.clone()) {
-                self.simd.run(Dots {
-                    rows: block.len(),
-                    columns: units.len(),
-                    vectors: input.columns.div_ceil(S::LANES),
-                    a: input.rows.cut(block.start, 0),
-                    b: W.start.add(units.start * W.stride),
-                    b_row: W.stride,
-                    c: a.start.add(block.start * a.stride + units.start),
-                    c_row: a.stride,
-                });
+            let product = Product {
+                simd: self.simd,
+                inputs: input.columns,
+                x: input.rows.cut(examples.start, 0),
+                examples: examples.len(),
+                W: Strided { start: W.start.add(units.start * W.stride).cast_const(), stride: W.stride },
+                units: units.len(),
+                z: a.start.add(examples.start * a.stride + units.start),
+                z_row: a.stride,
+            };
+            match Way::of::<T, S>(rows, input.columns, a.columns) {
+                Way::Dots { parts } => {
+                    for block in input.blocks::<T, S>(0..examples.len()) {
+                        product.dots(block, parts);
+                    }
+                }
+                Way::Transposed => product.transposed(&self.panels.strips[part.thread()]),
             }
             self.simd.run(Activate {
-                rows: rows.len(),
+                rows: examples.len(),
                 vectors,
                 lanes: units.len() - (vectors - 1) * S::LANES,
-                z: a.start.add(rows.start * a.stride + units.start),
+                z: a.start.add(examples.start * a.stride + units.start),
                 z_row: a.stride,
                 bias: b.start.add(units.start),
             });
@@ -258,7 +318,7 @@ impl<T: Exp, S: Simd<T>> Job<'_, T, S> {
         // SAFETY: rows of W and input hold `columns` in whole vectors, padding included; no other thread touches this
         // part of W before the next meeting.
         unsafe {
-            for block in input.blocks::<T>(0..rows).rev() {
+            for block in input.blocks::<T, S>(0..rows).rev() {
                 self.simd.run(Multiply {
                     rows: units.len(),
                     vectors: columns.len().div_ceil(S::LANES),

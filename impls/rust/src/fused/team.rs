@@ -18,6 +18,11 @@ pub struct Part<'a> {
 }
 
 impl Part<'_> {
+    /// This thread's number, from 0.
+    pub fn thread(&self) -> usize {
+        self.thread
+    }
+
     /// Wait for the other threads of the job.
     pub fn meet(&self) {
         if let Some(barrier) = self.barrier {

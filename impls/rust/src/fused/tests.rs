@@ -1,11 +1,14 @@
 //! The kernels on every instruction set of this processor: right, and never outside their arrays, which lie between
 //! pages that may not be touched.
 
-use super::Fusable;
 use super::elements::{Activate, Exp, Slope};
+use super::forward::{Transpose, Way};
 use super::products::{Dots, Multiply, Strided};
 use super::simd::{Portable, Simd};
 use super::team::Team;
+use super::{Fusable, instruction_sets};
+use crate::batched::gradients;
+use crate::blas::Products;
 use crate::matrix::Matrix;
 use crate::network::{Network, Parameters, Real, sigmoid};
 use ndarray::{Array1, Array2, Axis};
@@ -129,6 +132,21 @@ fn products<T: Real, S: Simd<T>>(simd: S, rows: usize, vectors: usize, depth: us
     }
 }
 
+/// The transpose of `rows` x `columns` values, with both matrices at both ends of their pages.
+fn transpose<T: Real, S: Simd<T>>(simd: S, rows: usize, columns: usize) {
+    let (from_row, to_row) = (columns.next_multiple_of(S::LANES), rows.next_multiple_of(S::LANES));
+    for at_end in [false, true] {
+        let a = numbers::<T>(rows * from_row, 1);
+        let (from, to) = (Guarded::new(&a, at_end), Guarded::new(&vec![T::zero(); columns * to_row], at_end));
+        let kernel = Transpose { rows, columns, from: strided(&from, from_row), to: to.start, to_row };
+        // SAFETY: the arrays have these shapes.
+        unsafe { simd.run(kernel) };
+        let expected: Vec<T> =
+            (0..columns * to_row).map(|at| a[(at % to_row).min(rows - 1) * from_row + at / to_row]).collect();
+        assert_eq!(to.values(), expected, "the transpose of {rows} x {columns}");
+    }
+}
+
 /// The element-wise passes over `rows` x `vectors`, of which the last vector holds `lanes` values.
 fn elements<T: Exp, S: Simd<T>>(simd: S, rows: usize, vectors: usize, lanes: usize) {
     let columns = vectors * S::LANES;
@@ -216,6 +234,12 @@ fn all<S: Simd<f64> + Simd<f32>>(simd: S) {
                 products::<f64, S>(simd, rows, vectors, depth);
                 products::<f32, S>(simd, rows, vectors, depth);
             }
+        }
+    }
+    for rows in [1, 2, 3, 7, 8, 15, 16, 17, 33] {
+        for columns in [1, 2, 5, 8, 16, 19] {
+            transpose::<f64, S>(simd, rows, columns);
+            transpose::<f32, S>(simd, rows, columns);
         }
     }
     for (rows, vectors) in [(1, 1), (3, 2), (7, 5)] {
@@ -341,11 +365,74 @@ fn epochs<T: Fusable>(sizes: &[usize], batch_size: usize) {
 
 #[test]
 fn threads_change_no_bit() {
-    for (sizes, batch_size) in [(&[50, 30, 10][..], 10), (&[50, 30, 10], 128), (&[33, 70, 9, 4], 37), (&[3, 2], 9)] {
+    for (sizes, batch_size) in [(&[50, 30, 10][..], 10), (&[50, 30, 10], 128), (&[33, 70, 9, 4], 37), (&[3, 2], 9)]
+        .into_iter()
+        .chain(EVERY_WAY)
+    {
         epochs::<f64>(sizes, batch_size);
         epochs::<f32>(sizes, batch_size);
     }
-    epochs::<f64>(&[784, 30, 10], 400); // several blocks
+}
+
+/// Networks and mini-batches whose products go each of their ways.
+const EVERY_WAY: [(&[usize], usize); 4] = [
+    (&[50, 70, 10], 70),    // the examples transposed
+    (&[2000, 30, 10], 77),  // rows in several parts
+    (&[784, 30, 10], 400),  // in several blocks
+    (&[20_000, 3, 2], 130), // in several passes
+];
+
+#[test]
+fn each_way_is_taken() {
+    fn ways<S: Simd<f64> + Simd<f32>>(_: S) {
+        for (inputs, units, examples, way) in
+            [(784, 30, 10, Way::Dots { parts: 1 }), (50, 70, 70, Way::Transposed), (70, 10, 70, Way::Dots { parts: 1 })]
+        {
+            assert_eq!(Way::of::<f64, S>(examples, inputs, units), way);
+            assert_eq!(Way::of::<f32, S>(examples, inputs, units), way);
+        }
+    }
+    ways(Portable);
+    #[cfg(target_arch = "x86_64")]
+    if let Some(simd) = super::simd::x86::Avx512::detect() {
+        ways(simd);
+        let parts = |inputs| Way::of::<f64, super::simd::x86::Avx512>(77, inputs, 30);
+        assert_eq!([400, 784, 2000].map(parts), [1, 2, 4].map(|parts| Way::Dots { parts }));
+    }
+}
+
+/// The gradient is that of plain products, which `batched` takes in float64.
+fn right_gradient<T: Fusable>(sizes: &[usize], examples: usize, tolerance: f64) {
+    let (parameters, x, y) = problem::<f64>(sizes, examples);
+    let scale = 1.0 / (sizes[0] as f64).sqrt(); // so that few units saturate
+    let parameters = Parameters { weights: parameters.weights.iter().map(|W| W * scale).collect(), ..parameters };
+    let right = gradients(&parameters, &Products::Ndarray, x.view(), y.view(), 1.0 / examples as f64);
+    let cast = |matrix: &Matrix<f64>| Matrix::from_view(matrix.view().mapv(T::of).view());
+    for simd in instruction_sets() {
+        let mut network = T::network(Some(simd), sizes, examples, 1).expect("it is among them");
+        network.load(Parameters {
+            weights: parameters.weights.iter().map(|W| W.mapv(T::of)).collect(),
+            biases: parameters.biases.iter().map(|b| b.mapv(T::of)).collect(),
+        });
+        let found = network.gradients(&cast(&x), &cast(&y));
+        let values = |gradient: &Parameters<T>| -> Vec<f64> {
+            let weights = gradient.weights.iter().flatten();
+            weights.chain(gradient.biases.iter().flatten()).map(|value| value.to_f64().expect("a float")).collect()
+        };
+        let right: Vec<f64> = right.weights.iter().flatten().chain(right.biases.iter().flatten()).copied().collect();
+        let largest = right.iter().fold(0.0f64, |most, value| most.max(value.abs()));
+        for (found, right) in values(&found).iter().zip(&right) {
+            assert!((found - right).abs() <= tolerance * largest, "{simd}, {sizes:?}: {found}, not {right}");
+        }
+    }
+}
+
+#[test]
+fn every_way_gives_the_right_gradient() {
+    for (sizes, examples) in EVERY_WAY {
+        right_gradient::<f64>(sizes, examples, 1e-12);
+        right_gradient::<f32>(sizes, examples, 1e-4);
+    }
 }
 
 #[test]
