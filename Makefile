@@ -15,7 +15,7 @@ endif
 
 # What is timed must not share the machine with the tests, whatever `make -j` says.
 .NOTPARALLEL:
-.PHONY: bench bench-all clean figures lint mutants profiles reference rust rust-tch rust-tensorflow rust-test test test-all
+.PHONY: bench bench-all clean coverage figures lint mutants profiles reference rust rust-tch rust-tensorflow rust-test test test-all
 
 bench: $(INSTALLED)
 	$(BIN)/backprop bench
@@ -39,10 +39,19 @@ test-all: $(INSTALLED)
 
 SIDE_BY_SIDE := -n auto --maxprocesses=4 --dist=loadfile
 
+# The share of lines and branches that the tests reach, in every process that they start.
+coverage: $(INSTALLED)
+	$(PIP) 'coverage>=7.10,<8'
+	rm -f .coverage .coverage.*
+	-$(BIN)/python -m coverage run -m pytest $(SIDE_BY_SIDE) --maxfail=30
+	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage report
+
 lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/mypy tests/without_posix/sitecustomize.py
 
 profiles: $(INSTALLED)
 	$(BIN)/backprop profile
@@ -56,7 +65,7 @@ TWINS := --impl=in_place --impl=twin=in_place --impl=slower=tests/slower_in_plac
 reference: $(INSTALLED)
 	$(BIN)/backprop bench --results=results/reference/default
 	$(BIN)/backprop bench --all --seconds=8 --results=results/reference/all
-	OPENBLAS_CORETYPE=SkylakeX $(BIN)/backprop bench --workload=book --workload=book-f32 --workload=batch \
+	OPENBLAS_CORETYPE=Haswell $(BIN)/backprop bench --workload=book --workload=book-f32 --workload=batch \
 	    --workload=wide --workload=large --workload=large-f32 --results=results/reference/coretype
 	$(BIN)/backprop bench --all --sweep=batch-grid --generations=3 --seconds=3 --results=results/reference/batch-grid
 	$(BIN)/backprop bench $(SWEPT:%=--impl=%) --sweep=width-grid --budget=1 --generations=3 --seconds=3 \

@@ -51,8 +51,7 @@ def py_spy() -> str:
     named = os.environ.get(PY_SPY)
     if named:
         return named
-    beside = Path(sys.executable).with_name("py-spy")
-    found = str(beside) if beside.exists() else shutil.which("py-spy")
+    found = shutil.which("py-spy", path=str(Path(sys.executable).parent)) or shutil.which("py-spy")
     if not found:
         raise NotPermitted("py-spy is missing: pip install py-spy")
     return found
@@ -69,7 +68,12 @@ def attach(
         try:
             with confined_to(set(usable_cpus()[threads:]) or usable_cpus()):  # not on the worker's cores
                 profiler = subprocess.Popen(
-                    command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    encoding="utf-8",
+                    errors="replace",
                 )
         except OSError as error:
             raise NotPermitted(f"py-spy cannot be started: {program}: {error.strerror}; pip install py-spy") from error
@@ -85,7 +89,7 @@ def attach(
         worker.send(protocol.Pause())
         attached = worker.receive(protocol.Looped)
         worker.receive(protocol.Paused)
-        stacks = out.read_text()
+        stacks = out.read_text(encoding="utf-8")
     if profiler.returncode or not stacks:
         raise _failure(said, profiler.returncode)
     return stacks, _behind(said), attached

@@ -255,6 +255,16 @@ def test_what_else_differs_is_a_remark() -> None:
 # --- Limits ------------------------------------------------------------------------------------------------------
 
 
+def test_a_limits_file_is_utf8_whatever_the_system_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read_text(path: Path, encoding: str = "ascii") -> str:
+        return path.read_bytes().decode(encoding)
+
+    monkeypatch.setattr(Path, "read_text", read_text)
+    path = tmp_path / "limits.toml"
+    path.write_text("fail-on = '5%'\n[rows]\n'schnäll' = '10%'\n", encoding="utf-8")
+    assert read_limits(path).of("book", "schnäll") == pytest.approx(0.10)
+
+
 def test_the_most_particular_limit_counts(tmp_path: Path) -> None:
     path = tmp_path / "limits.toml"
     path.write_text('fail-on = "5%"\n[rows]\njax = "10 %"\n[workloads.book]\n"*" = "8%"\nin_place = "150%"\n')

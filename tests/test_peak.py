@@ -16,6 +16,7 @@ import pytest
 from made_up_results import made_up_results
 
 from bench.measurement import peak, rates, timing
+from bench.measurement.answers import Refused, Worker
 from bench.measurement.candidates import plan
 from bench.measurement.peak import Kernel, Peak
 from bench.measurement.process import WorkerFailed, WorkerProcess
@@ -23,7 +24,6 @@ from bench.measurement.rate_workers import PEAK, REFERENCE
 from bench.measurement.rates import PreparedRate
 from bench.measurement.sampler import Sampler
 from bench.measurement.timing import TimedCall
-from bench.measurement.worker import Refused, Worker
 from bench.protocol import PreparedRate as Prepared
 from bench.protocol import PrepareRate, Reply
 from bench.records import SCHEMA, Rate, Results, Settings, Workload

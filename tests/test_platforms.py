@@ -1,4 +1,7 @@
-"""Elsewhere than on Linux: what the benchmark does without affinity, /proc, files in memory and prctl."""
+"""Elsewhere than on Linux: what the benchmark does without affinity, /proc, files in memory and prctl.
+
+And as on Windows: without signals, groups of processes and `select` on pipes, too.
+"""
 
 import os
 import subprocess
@@ -13,21 +16,39 @@ from bench.results.files import read
 from impls import ROOT
 
 BACKPROP = Path(sys.executable).with_name("backprop")
-ELSEWHERE = os.environ | {"PYTHONPATH": os.pathsep.join((str(Path(__file__).parent / "without_linux"), str(ROOT)))}
+SYSTEMS = ("without_linux", "without_posix")
 
 
-def run(*command: str | Path) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(command, env=ELSEWHERE, capture_output=True, text=True, timeout=120, check=False)
+def elsewhere(system: str) -> dict[str, str]:
+    """Return an environment in which Python finds what that system has."""
+    return os.environ | {"PYTHONPATH": os.pathsep.join((str(Path(__file__).parent / system), str(ROOT)))}
 
 
-def test_what_is_taken_away_is_gone() -> None:
-    found = run(sys.executable, "-c", "import os; print(hasattr(os, 'sched_getaffinity'), os.path.exists('/proc'))")
-    assert found.stdout == "False False\n"
+def run(system: str, *command: str | Path) -> "subprocess.CompletedProcess[str]":
+    env = elsewhere(system)
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, check=False)
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_what_is_taken_away_is_gone(system: str) -> None:
+    program = """
+import os, signal, subprocess, sys
+print(hasattr(os, "sched_getaffinity"), os.path.exists("/proc"), hasattr(os, "killpg"), hasattr(signal, "SIGKILL"))
+process = subprocess.Popen([sys.executable, "-c", ""], stdout=subprocess.PIPE)
+from bench.measurement.replies import Awaited, Replies
+print(isinstance(Replies(process.stdout)._chunks, Awaited))
+process.wait()
+"""
+    found = run(system, sys.executable, "-c", program)
+    here = system == "without_linux"
+    assert found.stdout == f"False False {here} {here}\n{not here}\n", found.stderr
 
 
 @pytest.mark.slow("runs benchmarks")
-def test_a_run_is_whole_but_for_what_only_linux_tells(tmp_path: Path) -> None:
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_a_run_is_whole_but_for_what_only_linux_tells(system: str, tmp_path: Path) -> None:
     done = run(
+        system,
         BACKPROP,
         *("bench", "--workload=20-8-4:16", "--impl=in_place", "--impl=multithreaded", "--generations=2"),
         *("--seconds=0.3", "--data=digits", f"--results={tmp_path}"),
@@ -45,19 +66,57 @@ def test_a_run_is_whole_but_for_what_only_linux_tells(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} >= {"results.json", "speedups.png", "report.html"}
 
 
-def test_rows_are_verified(tmp_path: Path) -> None:
-    done = run(BACKPROP, "verify", "in_place", "--seed=1")
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_rows_are_verified(system: str, tmp_path: Path) -> None:
+    done = run(system, BACKPROP, "verify", "in_place", "--seed=1")
     assert (done.returncode, done.stdout.split(" (")[0]) == (0, "in_place: conforms")
 
 
-def test_no_worker_outlives_the_benchmark() -> None:
+BAD = """
+import os, subprocess, sys, time
+from impls.in_place import InPlace
+
+class Hangs(InPlace):
+    def step(self, data, learning_rate):
+        subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"])
+        time.sleep(300)
+
+class Dies(InPlace):
+    def step(self, data, learning_rate):
+        print("farewell", file=sys.stderr, flush=True)
+        os._exit(3)
+"""
+
+
+@pytest.mark.slow("waits for a time limit")
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_bad_rows_end_and_the_others_go_on(system: str, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.py"
+    bad.write_text(BAD)
+    done = run(
+        system,
+        BACKPROP,
+        *("bench", "--workload=20-8-4:16", "--impl=in_place", f"--impl={bad}:Hangs", f"--impl={bad}:Dies"),
+        *("--generations=1", "--seconds=0.2", "--data=digits", "--time-out=5", f"--results={tmp_path / 'results'}"),
+    )
+    assert done.returncode == 1, done.stdout + done.stderr
+    rows = {row.label: row for row in read(tmp_path / "results" / "results.json").rows}
+    assert rows["in_place"].outcome == "ok"
+    assert (rows["Hangs"].outcome, rows["Hangs"].reason) == ("timed out", "no answer within 5 s")
+    assert rows["Dies"].outcome == "crashed"
+    assert rows["Dies"].reason.startswith("the worker ended with exit status 3; its last words: farewell")
+    assert not [process for process in psutil.process_iter(["cmdline"]) if "time.sleep(300)" in str(process.cmdline())]
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_no_worker_outlives_the_benchmark(system: str) -> None:
     """Without a signal from Linux, it finds that nobody asks any more."""
     program = (
         "import time; from bench.measurement.process import WorkerProcess; from bench.protocol import Start, Started;"
         "worker = WorkerProcess(1, [0], 60.0); worker.ask(Start('impls.in_place:InPlace'), Started);"
         "print(worker.pid, flush=True); time.sleep(60)"
     )
-    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, env=ELSEWHERE) as parent:
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, env=elsewhere(system)) as parent:
         assert parent.stdout is not None
         worker = psutil.Process(int(parent.stdout.readline()))
         parent.kill()

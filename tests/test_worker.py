@@ -13,11 +13,11 @@ import psutil
 import pytest
 
 from bench.cpus import usable_cpus
+from bench.measurement.answers import Worker
 from bench.measurement.candidates import plan
 from bench.measurement.examples import shared_examples
 from bench.measurement.process import ENVIRONMENT, THREAD_VARIABLES, WorkerFailed, WorkerProcess
 from bench.measurement.sampler import Sampler
-from bench.measurement.worker import Worker
 from bench.protocol import (
     Loop,
     Looped,

@@ -19,7 +19,7 @@ def figures(check: bool) -> int:
     """
     stale = []
     for page in pages():
-        text = page.read_text()
+        text = page.read_text(encoding="utf-8")
         made = written(text)
         if made != text:
             stale.append(page)

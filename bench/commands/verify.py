@@ -73,7 +73,7 @@ def verify(
             click.echo(f"{entry.name}: {failure.outcome}: {failure}")
             program = Path(folder, Verify.PROGRAM)
             if program.is_file():
-                click.echo(f"\nIt was running this program ({repeat}):\n\n{program.read_text()}")
+                click.echo(f"\nIt was running this program ({repeat}):\n\n{program.read_text(encoding='utf-8')}")
             return 1
     if not found.violations:
         click.echo(f"{entry.name}: conforms{_explored(found.programs, examples, seconds, seed)}")

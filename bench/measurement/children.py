@@ -6,6 +6,7 @@ every sample. Those that have ended are counted by the system.
 
 import contextlib
 import os
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -63,6 +64,17 @@ def kill(pid: int) -> None:
     for process in _family(pid)[1:]:
         with contextlib.suppress(psutil.Error):
             process.kill()
+
+
+def kill_with_children(pid: int) -> None:
+    """Kill a process, its group where the system has such things, and what it started."""
+    kill(pid)
+    if hasattr(os, "killpg"):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(pid, signal.SIGKILL)
+    else:
+        with contextlib.suppress(psutil.Error):
+            psutil.Process(pid).kill()
 
 
 def _family(pid: int) -> list[psutil.Process]:

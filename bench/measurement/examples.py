@@ -37,7 +37,7 @@ def files_of_this_process(*names: str) -> Generator[list[Path]]:
     On Linux they are memory of this process, so that nothing is left behind even if it is killed.
     """
     if not hasattr(os, "memfd_create"):
-        with tempfile.TemporaryDirectory(prefix="backprop-bench-") as folder:
+        with tempfile.TemporaryDirectory(prefix="backprop-bench-", ignore_cleanup_errors=True) as folder:
             paths = [Path(folder) / name for name in names]
             for path in paths:
                 path.touch()

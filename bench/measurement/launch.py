@@ -61,7 +61,7 @@ def main(arguments: Sequence[str]) -> int:
             return subprocess.call(
                 [program, "-n", ranks, sys.executable, "-P", "-m", module, *rest],
                 env=os.environ | environment(int(ranks)) | dict.fromkeys(FOLDERS, folder),
-                preexec_fn=partial(linux.die_with_the_parent, parent=os.getpid()),
+                preexec_fn=partial(linux.die_with_the_parent, parent=os.getpid()) if linux.HERE else None,
             )
         finally:
             children.kill(os.getpid())

@@ -4,16 +4,21 @@ import contextlib
 import ctypes
 import os
 import signal
+import sys
 
 PARENT = "BACKPROP_PARENT"  # the environment variable that tells a process who started it
+HERE = sys.platform == "linux"
+ELSEWHERE = (AttributeError, TypeError)  # a C library without prctl, and Windows, where it has no such name
 
 
-def die_with_the_parent(by: signal.Signals = signal.SIGKILL, parent: int | None = None) -> None:
-    """Have Linux send this process a signal when its parent ends (prctl PR_SET_PDEATHSIG), however busy it is then.
+def die_with_the_parent(by: signal.Signals | None = None, parent: int | None = None) -> None:
+    """Have Linux send this process a signal, or kill it, when its parent ends, however busy it is then.
 
-    If the parent, which `parent` or else PARENT names, has ended already, the signal comes at once.
+    If the parent, which `parent` or else PARENT names, has ended already, the signal comes at once (prctl
+    PR_SET_PDEATHSIG).
     """
-    with contextlib.suppress(AttributeError, OSError):
+    with contextlib.suppress(*ELSEWHERE, OSError):
+        by = by or signal.SIGKILL
         ctypes.CDLL(None).prctl(1, by)
         named = os.environ.pop(PARENT, None)
         if parent is None and named is not None:
@@ -24,11 +29,11 @@ def die_with_the_parent(by: signal.Signals = signal.SIGKILL, parent: int | None 
 
 def adopt_orphans() -> None:
     """Keep what the row starts among this process's descendants, where it is found (prctl PR_SET_CHILD_SUBREAPER)."""
-    with contextlib.suppress(AttributeError):
+    with contextlib.suppress(*ELSEWHERE):
         ctypes.CDLL(None).prctl(36, 1)
 
 
 def allow_tracing() -> None:
     """Let any process of this user attach, where Linux's Yama would let only a parent (prctl PR_SET_PTRACER)."""
-    with contextlib.suppress(AttributeError):
+    with contextlib.suppress(*ELSEWHERE):
         ctypes.CDLL(None).prctl(0x59616D61, ctypes.c_ulong(-1 & (2**64 - 1)), 0, 0, 0)

@@ -1,6 +1,5 @@
 """Whether this process may open the files that its workers need, told before anything is started."""
 
-import sys
 from collections.abc import Iterable
 
 from bench.measurement.candidates import Candidate
@@ -15,10 +14,10 @@ def check_open_files(candidates: Iterable[Candidate]) -> None:
 
     Takes as many as the system allows it to, first: by default, macOS allows 256, and any number to whoever asks.
     """
-    if sys.platform == "win32":
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
         return
-    import resource
-
     workers, rates = set(), set()
     for candidate in candidates:
         workers.add(candidate.worker_key)

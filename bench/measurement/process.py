@@ -3,12 +3,10 @@
 import contextlib
 import os
 import re
-import select
 import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,7 +16,8 @@ import msgspec
 from bench import protocol, records
 from bench.measurement import launch, linux
 from bench.measurement.children import confine as confine_children
-from bench.measurement.children import kill as kill_children
+from bench.measurement.children import kill_with_children
+from bench.measurement.replies import Replies
 from impls import ROOT
 
 AnyReply = TypeVar("AnyReply", bound=protocol.Reply)
@@ -67,7 +66,6 @@ class WorkerProcess:
         """
         self.time_out = time_out
         self._launched = ranks and threads > 1
-        self._pending = b""
         path = os.pathsep.join(filter(None, (tree, str(ROOT), os.environ.get("PYTHONPATH"))))
         command = [sys.executable, "-P", "-m", "bench.measurement.worker"]  # -P: nothing of the current folder
         if self._launched:
@@ -89,6 +87,8 @@ class WorkerProcess:
         except OSError as error:
             raise WorkerFailed("crashed", f"its process cannot be started: {error.strerror}") from error
         self.pid = self._process.pid
+        assert self._process.stdout is not None
+        self._replies = Replies(self._process.stdout)
 
     def ask(self, request: protocol.AnyRequest, expected: type[AnyReply]) -> AnyReply:
         """Send a request and return its reply. Raises WorkerFailed."""
@@ -104,24 +104,17 @@ class WorkerProcess:
 
     def receive(self, expected: type[AnyReply]) -> AnyReply:
         """Return the next reply, of the type that is expected. Raises WorkerFailed if there is none, or a failure."""
-        assert self._process.stdout is not None
-        deadline = time.monotonic() + self.time_out
-        while b"\n" not in self._pending:
-            remaining = deadline - time.monotonic()
-            ready = remaining > 0 and select.select([self._process.stdout], [], [], remaining)[0]
-            if not ready:
-                self.close()
-                raise WorkerFailed("timed out", f"no answer within {self.time_out:g} s")
-            received = os.read(self._process.stdout.fileno(), 1 << 20)
-            if not received:
-                raise WorkerFailed("crashed", self._last_words())
-            self._pending += received
-        line, self._pending = self._pending.split(b"\n", 1)
+        line = self._replies.next(self.time_out)
+        if line is None:
+            self.close()
+            raise WorkerFailed("timed out", f"no answer within {self.time_out:g} s")
+        if not line.endswith(b"\n"):
+            raise WorkerFailed("crashed", self._last_words(line if self._launched else b""))
         try:
             reply: Any = msgspec.json.decode(line, type=protocol.Failure | expected)
         except records.UNREADABLE as error:
             if self._launched:  # some launchers report the end of a rank on standard output
-                raise WorkerFailed("crashed", self._last_words(line + b"\n")) from error
+                raise WorkerFailed("crashed", self._last_words(line)) from error
             self.close()
             raise WorkerFailed("crashed", f"the worker's reply cannot be read: {error}") from error
         if isinstance(reply, protocol.Failure):
@@ -155,7 +148,7 @@ class WorkerProcess:
                 self._process.stdin.write(b"\n")  # Open MPI does not pass on that its standard input has ended
                 self._process.stdin.close()
                 self._process.wait(LAUNCHER_SECONDS)
-        self._kill()
+        kill_with_children(self.pid)  # each rank, and whatever a row started, may be in a process group of its own
         self._process.wait()
         if self._launched:
             launch.clean(self.pid)
@@ -164,12 +157,7 @@ class WorkerProcess:
                 with contextlib.suppress(OSError):
                     stream.close()
 
-    def _kill(self) -> None:
-        kill_children(self.pid)  # each rank, and whatever a row started, may be in a process group of its own
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.pid, signal.SIGKILL)
-
-    def _last_words(self, received: bytes = b"") -> str:
+    def _last_words(self, received: bytes) -> str:
         """Return how the process ended and the last line that it wrote to standard error.
 
         Of several ranks, also what the launcher wrote to standard output, `received` and what follows.
@@ -177,9 +165,8 @@ class WorkerProcess:
         if self._launched:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(LAUNCHER_SECONDS)
-            self._kill()
-            assert self._process.stdout is not None
-            received += self._pending + self._process.stdout.read()
+            kill_with_children(self.pid)
+            received += self._replies.rest(LAUNCHER_SECONDS)
         status = self._process.wait()
         ending = f"exit status {status}" if status >= 0 else signal.Signals(-status).name
         self._stderr.seek(max(0, self._stderr.seek(0, os.SEEK_END) - 4096))

@@ -8,7 +8,6 @@ Between requests a rank sleeps and looks: MPI itself would wait by computing, wh
 """
 
 import os
-import select
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -17,6 +16,8 @@ import msgspec
 
 from bench import protocol, records
 from bench.measurement import linux, memory, together, worker
+from bench.measurement.answers import Worker
+from bench.measurement.replies import waiting as request_waiting
 from impls.ranks import bounded, communicator, ending_the_job
 
 LOOK_SECONDS = 0.002  # between two looks for a message
@@ -82,7 +83,7 @@ def _first_call(calls: Sequence[records.FirstCall | None]) -> records.FirstCall 
     return msgspec.structs.replace(calls[0], peak_rss_bytes=sum(call.peak_rss_bytes for call in calls if call))
 
 
-def lead(comm: Any, requests: Any, replies: Any, of_rank: worker.Worker) -> None:
+def lead(comm: Any, requests: Any, replies: Any, of_rank: Worker) -> None:
     """Answer what stands in `requests`, with all ranks, up to an empty line or their end."""
     others = range(1, comm.size)
     for line in requests:
@@ -98,7 +99,7 @@ def lead(comm: Any, requests: Any, replies: Any, of_rank: worker.Worker) -> None
         comm.send(b"", rank)
 
 
-def follow(comm: Any, of_rank: worker.Worker) -> None:
+def follow(comm: Any, of_rank: Worker) -> None:
     """Answer what rank 0 passes on, until that is nothing; what a reply would write to a file goes nowhere."""
     while line := _receive(comm, 0):
         request = msgspec.json.decode(line, type=protocol.AnyRequest)
@@ -109,7 +110,7 @@ def follow(comm: Any, of_rank: worker.Worker) -> None:
 
 def main() -> None:
     """Answer requests until an empty one, or until standard input ends."""
-    worker.BARE_RSS_BYTES = memory.resident_bytes("VmRSS")
+    bare_rss_bytes = memory.resident_bytes("VmRSS")
     linux.die_with_the_parent()
     requests, replies = worker.take_standard_streams()
     with ending_the_job():
@@ -117,9 +118,9 @@ def main() -> None:
         ranks = together.ranks = Ranks(communicator("timing"))
 
         def waiting() -> bool:
-            return bool(ranks.agreed(bool(comm.rank == 0 and select.select([requests], [], [], 0)[0])))
+            return bool(ranks.agreed(comm.rank == 0 and request_waiting(requests)))
 
-        of_rank = worker.Worker(waiting)
+        of_rank = Worker(waiting, bare_rss_bytes)
         if comm.rank == 0:
             lead(comm, requests, replies, of_rank)
         else:

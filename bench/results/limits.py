@@ -52,7 +52,7 @@ def percent(text: str, what: str) -> float:
 def read(path: Path) -> Limits:
     """Return the limits in a file. Raises UserError if it cannot be read or is not one."""
     try:
-        limits = msgspec.convert(tomllib.loads(path.read_text()), Limits)
+        limits = msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), Limits)
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error
     except (ValueError, msgspec.ValidationError) as error:

@@ -6,7 +6,6 @@ ranks, T_1 / (R T_R); of one mini-batch for each, T_1 / T_R.
 
 import os
 import random
-import signal
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
@@ -15,7 +14,7 @@ from typing import NamedTuple
 import msgspec
 
 from bench.measurement import machine
-from bench.measurement.children import kill
+from bench.measurement.children import kill_with_children
 from bench.measurement.launch import clean, command
 from bench.measurement.linux import PARENT
 from bench.measurement.process import ENVIRONMENT, THREAD_VARIABLES
@@ -64,8 +63,7 @@ def run_job(entry: Entry, asked: Asked, case: Case) -> Told:
         try:
             output, errors = process.communicate(timeout=asked.time_out)
         except BaseException as error:
-            kill(process.pid)
-            os.killpg(process.pid, signal.SIGKILL)
+            kill_with_children(process.pid)
             process.wait()
             clean(process.pid)
             if isinstance(error, subprocess.TimeoutExpired):

@@ -1,0 +1,299 @@
+"""What a worker does for each request: it holds one class and at most one call that is ready to be timed."""
+
+import contextlib
+import gc
+import importlib.util
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench import protocol, records
+from bench.measurement import children, linux, memory
+from bench.measurement.timing import TimedCall, perf_counter, time_calls
+from bench.problem import Call
+
+if TYPE_CHECKING:
+    from bench.problem.problem import Problem
+    from impls.interface import Implementation
+
+LOOP_SAMPLES = 10  # calls between two looks at the requests while looping, in samples: a profiler hardly sees the loop
+EMPTY_CALLS = 1000  # of a function that does nothing, to tell the harness's own share
+
+
+class Refused(Exception):
+    """The row cannot be timed: an outcome and its reason."""
+
+    def __init__(self, outcome: protocol.FailedOutcome, reason: str) -> None:
+        super().__init__(reason)
+        self.failure = protocol.Failure(outcome, reason)
+
+
+class Worker:
+    """Answers the requests; holds one class and at most one call that is ready to be timed."""
+
+    def __init__(self, waiting: Callable[[], bool], bare_rss_bytes: int = 0) -> None:
+        """Ask `waiting` whether the next request is there; `bare_rss_bytes` are the interpreter's own."""
+        self._waiting = waiting
+        self._bare_rss_bytes = bare_rss_bytes
+        self._target = ""
+        self._import_seconds = 0.0
+        self._class: type[Implementation]
+        self._used = False  # whether this process has computed anything with the implementation
+        self._implementation: Implementation | None = None
+        self._native_data: Any = None
+        self._timed: TimedCall
+
+    def answer(self, request: protocol.AnyRequest) -> protocol.Reply:
+        """Return the reply to a request. Raises Refused if the row cannot be timed."""
+        match request:
+            case protocol.Start():
+                return self._start(request.target)
+            case protocol.Prepare():
+                return self._prepare(request)
+            case protocol.PrepareFirst():
+                return self._prepare_first(request)
+            case protocol.PrepareRate():
+                return self._prepare_rate(request)
+            case protocol.Arrange():
+                return self._arrange(request.turn)
+            case protocol.Take():
+                return self._take()
+            case protocol.HandOver():
+                return self._hand_over(request.path)
+            case protocol.Loop():
+                return self._loop(request.seconds)
+            case protocol.Pause():
+                return protocol.Paused()
+            case protocol.Verify():
+                return self._verify(request)
+
+    def _start(self, target: str) -> protocol.Started:
+        """Import the implementation."""
+        self._target = target
+        start = perf_counter()
+        if target:
+            from impls.loading import load_target
+
+            self._class = load_target(target)
+        self._import_seconds = perf_counter() - start
+        gc.collect()
+        gc.freeze()  # what the imports made is not looked at again
+        return protocol.Started(self._import_seconds, os.getpid())
+
+    def _prepare(self, request: protocol.Prepare) -> protocol.Prepared:
+        """Construct and call once; check and calibrate, or warm up where an earlier process was checked."""
+        from bench.measurement.cost import over_budget, shortest_seconds, surely_affordable
+        from bench.problem.problem import Problem
+
+        self.release()
+        workload, threads, budget = request.workload, request.threads, request.budget_seconds
+        if workload.dtype not in self._class.dtypes:
+            raise Refused("left out", f"computes in {' and '.join(self._class.dtypes)}, not in {workload.dtype}")
+        problem = Problem.make(workload, request.data, request.seed)
+        if budget is not None and not surely_affordable(problem):
+            self._used = True
+            seconds = over_budget(self._class, problem, threads, budget)
+            if seconds is not None:
+                raise _too_slow(seconds, budget)
+
+        fresh, self._used = not self._used, True
+        first_call, call = self._first_call(problem, threads)
+        if budget is not None and first_call.first_call_seconds > budget:
+            seconds = shortest_seconds(call, budget)
+            if seconds > budget:
+                raise _too_slow(seconds, budget)
+
+        self._timed = self._timed_call(problem, threads, call)
+        if request.calls:
+            call_seconds = request.call_seconds
+            self._timed.warm_up(request.sample_seconds, request.calls)
+        else:
+            self._check(problem)
+            gc.collect()
+            call_seconds = self._timed.calibrate(request.sample_seconds)
+        if budget is not None and call_seconds > budget:
+            raise _too_slow(call_seconds, budget)
+        empty_seconds = time_calls(_empty, self._timed.arguments, EMPTY_CALLS)[0] / EMPTY_CALLS
+        return protocol.Prepared(
+            call_seconds=call_seconds,
+            calls=self._timed.calls,
+            busiest_threads=self._timed.busiest_threads(),
+            overhead_percent=100 * empty_seconds / call_seconds,
+            thread_pools=_thread_pools(),
+            build={str(name): str(words) for name, words in self._class.build().items()},
+            cost=str(self._class.cost),
+            children=children.look(),
+            first_call=first_call if fresh else None,
+        )
+
+    def _prepare_first(self, request: protocol.PrepareFirst) -> protocol.FirstCalled:
+        """Construct and call once, as the first thing that this process does with the implementation."""
+        from bench.problem.problem import Problem
+
+        problem = Problem.make(request.workload, request.data, request.seed)
+        return protocol.FirstCalled(self._first_call(problem, request.threads)[0])
+
+    def _first_call(self, problem: "Problem", threads: int) -> tuple[records.FirstCall, Call]:
+        """Construct the implementation and call it once; return what that took, and the call."""
+        memory.forget_highest()
+        turn = problem.turn(0)
+        start = perf_counter()
+        self._implementation = problem.construct(self._class, threads)
+        setup_seconds = perf_counter() - start
+        self._native_data = problem.native_data(self._implementation)
+        call = problem.call(self._implementation, self._native_data, turn)
+        seconds = time_calls(*call, 1)[0]
+        peak_rss_bytes = max(0, memory.resident_bytes("VmHWM") - self._bare_rss_bytes)
+        return records.FirstCall(self._import_seconds, setup_seconds, seconds, peak_rss_bytes), call
+
+    def _check(self, problem: "Problem") -> None:
+        """Run the gate. Raises Refused if the row is wrong."""
+        from impls.conformance import check_workload
+        from impls.conformance.violation import summary
+
+        assert self._implementation is not None
+        turn, epoch = problem.turn(0), problem.workload.timed == "epoch"
+        x, y = (problem.x, problem.y) if epoch else next(problem.mini_batches(turn))
+        violations = check_workload(self._implementation, turn.parameters, x, y, turn.learning_rate, epoch=epoch)
+        if violations:
+            raise Refused("wrong", summary(violations))
+
+    def _timed_call(self, problem: "Problem", threads: int, call: Call) -> TimedCall:
+        """Return the call with what makes it ready for each turn."""
+        implementation, native_data = self._implementation, self._native_data
+        assert implementation is not None
+
+        def arrange(number: int) -> tuple[Call, Call]:
+            turn = problem.turn(number)
+            implementation.load(turn.parameters)
+            function, arguments = problem.call(implementation, native_data, turn)
+            return (function, (*arguments[:-1], turn.untimed_learning_rate)), (function, arguments)
+
+        return TimedCall(call, threads, arrange, implementation.parameters)
+
+    def _prepare_rate(self, request: protocol.PrepareRate) -> protocol.PreparedRate:
+        """Prepare what rows are measured against. Raises Refused if that is not possible here."""
+        from bench.measurement import rates
+        from impls.errors import Unavailable
+
+        self.release()
+        try:
+            rate = rates.prepare(request.kind, request.dtype, request.threads, request.choice, request.sample_seconds)
+        except Unavailable as reason:
+            raise Refused("unavailable", str(reason)) from reason
+        self._timed = rate.timed
+        return protocol.PreparedRate(
+            choice=rate.choice,
+            what=rate.what,
+            flops=rate.flops,
+            calls=rate.timed.calls,
+            call_seconds=rate.call_seconds,
+            busiest_threads=rate.timed.busiest_threads(),
+        )
+
+    def _arrange(self, turn: int) -> protocol.Arranged:
+        """Make the calls of a turn ready."""
+        self._timed.arrange(turn)
+        return protocol.Arranged()
+
+    def _hand_over(self, path: str) -> protocol.HandedOver:
+        """Write the parameters that the calls of the last sample left behind to a file."""
+        import numpy as np
+
+        left = self._timed.left
+        with Path(path).open("r+b") as file:
+
+            def write(tensors: Iterable[Any]) -> list[protocol.Tensor]:
+                arrays = [np.asarray(tensor) for tensor in tensors]
+                for array in arrays:
+                    file.write(np.ascontiguousarray(array, np.float64).data)
+                return [protocol.Tensor(array.dtype.name, array.shape) for array in arrays]
+
+            weights, biases = write(left.weights), write(left.biases)
+        handed_over = protocol.HandedOver(weights, biases, children=children.look())
+        self._timed.rest()
+        return handed_over
+
+    def _take(self) -> protocol.Taken:
+        """Time one sample; tell how often code was compiled meanwhile."""
+        compiled = self._compilations()
+        taken = self._timed.sample()
+        taken.compilations = self._compilations() - compiled
+        return taken
+
+    def _loop(self, seconds: float) -> protocol.Looped:
+        """Call until `seconds` have passed or the next request waits; let a profiler attach meanwhile."""
+        linux.allow_tracing()
+        self._timed.arrange(0)
+        at_once = LOOP_SAMPLES * self._timed.calls
+        calls, elapsed = 0, 0.0
+        while elapsed < seconds and not self._waiting():
+            elapsed += time_calls(self._timed.function, self._timed.arguments, at_once)[0]
+            calls += at_once
+        return protocol.Looped(calls, elapsed)
+
+    def _verify(self, request: protocol.Verify) -> protocol.Verified:
+        """Run the whole conformance kit on the implementation."""
+        from impls.conformance import check
+
+        violations = check(self._class)
+        if violations or not request.examples:
+            return protocol.Verified(violations, 0)
+        os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = request.folder  # or it makes one where the user stands
+        from impls.conformance import explore
+
+        found = explore(
+            self._class,
+            self._target,
+            examples=request.examples,
+            seed=request.seed,
+            seconds=request.seconds,
+            shrink_seconds=request.seconds,
+            begin=lambda text: Path(request.folder, request.PROGRAM).write_text(text, encoding="utf-8"),
+        )
+        return protocol.Verified([found.violation] if found.violation else [], found.programs)
+
+    def _compilations(self) -> int:
+        return self._implementation.compilations() if self._implementation else 0
+
+    def files(self) -> set[str]:
+        """Return the files that the row is written in; only the one that is imported if that fails."""
+        from impls.conformance.violation import source_files
+
+        if hasattr(self, "_class"):
+            return source_files(self._class)
+        module = self._target.rpartition(":")[0]
+        if module.endswith(".py"):
+            return {module}
+        with contextlib.suppress(Exception):  # whatever a package's own import does
+            spec = importlib.util.find_spec(module)
+            return {spec.origin} if spec and spec.origin else set()
+        return set()
+
+    def release(self) -> None:
+        """Free the prepared call and what it holds."""
+        if self._implementation is not None:
+            self._implementation.close()
+            self._implementation = self._native_data = None
+        vars(self).pop("_timed", None)
+        memory.give_back()
+
+
+def _empty(*arguments: object) -> None:
+    """Do nothing: what a call of this takes is the harness's own share of a sample."""
+
+
+def _too_slow(seconds: float, budget_seconds: float) -> Refused:
+    return Refused("left out", f"at least {seconds:.2g} s per call, over the budget of {budget_seconds:g} s")
+
+
+def _thread_pools() -> list[records.ThreadPool]:
+    """Return the BLAS and OpenMP libraries of this process with the threads that they will use."""
+    import threadpoolctl
+
+    known = set(records.ThreadPool.__struct_fields__)
+    return [
+        records.ThreadPool(Path(pool["filepath"]).name, **{key: pool[key] for key in known & pool.keys()})
+        for pool in threadpoolctl.threadpool_info()
+    ]

@@ -1,0 +1,92 @@
+"""Lines from a pipe: in pieces, late, cut off; by asking the system and by a thread, as on Windows."""
+
+import os
+import threading
+import time
+from collections.abc import Generator
+from typing import IO
+
+import pytest
+
+from bench.measurement import replies
+
+
+@pytest.fixture(params=["the system is asked", "a thread waits"])
+def ends(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Generator[tuple[IO[bytes], int]]:
+    """The end of a pipe to read from, and that to write to."""
+    if request.param == "a thread waits":
+
+        def refuse(*_files: object) -> None:
+            raise OSError(10038, "An operation was attempted on something that is not a socket")
+
+        monkeypatch.setattr("select.select", refuse)
+    out, into = os.pipe()
+    with os.fdopen(out, "rb", buffering=0) as file:
+        yield file, into
+
+
+def test_lines_come_one_by_one(ends: tuple[IO[bytes], int]) -> None:
+    pipe, into = ends
+    lines = replies.Replies(pipe)
+    os.write(into, b"one\ntwo\nthr")
+    assert [lines.next(5.0), lines.next(5.0)] == [b"one\n", b"two\n"]
+    os.write(into, b"ee\n")
+    assert lines.next(5.0) == b"three\n"
+    os.write(into, b"unfinish")
+    os.close(into)
+    assert [lines.next(5.0), lines.next(5.0), lines.next(5.0)] == [b"unfinish", b"", b""]
+
+
+def test_a_late_line_is_waited_for_and_no_longer(ends: tuple[IO[bytes], int]) -> None:
+    pipe, into = ends
+    lines = replies.Replies(pipe)
+    assert lines.next(0.0) is None
+    os.write(into, b"begun ")
+    assert lines.next(0.05) is None
+    threading.Timer(0.05, os.write, (into, b"and ended\n")).start()
+    assert lines.next(60.0) == b"begun and ended\n"
+    os.close(into)
+
+
+def test_the_rest_is_all_that_comes(ends: tuple[IO[bytes], int]) -> None:
+    pipe, into = ends
+    lines = replies.Replies(pipe)
+    os.write(into, b"one\ntwo\nthr")
+    assert lines.next(5.0) == b"one\n"
+    start = time.monotonic()
+    assert lines.rest(0.1) == b"two\n"  # somebody still has the other end
+    assert time.monotonic() - start < 30
+    os.write(into, b"ee")
+    os.close(into)
+    assert lines.rest(5.0) == b"three"
+
+
+def test_a_long_line_is_whole(ends: tuple[IO[bytes], int]) -> None:
+    pipe, into = ends
+    lines = replies.Replies(pipe)
+    line = os.urandom(3 << 20).replace(b"\n", b" ") + b"\n"
+
+    def write() -> None:
+        with os.fdopen(into, "wb") as file:
+            file.write(line)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    assert lines.next(60.0) == line
+    writer.join()
+
+
+def test_whether_something_waits() -> None:
+    out, into = os.pipe()
+    with os.fdopen(out, "rb", buffering=0) as pipe:
+        assert not replies.waiting(pipe)
+        os.write(into, b"\n")
+        assert replies.waiting(pipe)
+        os.close(into)
+
+
+def test_where_a_pipe_cannot_be_asked_nothing_waits(ends: tuple[IO[bytes], int]) -> None:
+    pipe, into = ends
+    os.write(into, b"\n")
+    assert replies.waiting(pipe) == isinstance(replies.Replies(pipe)._chunks, replies.Selected)
+    os.close(into)
