@@ -288,6 +288,7 @@ class Machine(msgspec.Struct):
     python: str = ""
     versions: dict[str, str] = {}
     numpy_blas: str = ""
+    variables: dict[str, str] | None = None  # of the environment that steer libraries, such as which kernels they use
 
     @property
     def kind(self) -> tuple[str, int | None]:

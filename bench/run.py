@@ -30,7 +30,7 @@ from bench.problem.workloads import select
 from bench.progress import report_progress
 from bench.records import SCHEMA, Results, Row, Settings, Workload
 from bench.results.files import LATEST
-from bench.results.kernels import note_on_kernels
+from bench.results.kernels import note_on_kernels, note_on_variables
 from bench.results.notes import (
     note_on_cpus,
     notes_on_peaks,
@@ -172,6 +172,7 @@ class Run:
         notes = notes_on_run(sampler.interrupted, steal_percent, others, sampler.failure)
         notes += note_on_cpus(cpus, usable_cpus())
         if self.timed:
+            notes += note_on_variables(facts)
             notes += note_on_kernels(facts, (row for of in rows.values() for row in of))
             notes += notes_on_peaks(workloads)
             notes += notes_on_references({name: sampler.rate(name, REFERENCE) for name in selected})

@@ -98,3 +98,14 @@ def test_a_peak_that_one_of_the_runs_lacks_is_no_remark() -> None:
     without.workloads[0].peak = None
     assert remarks(with_peaks(1e9), without) == remarks(without, with_peaks(1e9)) == []
     assert remarks(with_peaks(1e9), with_peaks(1e9, 2e9)) == []  # nor is one of another workload
+
+
+def test_variables_that_steer_libraries_are_remarked_on_where_both_runs_recorded_them() -> None:
+    steered = on(variables={"OMP_WAIT_POLICY": "active", "OPENBLAS_CORETYPE": "Haswell"})
+    free = on(variables={"OMP_WAIT_POLICY": "active"})
+    assert remarks(steered, free) == ["OPENBLAS_CORETYPE Haswell before, not set now"]
+    assert remarks(free, steered) == ["OPENBLAS_CORETYPE not set before, Haswell now"]
+    assert remarks(steered, steered) == []
+    many = {f"OMP_{letter}": "1" for letter in "QWERTZUIOP"}
+    assert [words[4] for words in remarks(on(variables=many), on(variables={}))] == sorted("QWERTZUIOP")
+    assert remarks(on(variables=None), steered) == remarks(steered, on(variables=None)) == []

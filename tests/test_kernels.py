@@ -1,12 +1,13 @@
-"""The note on a BLAS that does not use what the processor has."""
+"""The notes on a BLAS that does not use what the processor has, and on variables that tell libraries what to do."""
 
 import msgspec
 import pytest
 from made_up_results import row
 
 from bench.measurement import machine
+from bench.measurement.process import ENVIRONMENT, THREAD_VARIABLES
 from bench.records import Machine, Row, ThreadPool
-from bench.results.kernels import note_on_kernels
+from bench.results.kernels import note_on_kernels, note_on_variables
 
 NEW = Machine(avx512=True)
 
@@ -26,6 +27,36 @@ def test_older_kernels_are_told_once_with_what_to_do() -> None:
     assert note.startswith("OpenBLAS uses its kernels for Haswell, and")
     (note,) = note_on_kernels(NEW, [with_pools("Zen", "Prescott", "Haswell", "Excavator", "Atom")])
     assert "for Atom and Excavator and Haswell and Prescott and Zen, and" in note
+
+
+def test_a_choice_that_was_made_for_the_library_is_named() -> None:
+    told = Machine(avx512=True, variables={"OPENBLAS_CORETYPE": "Haswell"})
+    (note,) = note_on_kernels(told, [with_pools("Haswell")])
+    assert note.endswith("they leave idle: OPENBLAS_CORETYPE=Haswell in the environment may be why")
+    told = Machine(avx512=True, variables={"OPENBLAS_L2_SIZE": "512"})
+    assert note_on_kernels(told, [with_pools("Haswell")]) == note_on_kernels(NEW, [with_pools("Haswell")])
+
+
+def test_what_the_environment_tells_libraries_is_told() -> None:
+    assert not note_on_variables(Machine())
+    (note,) = note_on_variables(Machine(variables={"OMP_WAIT_POLICY": "active", "OPENBLAS_L2_SIZE": "512"}))
+    assert note.endswith("by themselves: the environment has OMP_WAIT_POLICY=active, OPENBLAS_L2_SIZE=512")
+
+
+def test_variables_that_steer_libraries_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in machine.steering_variables():
+        monkeypatch.delenv(name)
+    for name in (*THREAD_VARIABLES, *ENVIRONMENT, "PATH_TO_MKL", "BACKPROP_MNIST"):
+        monkeypatch.setenv(name, "1")
+    assert machine.steering_variables() == {}
+    monkeypatch.setenv("OPENBLAS_CORETYPE", "Haswell")
+    monkeypatch.setenv("MKL_CBWR", "\x1b[31mAVX2\n" + 1000 * "x")
+    found = machine.facts().variables
+    assert found is not None
+    assert list(found) == ["MKL_CBWR", "OPENBLAS_CORETYPE"]
+    assert found["OPENBLAS_CORETYPE"] == "Haswell"
+    assert len(found["MKL_CBWR"]) == 100
+    assert found["MKL_CBWR"].isprintable()
 
 
 @pytest.mark.parametrize("rows", [[], [with_pools()], [with_pools(None)], [with_pools("Haswell", api="mkl")]])

@@ -7,10 +7,30 @@ import platform
 from pathlib import Path
 
 import numpy as np
+import psutil
 
 from bench.cpus import siblings, usable_cpus
-from bench.records import Machine
+from bench.measurement.process import ENVIRONMENT, THREAD_VARIABLES
+from bench.records import Machine, printable
 
+# How the names of variables begin by which libraries are told what to do.
+STEERING = (
+    *("BLIS_", "DNNL_", "GOMP_", "GOTO_", "JAX_", "KMP_", "MALLOC_", "MKL_", "NUMBA_", "OMP_", "ONEDNN_", "OPENBLAS_"),
+    *(
+        "RAYON_",
+        "TF_ENABLE_",
+        "TF_GPU_",
+        "TF_NUM_",
+        "TF_XLA_",
+        "TORCH",
+        "VECLIB_",
+        "XLA_",
+        "GLIBC_TUNABLES",
+        "LD_PRELOAD",
+    ),
+)
+LONGEST_VALUE = 100
+BY_SCIKIT_LEARN = {"KMP_DUPLICATE_LIB_OK", "KMP_INIT_AT_FORK"}  # set when it is imported
 IDLE = (3, 4)  # fields of /proc/stat: idle, iowait
 PACKAGES = ("backprop-bench", "numpy", "scipy", "threadpoolctl", "pytest-benchmark", "py-spy")
 
@@ -25,7 +45,7 @@ def facts() -> Machine:
         cpus=os.cpu_count(),
         usable_cpus=len(usable_cpus()),
         siblings=siblings(),
-        memory_bytes=_memory_bytes(),
+        memory_bytes=psutil.virtual_memory().total,
         governor=_read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
         hypervisor="hypervisor" in flags,
         avx512="avx512f" in flags,
@@ -33,7 +53,15 @@ def facts() -> Machine:
         python=platform.python_version(),
         versions={name: version for name in PACKAGES if (version := _version(name))},
         numpy_blas=f"{blas.get('name', 'unknown')} {blas.get('version', '')}".strip(),
+        variables=steering_variables(),
     )
+
+
+def steering_variables() -> dict[str, str]:
+    """Return the variables of the environment that steer libraries, but for those that every worker sets itself."""
+    own = {*THREAD_VARIABLES, *ENVIRONMENT, *BY_SCIKIT_LEARN}
+    names = sorted(name for name in os.environ if name.startswith(STEERING) and name not in own)
+    return {printable(name, LONGEST_VALUE): printable(os.environ[name], LONGEST_VALUE) for name in names}
 
 
 def cpu_model() -> str:
@@ -84,12 +112,6 @@ def _cpu_info() -> dict[str, str]:
     """Return the first processor's entry in /proc/cpuinfo."""
     pairs = (line.split(":", 1) for line in _read("/proc/cpuinfo").split("\n\n")[0].splitlines() if ":" in line)
     return {key.strip(): value.strip() for key, value in pairs}
-
-
-def _memory_bytes() -> int | None:
-    with contextlib.suppress(ValueError, OSError, AttributeError):
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return None
 
 
 def _read(path: str) -> str:

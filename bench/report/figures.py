@@ -108,10 +108,11 @@ def conditions(run: str) -> str:
     rows = len({row.label for row in results.rows if row.timed and not row.is_control and "@" not in row.label})
     minutes = f", {results.duration_seconds / 60:.1f} minutes" if results.duration_seconds else ""
     virtual = ", a virtual machine" if machine.hypervisor else ""
+    told = "".join(f"; {name}={value}" for name, value in (machine.variables or {}).items())
     return (
         f"{machine.cpu_model}{virtual}, {cpus_text(machine)}; Python {machine.python}, "
         f"NumPy {machine.versions.get('numpy', '?')} with {machine.numpy_blas}; {results.data}; "
-        f"{rows} rows, {results.settings.generations} processes each{minutes}; {results.date[:10]}"
+        f"{rows} rows, {results.settings.generations} processes each{minutes}{told}; {results.date[:10]}"
     )
 
 

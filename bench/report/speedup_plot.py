@@ -89,7 +89,8 @@ def _panel(axes: Axes, results: Results, of: WorkloadResult, labels: list[str], 
     baseline = results.row(workload.name, workload.baseline_label)
     if baseline is not None and baseline.seconds is not None and baseline.label not in labels:
         words = f"1× is {baseline.label}, {seconds_text(baseline.seconds)}"
-        axes.set_title(f"{words}\n", loc="right", fontsize=7, color=DARK, weight="normal")
+        title = axes.set_title(f"{words}\n", loc="right", fontsize=7, color=DARK, weight="normal")
+        title.set_linespacing(1.2 * 10 / 7)  # level with the name, which is larger
 
 
 def _control_band(axes: Axes, control: Row | None) -> None:

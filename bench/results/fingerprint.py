@@ -48,6 +48,12 @@ def remarks(old: Results, new: Results) -> list[str]:
     for name, (before, after) in versions.items():
         if before != after:
             found.append(f"{name} {before or 'missing'} before, {after or 'missing'} now")
+    one, other = old.machine.variables, new.machine.variables
+    if one is not None and other is not None:  # None: not recorded
+        for name in sorted(one.keys() | other.keys()):
+            before, after = one.get(name, "not set"), other.get(name, "not set")
+            if before != after:
+                found.append(f"{name} {before} before, {after} now")
     for of in new.workloads:
         rates = [each.peak.flops_per_second for each in (old.workload(of.workload.name), of) if each and each.peak]
         if len(rates) == 2 and rates[0] and rates[1] and abs(rates[1] / rates[0] - 1.0) > ALIKE_RATE:

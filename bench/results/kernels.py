@@ -1,9 +1,10 @@
-"""Whether the BLAS uses what the processor has."""
+"""Whether libraries do what they do by themselves, and the BLAS uses what the processor has."""
 
 from collections.abc import Iterable
 
 from bench.records import Machine, Row
 
+CHOICE = "OPENBLAS_CORETYPE"  # the variable that chooses the kernels
 WITH_AVX512 = ("SkylakeX", "Cooperlake", "Sapphirerapids")  # of OpenBLAS's kernels
 
 
@@ -21,4 +22,14 @@ def note_on_kernels(machine: Machine, rows: Iterable[Row]) -> list[str]:
     words = (
         f"OpenBLAS uses its kernels for {' and '.join(older)}, and this processor has AVX-512, which they leave idle"
     )
-    return [f"{words}: with OPENBLAS_CORETYPE=SkylakeX in the environment, rows that call it may be much faster"]
+    if machine.variables and CHOICE in machine.variables:
+        return [f"{words}: {CHOICE}={machine.variables[CHOICE]} in the environment may be why"]
+    return [f"{words}: with {CHOICE}=SkylakeX in the environment, rows that call it may be much faster"]
+
+
+def note_on_variables(machine: Machine) -> list[str]:
+    """Return what the environment tells libraries to do, if anything."""
+    if not machine.variables:
+        return []
+    told = ", ".join(f"{name}={value}" for name, value in machine.variables.items())
+    return [f"libraries may be faster or slower than by themselves: the environment has {told}"]
