@@ -65,8 +65,8 @@ TWINS := --impl=in_place --impl=twin=in_place --impl=slower=tests/slower_in_plac
 reference: $(INSTALLED)
 	$(BIN)/backprop bench --results=results/reference/default
 	$(BIN)/backprop bench --all --seconds=8 --results=results/reference/all
-	OPENBLAS_CORETYPE=Haswell $(BIN)/backprop bench --workload=book --workload=book-f32 --workload=batch \
-	    --workload=wide --workload=large --workload=large-f32 --results=results/reference/coretype
+	OPENBLAS_CORETYPE=Haswell OPENBLAS_L2_SIZE=512 $(BIN)/backprop bench --workload=book --workload=book-f32 \
+	    --workload=batch --workload=wide --workload=large --workload=large-f32 --results=results/reference/coretype
 	$(BIN)/backprop bench --all --sweep=batch-grid --generations=3 --seconds=3 --results=results/reference/batch-grid
 	$(BIN)/backprop bench $(SWEPT:%=--impl=%) --sweep=width-grid --budget=1 --generations=3 --seconds=3 \
 	    --results=results/reference/width-grid
