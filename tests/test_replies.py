@@ -76,6 +76,23 @@ def test_a_long_line_is_whole(ends: tuple[IO[bytes], int]) -> None:
     writer.join()
 
 
+def test_a_thread_reads_no_file_that_is_opened_later() -> None:
+    out, into = os.pipe()
+    with os.fdopen(out, "rb", buffering=0) as pipe:
+        pieces = replies.Awaited(pipe)
+    others, into_others = os.pipe()
+    assert others == out  # the number is free again, and the thread still waits
+    os.write(into, b"one")
+    assert pieces.next(60.0) == b"one"
+    os.write(into_others, b"not for the thread")
+    assert pieces.next(0.05) is None
+    assert os.read(others, 100) == b"not for the thread"
+    os.close(into)
+    assert pieces.next(60.0) == b""
+    os.close(others)
+    os.close(into_others)
+
+
 def test_whether_something_waits() -> None:
     out, into = os.pipe()
     with os.fdopen(out, "rb", buffering=0) as pipe:

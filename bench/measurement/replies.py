@@ -34,16 +34,16 @@ class Awaited:
 
     def __init__(self, pipe: IO[bytes]) -> None:
         self._pieces: queue.SimpleQueue[bytes] = queue.SimpleQueue()
-        threading.Thread(target=self._read, args=(pipe.fileno(),), daemon=True).start()
+        # The thread has a descriptor of its own: the pipe's may be closed meanwhile and its number be another file's.
+        descriptor = os.dup(pipe.fileno())
+        threading.Thread(target=self._read, args=(descriptor,), daemon=True).start()
 
     def _read(self, descriptor: int) -> None:
-        piece = b"any"
-        while piece:
-            try:
-                piece = os.read(descriptor, 1 << 20)
-            except OSError:  # closed meanwhile
-                piece = b""
-            self._pieces.put(piece)
+        with os.fdopen(descriptor, "rb", buffering=0) as pipe:
+            piece = b"any"
+            while piece:
+                piece = pipe.read(1 << 20)
+                self._pieces.put(piece)
 
     def next(self, seconds: float) -> bytes | None:
         """See `Chunks`."""
