@@ -15,7 +15,7 @@ endif
 
 # What is timed must not share the machine with the tests, whatever `make -j` says.
 .NOTPARALLEL:
-.PHONY: bench bench-all clean coverage figures lint mutants profiles reference rust rust-tch rust-tensorflow rust-test test test-all
+.PHONY: bench bench-all clean coverage figures lint mutants profiles reference reference-runs rust rust-tch rust-tensorflow rust-test test test-all
 
 bench: $(INSTALLED)
 	$(BIN)/backprop bench
@@ -63,6 +63,12 @@ TWINS := --impl=in_place --impl=twin=in_place --impl=slower=tests/slower_in_plac
 
 # The committed results, recordings and figures, made anew; for an idle machine that has everything of bench-all.
 reference: $(INSTALLED)
+	env $(STEERED:%=-u %) $(MAKE) reference-runs
+
+# Variables of the environment that steer libraries are for whoever set them; the committed results are made without.
+STEERED = $(shell $(BIN)/python -c 'from bench.measurement import machine; print(*machine.steering_variables())')
+
+reference-runs:
 	$(BIN)/backprop bench --results=results/reference/default
 	$(BIN)/backprop bench --all --seconds=8 --results=results/reference/all
 	OPENBLAS_CORETYPE=Haswell OPENBLAS_L2_SIZE=512 $(BIN)/backprop bench --workload=book --workload=book-f32 \

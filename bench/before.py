@@ -5,9 +5,9 @@ its path is loaded from the same place in the other revision of its own reposito
 """
 
 import io
+import shutil
 import subprocess
 import tarfile
-import tempfile
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -17,26 +17,24 @@ from impls import ROOT
 from impls.errors import UserError
 from impls.needs import Needs
 from impls.registry import RUST, Entry
+from impls.text import one_line
 
+BUILT = shutil.ignore_patterns("__pycache__", "target")  # what Python and cargo leave there
 DATA_FILTER = getattr(tarfile, "data_filter", lambda member, _path: member)  # Python 3.11.0 to 3.11.3 have none
 
 
 class Before:
-    """A revision or a folder, and the temporary folder in which it can be imported. Call `close` in the end."""
+    """A revision or a folder, and the temporary folder in which it can be imported."""
 
-    def __init__(self, given: str) -> None:
-        """Take what the user gave: a folder, or a revision that git knows."""
+    def __init__(self, given: str, folder: Path) -> None:
+        """Take what the user gave, a folder or a revision that git knows; and where its files may be copied to."""
         self._given = given
-        self._folder = tempfile.TemporaryDirectory(prefix="backprop-bench-")
+        self._folder = folder
         self._trees: dict[tuple[Path, str], Path] = {}  # of parts of repositories, as they were
 
     def entries(self, chosen: Iterable[Entry]) -> list[Entry]:
         """Return the entries as they were, each under its name and `-before`. Raises UserError."""
         return [self._entry(entry) for entry in chosen]
-
-    def close(self) -> None:
-        """Remove the temporary folder."""
-        self._folder.cleanup()
 
     def _entry(self, entry: Entry) -> Entry:
         name = f"{entry.name}{BEFORE}"
@@ -60,11 +58,13 @@ class Before:
             return self._tree(ROOT, "impls")
         if not (folder / "impls" / "interface.py").is_file():
             raise UserError(f"--against={self._given}: expected a folder that holds impls/, found none in it")
-        link = Path(self._folder.name) / "folder"
-        link.mkdir(exist_ok=True)
-        if not (link / "impls").exists():
-            (link / "impls").symlink_to((folder / "impls").resolve())
-        return link
+        copy = self._folder / "folder"
+        if not copy.is_dir():
+            try:
+                shutil.copytree(folder / "impls", copy / "impls", ignore=BUILT)
+            except OSError as error:  # shutil.Error is one
+                raise UserError(f"--against={self._given}: cannot copy its impls/: {one_line(str(error))}") from error
+        return copy
 
     def _file(self, path: Path) -> Path:
         """Return where a file of a third party is, as it was."""
@@ -93,7 +93,7 @@ class Before:
             archive = _git(root, "archive", "--format=tar", revision.decode().strip(), what)
             if archive is None:
                 raise UserError(f"--against={self._given}: there is no {what} in that revision of {root}")
-            folder = Path(self._folder.name) / f"revision-{len(self._trees)}"
+            folder = self._folder / f"revision-{len(self._trees)}"
             with tarfile.open(fileobj=io.BytesIO(archive)) as files:
                 files.extraction_filter = DATA_FILTER
                 files.extractall(folder)

@@ -16,7 +16,7 @@ import pytest
 from pytest_benchmark.session import PerformanceRegression
 from rich.console import Console
 
-from bench.options import per_cent, positive
+from bench.options import per_cent, positive, vain
 from bench.records import Results, Row, Settings
 from bench.replay import Replay
 from bench.report import changes
@@ -33,16 +33,6 @@ WRITTEN = pytest.StashKey[list[str]]()  # lines about the files, for the summary
 REPLAYED = pytest.StashKey[list[Any]]()  # pytest-benchmark's records of the rows that were replayed
 SESSION = pytest.StashKey[pytest.Session]()
 ENDED_BY_INTERRUPT = 130
-VAIN = {  # options of pytest-benchmark about sampling, which is not its part here
-    "--benchmark-calibration-precision",
-    "--benchmark-disable-gc",
-    "--benchmark-max-time",
-    "--benchmark-min-rounds",
-    "--benchmark-min-time",
-    "--benchmark-timer",
-    "--benchmark-warmup",
-    "--benchmark-warmup-iterations",
-}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -275,18 +265,11 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     lines = summary_lines(run.results, whole=config.getoption("verbose") > 0, styled=terminalreporter.hasmarkup)
     if run.results.against:
         lines += changes.lines(compare_with_before(run.results), styled=terminalreporter.hasmarkup)
-    for line in [*lines, *_vain_options(config), *config.stash[WRITTEN]]:
+    for line in [*lines, *textwrap.wrap(vain(config.invocation_params.args), WIDTH), *config.stash[WRITTEN]]:
         terminalreporter.write_line(line)
     if failure:
         terminalreporter.write_line(failure, red=True)
         config.stash[SESSION].exitstatus = pytest.ExitCode.TESTS_FAILED
-
-
-def _vain_options(config: pytest.Config) -> list[str]:
-    """Return a note if pytest-benchmark's options were given that have no effect: it does not sample here."""
-    vain = sorted({argument.split("=")[0] for argument in config.invocation_params.args} & VAIN)
-    note = f"note: {', '.join(vain)}: no effect here; --seconds and --generations say how much is sampled"
-    return textwrap.wrap(note, WIDTH) if vain else []
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

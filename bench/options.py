@@ -1,6 +1,7 @@
-"""Numbers that options give: positive, finite, and no longer a time than clocks can tell."""
+"""What options give: numbers that are positive, finite, and no longer a time than clocks can tell; and vain ones."""
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import click
@@ -8,6 +9,16 @@ import click
 from impls.errors import UserError
 
 MOST = 1e6  # of anything that is counted or timed: 11 days in seconds
+VAIN = {  # options of pytest-benchmark about sampling, which is not its part here
+    "--benchmark-calibration-precision",
+    "--benchmark-disable-gc",
+    "--benchmark-max-time",
+    "--benchmark-min-rounds",
+    "--benchmark-min-time",
+    "--benchmark-timer",
+    "--benchmark-warmup",
+    "--benchmark-warmup-iterations",
+}
 
 
 def positive(option: str, text: str, whole: bool = False) -> float:
@@ -32,6 +43,13 @@ def per_cent(option: str, text: str) -> float:
     if number == text or not 0 < share < 1:
         raise UserError(f"{option}: expected per cent such as 1% or 0.5%, found {text[:40]!r}")
     return share
+
+
+def vain(arguments: Iterable[str]) -> str:
+    """Return a note if there are options of pytest-benchmark among the arguments that have no effect; or ""."""
+    found = sorted({argument.split("=")[0] for argument in arguments} & VAIN)
+    words = "no effect here; --seconds and --generations say how much is sampled"
+    return f"note: {', '.join(found)}: {words}" if found else ""
 
 
 class Seconds(click.FloatRange):

@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -39,6 +39,7 @@ from bench.results.notes import (
     notes_on_workloads,
 )
 from bench.results.summary import summarise
+from bench.temporary import folder_of_this_process
 from impls.errors import UserError
 from impls.registry import RESERVED, Entry, entries, find_all
 
@@ -97,7 +98,8 @@ class Run:
             known = entries().values()
             chosen = [entry for entry in known if asked.all_rows or not (entry.framework or entry.unavailable())]
         if asked.against:
-            before = self._until_the_end.enter_context(closing(Before(asked.against))).entries(chosen)
+            folder = self._until_the_end.enter_context(folder_of_this_process())
+            before = Before(asked.against, folder).entries(chosen)
             taken = {entry.name for entry in before} & {entry.name for entry in chosen}
             if taken:
                 raise UserError(f"--against: two rows would be called {min(taken)!r}; give yours another label")

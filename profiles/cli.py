@@ -18,6 +18,7 @@ from profiles import flamegraph
 from profiles.py_spy import NoSamples, NotPermitted
 from profiles.recorder import record
 from profiles.recording import Recording, file_name, read
+from profiles.speedscope import speedscope
 
 RAW = ".raw.txt"
 FORMATS = ("flamegraph", "raw", "speedscope")
@@ -134,7 +135,7 @@ def _write(source: Entry | File, recording: Recording, options: Options) -> list
     if options.form == "flamegraph":
         texts[".svg"] = flamegraph.draw(recording.stacks, recording.title, recording.notes())
     elif options.form == "speedscope":
-        texts[".speedscope.json"] = flamegraph.speedscope(recording.stacks, recording.title)
+        texts[".speedscope.json"] = speedscope(recording.stacks, recording.title)
     paths = []
     for ending, text in texts.items():
         path = options.folder(source) / f"{_stem(source, recording)}{ending}"

@@ -157,25 +157,6 @@ def printable(text: str) -> str:
     return "".join(letter if letter.isprintable() else " " if letter.isspace() else "\ufffd" for letter in text)
 
 
-def speedscope(stacks: Stacks, title: str) -> str:
-    """Return the samples in speedscope's JSON, https://www.speedscope.app/file-format-schema.json."""
-    frames = sorted({frame for stack in stacks.counts for frame in stack})
-    index = {frame: number for number, frame in enumerate(frames)}
-    ordered = sorted(stacks.counts.items())
-    profile = {
-        "type": "sampled",
-        "name": title,
-        "unit": "none",
-        "startValue": 0,
-        "endValue": stacks.samples,
-        "samples": [[index[frame] for frame in stack] for stack, _ in ordered],
-        "weights": [count for _, count in ordered],
-    }
-    schema = "https://www.speedscope.app/file-format-schema.json"
-    document = {"$schema": schema, "shared": {"frames": [{"name": frame} for frame in frames]}, "profiles": [profile]}
-    return json.dumps(document) + "\n"
-
-
 def _samples_at(root: Node, path: Stack) -> int:
     """Return the samples of the frame at a place of the tree; 0 if there is none."""
     for frame in path:

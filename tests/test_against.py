@@ -4,7 +4,6 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -53,73 +52,80 @@ def repository(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def before() -> Iterator[list[Before]]:
-    """Return a list of what has to be closed."""
-    made: list[Before] = []
-    yield made
-    for each in made:
-        each.close()
+def copies(tmp_path: Path) -> Path:
+    """Return a folder for what is copied."""
+    folder = tmp_path / "copies"
+    folder.mkdir()
+    return folder
 
 
 # --- Where the rows come from --------------------------------------------------------------------------------------
 
 
-def test_a_file_of_a_third_party_comes_from_its_own_repository(repository: Path, before: list[Before]) -> None:
+def test_a_file_of_a_third_party_comes_from_its_own_repository(repository: Path, copies: Path) -> None:
     mine = find(f"{repository}/src/mine.py:Mine")
-    before.append(Before("HEAD~1"))
-    (old,) = before[0].entries([mine])
+    before = Before("HEAD~1", copies)
+    (old,) = before.entries([mine])
     assert (old.name, old.implementation) == ("Mine-before", "Mine")
     assert old.load().version == 1  # type: ignore[attr-defined]
     assert mine.load().version == 2  # type: ignore[attr-defined]
-    place = Path(old.target.rpartition(":")[0])
-    before[0].close()
-    assert not place.exists()
+    assert Path(old.target.rpartition(":")[0]).is_relative_to(copies)
 
 
-def test_a_file_of_a_third_party_comes_from_a_folder(tmp_path: Path, before: list[Before]) -> None:
+def test_a_file_of_a_third_party_comes_from_a_folder(tmp_path: Path, copies: Path) -> None:
     for name, version in (("old", 1), ("new", 2)):
         (tmp_path / name).mkdir()
         (tmp_path / name / "mine.py").write_text(MINE.format(version=version))
-    before.append(Before(str(tmp_path / "old")))
-    (old,) = before[0].entries([find(f"{tmp_path}/new/mine.py:Mine")])
+    before = Before(str(tmp_path / "old"), copies)
+    (old,) = before.entries([find(f"{tmp_path}/new/mine.py:Mine")])
     assert old.load().version == 1  # type: ignore[attr-defined]
 
 
-def test_a_row_of_ours_comes_with_all_of_impls(tmp_path: Path, before: list[Before]) -> None:
-    (tmp_path / "impls").mkdir()
-    for path in ("interface.py", "in_place.py"):
+def test_a_row_of_ours_comes_with_all_of_impls(tmp_path: Path, copies: Path) -> None:
+    for path in ("interface.py", "in_place.py", "target/debug/large", "__pycache__/old.pyc"):
+        (tmp_path / "impls" / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "impls" / path).write_text("")
-    before.append(Before(str(tmp_path)))
-    in_place, numba, rust = before[0].entries(map(find, ("in_place", "batched_2d", "rust_fused")))
+    before = Before(str(tmp_path), copies)
+    in_place, numba, rust = before.entries(map(find, ("in_place", "batched_2d", "rust_fused")))
     assert in_place.unavailable() is None
-    assert Path(in_place.tree, "impls").resolve() == tmp_path / "impls"
-    assert [path.name for path in Path(in_place.tree).iterdir()] == [
-        "impls"
-    ]  # nothing else could be imported from there
+    assert {str(path.relative_to(in_place.tree)) for path in Path(in_place.tree).rglob("*")} == {
+        "impls",  # nothing else could be imported from there
+        "impls/interface.py",
+        "impls/in_place.py",
+    }
     assert numba.unavailable() == f"needs impls.batched_2d, which {tmp_path} does not have"
     assert "the wheel of that revision" in str(rust.unavailable())
 
 
+def test_a_folder_that_cannot_be_copied_is_told(tmp_path: Path, copies: Path) -> None:
+    (tmp_path / "impls").mkdir()
+    (tmp_path / "impls" / "interface.py").write_text("")
+    (tmp_path / "impls" / "broken.py").symlink_to(tmp_path / "nowhere")
+    before = Before(str(tmp_path), copies)
+    with pytest.raises(UserError, match=r"cannot copy its impls/: .*No such file or directory"):
+        before.entries([find("in_place")])
+
+
 @pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not a git checkout")
-def test_a_revision_of_this_checkout(before: list[Before]) -> None:
-    before.append(Before("HEAD"))
-    (in_place,) = before[0].entries([find("in_place")])
+def test_a_revision_of_this_checkout(copies: Path) -> None:
+    before = Before("HEAD", copies)
+    (in_place,) = before.entries([find("in_place")])
     assert (Path(in_place.tree) / "impls" / "in_place.py").is_file()
     assert [path.name for path in Path(in_place.tree).iterdir()] == ["impls"]
 
 
 @pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not a git checkout")
 @pytest.mark.parametrize("order", [1, -1])
-def test_rows_by_name_and_by_path_of_this_checkout(before: list[Before], order: int) -> None:
+def test_rows_by_name_and_by_path_of_this_checkout(copies: Path, order: int) -> None:
     """A file needs its whole repository as it was; a row by name must not get that: its `bench` would be imported."""
-    before.append(Before("HEAD"))
+    before = Before("HEAD", copies)
     specs = ["in_place", f"{ROOT}/tests/slower_in_place.py:SevenSlower"][::order]
-    in_place, file = before[0].entries(map(find, specs))[::order]
+    in_place, file = before.entries(map(find, specs))[::order]
     assert [path.name for path in Path(in_place.tree).iterdir()] == ["impls"]
     assert Path(file.target.rpartition(":")[0]).is_file()
 
 
-def test_what_cannot_be_found_is_told(repository: Path, tmp_path: Path, before: list[Before]) -> None:
+def test_what_cannot_be_found_is_told(repository: Path, tmp_path: Path, copies: Path) -> None:
     (tmp_path / "empty").mkdir()
     mine = f"{repository}/src/mine.py:Mine"
     lonely = tmp_path / "lonely.py"
@@ -131,9 +137,9 @@ def test_what_cannot_be_found_is_told(repository: Path, tmp_path: Path, before: 
         (str(tmp_path / "empty"), "in_place", "expected a folder that holds impls/, found none in it"),
         ("HEAD", f"{lonely}:Mine", r"expected a folder, or \S+ to be in a git repository, found neither"),
     ):
-        before.append(Before(given))
+        before = Before(given, copies)
         with pytest.raises(UserError, match=words):
-            before[-1].entries([find(spec)])
+            before.entries([find(spec)])
 
 
 def test_a_row_that_has_the_name_of_an_earlier_one_is_told(tmp_path: Path) -> None:

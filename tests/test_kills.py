@@ -18,6 +18,7 @@ import pytest
 from required import needs, skip
 
 from bench.results.files import read
+from impls import ROOT
 from impls.registry import ENTRIES
 from profiles.py_spy import NotPermitted
 
@@ -27,6 +28,8 @@ SHARED_MEMORY = Path("/dev/shm")
 SMALL = ("--workload=20-8-4:16:float64:2", "--impl=in_place", "--generations=1", "--seconds=1", "--data=digits")
 BENCH = ("bench", *SMALL)
 MPI = ("bench", *SMALL, "--impl=mpi")
+AGAINST = (*BENCH, f"--against={ROOT}")
+VERIFY = ("verify", "in_place", "--seed=1", "--examples=100000", "--seconds=60")
 PROFILE = ("profile", "in_place", "--workload=20-8-4:16", "--seconds=2")
 VICTIMS: dict[str, tuple[tuple[str, ...], Callable[[list[str]], bool]]] = {
     "the run": (MPI, lambda command: "bench" in command),
@@ -34,6 +37,9 @@ VICTIMS: dict[str, tuple[tuple[str, ...], Callable[[list[str]], bool]]] = {
     "a launcher": (MPI, lambda command: "bench.measurement.launch" in command),
     "mpiexec": (MPI, lambda command: Path(command[0]).name in {"mpiexec", "prterun", "mpiexec.hydra"}),
     "a rank": (MPI, lambda command: "bench.measurement.ranked_worker" in command and "-n" not in command),
+    "a run against a folder": (AGAINST, lambda command: "bench" in command),
+    "a verification": (VERIFY, lambda command: "verify" in command),
+    "what verifies": (VERIFY, lambda command: "bench.measurement.worker" in command),
     "the profiler": (PROFILE, lambda command: "profile" in command),
     "py-spy": (PROFILE, lambda command: Path(command[0]).name == "py-spy"),
 }
@@ -73,9 +79,9 @@ def test_whatever_is_killed_nothing_stays(name: str, number: int, tmp_path: Path
     mark, out, temporary = uuid.uuid4().hex, tmp_path / "out", tmp_path / "temporary"
     temporary.mkdir()
     before = set(SHARED_MEMORY.glob("backprop-bench-*"))
-    option = f"--results={out}" if arguments[0] == "bench" else f"--out={out}"
+    option = {"bench": [f"--results={out}"], "profile": [f"--out={out}"]}.get(arguments[0], [])
     run = subprocess.Popen(
-        [BACKPROP, *arguments, option],
+        [BACKPROP, *arguments, *option],
         env=os.environ | {"BACKPROP_MARK": mark, "TMPDIR": str(temporary)},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

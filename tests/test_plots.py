@@ -247,6 +247,16 @@ def test_the_legend_names_families_whiskers_band_and_rates(results: Results) -> 
         assert words in caption
 
 
+def test_a_caption_is_no_wider_than_its_figure(results: Results) -> None:
+    results.machine.numpy_blas = "scipy-openblas 0.3.34.237.2"
+    for figure in (speedups(results, results.workloads), peak(results, results.workloads)):
+        text = figure.legends[0].get_title() if figure.legends else figure._supxlabel  # type: ignore[attr-defined]
+        figure.draw_without_rendering()
+        assert text.get_window_extent().x1 <= figure.bbox.x1
+        assert text.get_text().count("scipy-openblas 0.3.34.237.2") == 1
+        assert "·\n" not in text.get_text()
+
+
 def test_without_control_interval_or_rates_a_panel_is_drawn(results: Results) -> None:
     """One generation gives no interval; the worker of a rate may have died."""
     results.workloads[0].peak = results.workloads[0].reference = None

@@ -25,6 +25,7 @@ from impls.registry import ENTRIES
 from profiles import flamegraph, stacks
 from profiles.py_spy import py_spy
 from profiles.recording import Recording, read
+from profiles.speedscope import speedscope
 from profiles.stacks import CATEGORIES, Stacks, category, clean, difference, parse, shares, wilson
 from profiles.unseen import ROWS, unseen
 
@@ -220,7 +221,7 @@ def test_a_differential_flamegraph_is_red_where_it_grew_and_blue_where_it_shrank
 
 
 def test_speedscope_holds_the_same_samples() -> None:
-    document = json.loads(flamegraph.speedscope(SAMPLE, "title"))
+    document = json.loads(speedscope(SAMPLE, "title"))
     profile = document["profiles"][0]
     names = [frame["name"] for frame in document["shared"]["frames"]]
     found = {

@@ -4,8 +4,6 @@ import secrets
 import shlex
 import textwrap
 from collections.abc import Sequence
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import click
 
@@ -15,6 +13,7 @@ from bench.measurement import machine
 from bench.measurement.process import WorkerFailed, WorkerProcess
 from bench.options import Seconds
 from bench.protocol import Start, Started, Verified, Verify
+from bench.temporary import folder_of_this_process
 from impls.conformance.violation import Violation, simplest
 from impls.errors import Unavailable
 from impls.registry import find
@@ -66,12 +65,12 @@ def verify(
     seed = secrets.randbelow(2**32) if seed is None else seed
     repeat = f"backprop verify {shlex.quote(implementation)} --seed {seed}"
     repeat += f" --examples {examples}" if examples != EXAMPLES else ""
-    with TemporaryDirectory(prefix="backprop-bench-") as folder:
+    with folder_of_this_process() as folder:
         try:
-            found = _verified(entry.target, Verify(examples, seed, seconds, folder), time_out)
+            found = _verified(entry.target, Verify(examples, seed, seconds, str(folder)), time_out)
         except WorkerFailed as failure:
             click.echo(f"{entry.name}: {failure.outcome}: {failure}")
-            program = Path(folder, Verify.PROGRAM)
+            program = folder / Verify.PROGRAM
             if program.is_file():
                 click.echo(f"\nIt was running this program ({repeat}):\n\n{program.read_text(encoding='utf-8')}")
             return 1

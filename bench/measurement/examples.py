@@ -1,7 +1,6 @@
 """Files that this process and its workers share, gone with this process however it ends."""
 
 import os
-import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from bench.temporary import folder_of_this_process
 from impls.interface import Array
 
 
@@ -34,11 +34,11 @@ def shared_examples(x: Array, y: Array) -> Generator[Shared]:
 def files_of_this_process(*names: str) -> Generator[list[Path]]:
     """Give the paths of empty files that other processes of this user can read and write.
 
-    On Linux they are memory of this process, so that nothing is left behind even if it is killed.
+    On Linux they are memory of this process. Nothing is left behind even if it is killed.
     """
     if not hasattr(os, "memfd_create"):
-        with tempfile.TemporaryDirectory(prefix="backprop-bench-", ignore_cleanup_errors=True) as folder:
-            paths = [Path(folder) / name for name in names]
+        with folder_of_this_process() as folder:
+            paths = [folder / name for name in names]
             for path in paths:
                 path.touch()
             yield paths

@@ -15,20 +15,9 @@ from bench.records import Machine, printable
 
 # How the names of variables begin by which libraries are told what to do.
 STEERING = (
-    *("BLIS_", "DNNL_", "GOMP_", "GOTO_", "JAX_", "KMP_", "MALLOC_", "MKL_", "NUMBA_", "OMP_", "ONEDNN_", "OPENBLAS_"),
-    *(
-        "RAYON_",
-        "TF_ENABLE_",
-        "TF_GPU_",
-        "TF_NUM_",
-        "TF_XLA_",
-        "TORCH",
-        "VECLIB_",
-        "XLA_",
-        "GLIBC_TUNABLES",
-        "LD_PRELOAD",
-    ),
-)
+    "BLIS_", "DNNL_", "GLIBC_TUNABLES", "GOMP_", "GOTO_", "JAX_", "KMP_", "LD_PRELOAD", "MALLOC_", "MKL_", "NUMBA_",
+    "OMP_", "ONEDNN_", "OPENBLAS_", "RAYON_", "TF_ENABLE_", "TF_GPU_", "TF_NUM_", "TF_XLA_", "TORCH", "VECLIB_", "XLA_",
+)  # fmt: skip
 LONGEST_VALUE = 100
 BY_SCIKIT_LEARN = {"KMP_DUPLICATE_LIB_OK", "KMP_INIT_AT_FORK"}  # set when it is imported
 IDLE = (3, 4)  # fields of /proc/stat: idle, iowait

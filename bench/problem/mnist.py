@@ -14,7 +14,6 @@ from collections.abc import Mapping, Sequence
 from multiprocessing import TimeoutError as NotFinished
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 
 import numpy as np
@@ -28,6 +27,7 @@ from rich.progress import DownloadColumn, Progress
 
 from bench.problem.data import ENVIRONMENT
 from bench.problem.dataset import PIXELS, one_hot
+from bench.temporary import folder_of_this_process
 from impls.errors import UserError
 from impls.needs import backprop_command
 
@@ -236,7 +236,7 @@ def _download(
         try:
             # a server that drips never runs into the time-out: its thread is left behind, maybe with a file open
             with (
-                TemporaryDirectory(prefix=".fetch-", dir=folder, ignore_cleanup_errors=True) as temporary,
+                folder_of_this_process(".fetch-", folder) as temporary,
                 ThreadPool(1) as pool,
             ):
                 pup = pooch.create(temporary, mirror, registry={file: sha256}, retry_if_failed=1)

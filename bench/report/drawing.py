@@ -1,6 +1,7 @@
 """What all plots share: the style, the order of rows, the caption, and how a figure becomes files."""
 
 import io
+import textwrap
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,6 +37,8 @@ STYLE: dict[Any, Any] = {
 }
 ROOM = 24  # letters beside a plot
 MOST_MARKED = 400.0  # ends of a horizontal axis on whose marks at 2 and 5 there is room for numbers, as a ratio
+CAPTION_SIZE, CAPTION_LETTERS = 7.5, 17  # points; letters of that size that take an inch
+NO_BREAK = "\u00a0"
 GREY, DARK, RATE = "#767676", "#444444", "#c0392b"
 PEAK_LINE, REFERENCE_LINE = (0, (4.0, 2.0)), (0, (1.0, 1.5))  # dashes of the two rates, in points
 REFERENCE_NAME = "NumPy's large product"
@@ -82,8 +85,8 @@ def short(label: str) -> str:
     return label if len(label) <= ROOM else f"{label[: ROOM - 1]}…"
 
 
-def caption(results: Results) -> str:
-    """Return where and how the numbers were made, in one line."""
+def caption(results: Results, figure: Figure) -> str:
+    """Return where and how the numbers were made, in lines that are no wider than the figure."""
     machine = results.machine
     parts = [
         machine.cpu_model,
@@ -94,7 +97,14 @@ def caption(results: Results) -> str:
         f"{results.settings.generations} processes per row",
         results.date[:10],
     ]
-    return " · ".join(part for part in parts if part)
+    text = " · ".join(part.replace(" ", NO_BREAK) for part in parts if part)
+    width = int(CAPTION_LETTERS * figure.get_figwidth())
+    return textwrap.fill(text, width, break_on_hyphens=False).replace(" ·\n", "\n").replace(NO_BREAK, " ")
+
+
+def write_caption(figure: Figure, results: Results, words: str = "") -> None:
+    """Write some words and the caption under a figure."""
+    figure.supxlabel(words + caption(results, figure), x=0.01, ha="left", fontsize=CAPTION_SIZE, color=DARK)
 
 
 def save(figure: Figure, stem: Path) -> list[Path]:

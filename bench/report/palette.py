@@ -65,9 +65,10 @@ LOOKS = {
 
 
 def look(label: str) -> Look:
-    """Return the look of a row; one that is not ours gets the colour that its name's check sum picks."""
+    """Return the look of a row; one that is not in the list gets the colour that its name's check sum picks."""
+    family = "MPI" if label.startswith("mpi-") else "other"  # mpi-ENGINE is made when it is asked for
     known = LOOKS.get(label.partition("@")[0])
-    return known or Look("other", OTHERS[zlib.crc32(label.encode()) % len(OTHERS)], MARKERS["other"])
+    return known or Look(family, OTHERS[zlib.crc32(label.encode()) % len(OTHERS)], MARKERS[family])
 
 
 def in_order(labels: Iterable[str]) -> list[str]:

@@ -7,7 +7,7 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
 from bench.records import Results, WorkloadResult
-from bench.report.drawing import DARK, REFERENCE_NAME, caption, labels_to_show, short
+from bench.report.drawing import DARK, REFERENCE_NAME, labels_to_show, short, write_caption
 from bench.report.text import flops_text, number_text, short_outcome
 
 HIGHEST = 100.0  # per cent, the end of the colour scale
@@ -44,7 +44,7 @@ def peak(results: Results, workloads: list[WorkloadResult]) -> Figure:
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     figure.suptitle("Per cent of the peak", x=0.01, ha="left", fontsize=12, weight="bold")
-    figure.supxlabel(WORDS + caption(results), x=0.01, ha="left", fontsize=7.5, color=DARK)
+    write_caption(figure, results, WORDS)
     return figure
 
 

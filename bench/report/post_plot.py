@@ -4,7 +4,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from bench.records import Results
-from bench.report.drawing import DARK, caption, mark_speed_ups
+from bench.report.drawing import CAPTION_SIZE, DARK, caption, mark_speed_ups
 from bench.report.palette import look
 from bench.report.text import estimate_text, number_text, seconds_text
 
@@ -61,7 +61,7 @@ def seven_ways(results: Results) -> Figure:
             [], [], color=CLAIM, marker="D", linestyle="", markerfacecolor="none", markersize=7, label="the 2019 post"
         ),
     ]
-    legend = figure.legend(handles=handles, loc="outside lower left", ncols=2, title=caption(results))
+    legend = figure.legend(handles=handles, loc="outside lower left", ncols=2, title=caption(results, figure))
     legend.set_alignment("left")
-    legend.get_title().set(fontsize=7.5, color=DARK)
+    legend.get_title().set(fontsize=CAPTION_SIZE, color=DARK)
     return figure

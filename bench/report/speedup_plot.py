@@ -10,6 +10,7 @@ from matplotlib.patches import Patch
 
 from bench.records import CONTROL, Results, Row, WorkloadResult
 from bench.report.drawing import (
+    CAPTION_SIZE,
     DARK,
     GREY,
     PEAK_LINE,
@@ -50,7 +51,7 @@ def speedups(results: Results, workloads: list[WorkloadResult]) -> Figure:
         rates.append(_rate("peak: multiply-adds in registers", PEAK_LINE))
     if any(of.reference for of in workloads):
         rates.append(_rate(f"reference rate: {REFERENCE_NAME}", REFERENCE_LINE))
-    _legend(figure, labels, columns, caption(results), rates)
+    _legend(figure, labels, columns, caption(results, figure), rates)
     return figure
 
 
@@ -169,7 +170,7 @@ def _legend(figure: Figure, labels: list[str], columns: int, title: str, rates: 
     ncols = math.ceil(len(handles) / 2) if columns == COLUMNS else 2
     legend = figure.legend(handles=handles, loc="outside lower left", ncols=ncols, fontsize=7.5, title=title)
     legend.set_alignment("left")
-    legend.get_title().set(fontsize=7.5, color=DARK)
+    legend.get_title().set(fontsize=CAPTION_SIZE, color=DARK)
 
 
 def _rate(label: str, dashes: tuple[int, tuple[float, float]]) -> Line2D:

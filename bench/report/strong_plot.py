@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from bench.records import Estimate, Results, Row, WorkloadResult
-from bench.report.drawing import DARK, GREY, caption, labels_to_show
+from bench.report.drawing import GREY, labels_to_show, write_caption
 from bench.report.palette import look
 from bench.report.sweep_plot import name_curve, spread_names
 from bench.report.text import number_text
@@ -33,7 +33,7 @@ def strong(results: Results, workloads: list[WorkloadResult]) -> Figure | None:
         axes.set_ylabel("time on one thread / time on several")
     title = "What threads gain, against the work in a step"
     figure.suptitle(title, x=0.01, ha="left", fontsize=12, weight="bold")
-    figure.supxlabel(caption(results), x=0.01, ha="left", fontsize=7.5, color=DARK)
+    write_caption(figure, results)
     figure.draw_without_rendering()  # places the axes, so that the names at the curves can be kept apart
     for axes in grid.flat:
         spread_names(axes)

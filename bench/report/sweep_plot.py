@@ -19,9 +19,9 @@ from bench.report.drawing import (
     RATE,
     REFERENCE_LINE,
     REFERENCE_NAME,
-    caption,
     labels_to_show,
     short,
+    write_caption,
 )
 from bench.report.palette import look
 from bench.report.speedup_plot import speedups
@@ -83,7 +83,7 @@ def sweep(results: Results, name: str, workloads: list[WorkloadResult]) -> Figur
         axes.set_ylabel(axis.up)
     what = f"{axis.up} against {axis.name}"
     figure.suptitle(what[0].upper() + what[1:], x=0.01, ha="left", fontsize=12, weight="bold")
-    figure.supxlabel(caption(results), x=0.01, ha="left", fontsize=7.5, color=DARK)
+    write_caption(figure, results)
     figure.draw_without_rendering()  # places the axes, so that the names at the curves can be kept apart
     for axes in grid.flat:
         spread_names(axes)

@@ -40,20 +40,17 @@ def row_difference(old: Row, new: Row) -> str:
 
 def remarks(old: Results, new: Results) -> list[str]:
     """Return in words what else differs: it may be the very thing that is compared, or the reason for all of it."""
-    found = []
-    versions = {"Python": (old.machine.python, new.machine.python)} | {
-        name: (old.machine.versions.get(name, ""), new.machine.versions.get(name, ""))
-        for name in sorted(old.machine.versions | new.machine.versions)
-    }
-    for name, (before, after) in versions.items():
-        if before != after:
-            found.append(f"{name} {before or 'missing'} before, {after or 'missing'} now")
-    one, other = old.machine.variables, new.machine.variables
-    if one is not None and other is not None:  # None: not recorded
-        for name in sorted(one.keys() | other.keys()):
-            before, after = one.get(name, "not set"), other.get(name, "not set")
-            if before != after:
-                found.append(f"{name} {before} before, {after} now")
+    one, other = old.machine, new.machine
+    facts = [("Python", one.python or "missing", other.python or "missing")] + [
+        (name, one.versions.get(name) or "missing", other.versions.get(name) or "missing")
+        for name in sorted(one.versions | other.versions)
+    ]
+    if one.variables is not None and other.variables is not None:  # None: not recorded
+        facts += [
+            (name, one.variables.get(name, "not set"), other.variables.get(name, "not set"))
+            for name in sorted(one.variables | other.variables)
+        ]
+    found = [f"{name} {before} before, {after} now" for name, before, after in facts if before != after]
     for of in new.workloads:
         rates = [each.peak.flops_per_second for each in (old.workload(of.workload.name), of) if each and each.peak]
         if len(rates) == 2 and rates[0] and rates[1] and abs(rates[1] / rates[0] - 1.0) > ALIKE_RATE:

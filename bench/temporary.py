@@ -1,0 +1,45 @@
+"""A temporary folder that is gone with this process, however it ends."""
+
+import secrets
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+from impls.errors import UserError
+
+PREFIX = "backprop-bench-"
+# Waits for the end of its input, which comes even if the other process is killed.
+REMOVE = "import shutil, sys; sys.stdin.read(); shutil.rmtree(sys.argv[1], ignore_errors=True)"
+
+
+@contextmanager
+def folder_of_this_process(prefix: str = PREFIX, where: Path | None = None) -> Generator[Path]:
+    """Give an empty folder in `where`, or where the system has temporary files.
+
+    A process of its own removes the folder when this one leaves it or ends. Raises UserError if there is no room for
+    the folder or that process.
+    """
+    try:
+        folder = Path(where or tempfile.gettempdir()).absolute() / f"{prefix}{secrets.token_hex(8)}"
+        remover = subprocess.Popen(
+            [sys.executable, "-I", "-S", "-c", REMOVE, folder],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,  # what ends this process by its group or its terminal does not end that one
+        )
+    except OSError as error:
+        raise UserError(f"no temporary folder can be made: {error.strerror or error}") from error
+    try:
+        try:
+            folder.mkdir(mode=0o700)
+        except OSError as error:
+            raise UserError(f"no temporary folder can be made in {folder.parent}: {error.strerror}") from error
+        yield folder
+    finally:
+        remover.communicate()
+        shutil.rmtree(folder, ignore_errors=True)  # something else may have ended the remover
