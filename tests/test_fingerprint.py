@@ -72,6 +72,10 @@ def test_versions_that_differ_are_remarks_in_the_order_of_their_names() -> None:
         "numba 0.61 before, missing now",
         "numpy 2.4.6 before, 2.5.0 now",
     ]
+    assert remarks(on(python=""), on(python="3.13.0", versions={}, variables={})) == [
+        "Python missing before, 3.13.0 now",
+        *(f"{name} {version} before, missing now" for name, version in sorted(on().machine.versions.items())),
+    ]
 
 
 def with_peaks(*rates: float | None) -> Results:
@@ -108,4 +112,11 @@ def test_variables_that_steer_libraries_are_remarked_on_where_both_runs_recorded
     assert remarks(steered, steered) == []
     many = {f"OMP_{letter}": "1" for letter in "QWERTZUIOP"}
     assert [words[4] for words in remarks(on(variables=many), on(variables={}))] == sorted("QWERTZUIOP")
+    assert remarks(on(python="3.11.7", variables={}), on(python="", variables={"OMP_X": ""})) == [
+        "Python 3.11.7 before, missing now"
+    ]
+    assert remarks(on(python="3.11.7", variables={}), on(python="3.12.0", variables={"OMP_X": "1"})) == [
+        "Python 3.11.7 before, 3.12.0 now",
+        "OMP_X not set before, 1 now",
+    ]
     assert remarks(on(variables=None), steered) == remarks(steered, on(variables=None)) == []

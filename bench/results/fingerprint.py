@@ -1,5 +1,7 @@
 """What has to be the same for two results to be compared: the machine, the BLAS, the data, the workloads."""
 
+from collections.abc import Mapping
+
 from bench.records import Results, Row, WorkloadResult
 
 ALIKE_RATE = 0.05  # by which the peak may differ between two runs on the same machine, before it is said
@@ -41,16 +43,11 @@ def row_difference(old: Row, new: Row) -> str:
 def remarks(old: Results, new: Results) -> list[str]:
     """Return in words what else differs: it may be the very thing that is compared, or the reason for all of it."""
     one, other = old.machine, new.machine
-    facts = [("Python", one.python or "missing", other.python or "missing")] + [
-        (name, one.versions.get(name) or "missing", other.versions.get(name) or "missing")
-        for name in sorted(one.versions | other.versions)
+    found = [
+        *_changes({"Python": one.python}, {"Python": other.python}, "missing"),
+        *_changes(one.versions, other.versions, "missing"),
+        *_changes(one.variables, other.variables, "not set"),
     ]
-    if one.variables is not None and other.variables is not None:  # None: not recorded
-        facts += [
-            (name, one.variables.get(name, "not set"), other.variables.get(name, "not set"))
-            for name in sorted(one.variables | other.variables)
-        ]
-    found = [f"{name} {before} before, {after} now" for name, before, after in facts if before != after]
     for of in new.workloads:
         rates = [each.peak.flops_per_second for each in (old.workload(of.workload.name), of) if each and each.peak]
         if len(rates) == 2 and rates[0] and rates[1] and abs(rates[1] / rates[0] - 1.0) > ALIKE_RATE:
@@ -58,6 +55,14 @@ def remarks(old: Results, new: Results) -> list[str]:
                 f"{of.workload.name}: the peak is {rates[1] / rates[0]:.2f} times what it was: another clock rate"
             )
     return found
+
+
+def _changes(before: Mapping[str, str] | None, after: Mapping[str, str] | None, nothing: str) -> list[str]:
+    """Return in words which values differ, those that are missing in the word for nothing; none if not recorded."""
+    if before is None or after is None:
+        return []
+    values = {name: (before.get(name) or nothing, after.get(name) or nothing) for name in before.keys() | after.keys()}
+    return [f"{name} {old} before, {new} now" for name, (old, new) in sorted(values.items()) if old != new]
 
 
 def _libraries(row: Row) -> set[str]:
