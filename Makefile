@@ -15,7 +15,7 @@ endif
 
 # What is timed must not share the machine with the tests, whatever `make -j` says.
 .NOTPARALLEL:
-.PHONY: bench bench-all clean coverage figures lint mutants profiles reference reference-runs rust rust-tch rust-tensorflow rust-test test test-all
+.PHONY: bench bench-all clean coverage figures lint mutants profiles reference reference-runs rust rust-tch rust-tensorflow rust-test rust-test-arm test test-all
 
 bench: $(INSTALLED)
 	$(BIN)/backprop bench
@@ -148,6 +148,18 @@ rust-test:
 	for crate in impls/rust*/; do (cd "$$crate" && cargo fmt --check) || exit; done
 	cd impls/rust && cargo clippy --all-features --all-targets -- -D warnings
 	cd impls/rust && cargo test --release
+
+# The kernels for Arm under emulation. Needs Debian's gcc-aarch64-linux-gnu, libc6-dev-arm64-cross, qemu-user, rustc-web
+# and libstd-rust-web-dev:arm64 (after dpkg --add-architecture arm64): .ci/run installs them.
+ARM := aarch64-unknown-linux-gnu
+rust-test-arm: export RUSTC := /usr/bin/rustc
+rust-test-arm: export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER := aarch64-linux-gnu-gcc
+rust-test-arm: export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER := qemu-aarch64
+rust-test-arm: export CARGO_PROFILE_RELEASE_LTO := false
+rust-test-arm: export CARGO_PROFILE_RELEASE_CODEGEN_UNITS := 16
+rust-test-arm: export CARGO_PROFILE_RELEASE_DEBUG := 0
+rust-test-arm:
+	cd impls/rust && cargo test --release --lib --target $(ARM) --target-dir target/arm
 
 $(INSTALLED): pyproject.toml
 	@test -n "$(VERSION)" || { echo "make: there is no $(PYTHON); name another: make PYTHON=python3.13" >&2; exit 1; }
