@@ -28,7 +28,7 @@ from bench.problem.memory import check_fits
 from bench.problem.problem import EPOCH_EXAMPLES
 from bench.problem.workloads import select
 from bench.progress import report_progress
-from bench.records import SCHEMA, Results, Row, Settings, Workload
+from bench.records import SCHEMA, MemoryRate, Results, Row, Settings, Workload
 from bench.results.files import LATEST
 from bench.results.kernels import note_on_kernels, note_on_variables
 from bench.results.notes import (
@@ -40,6 +40,7 @@ from bench.results.notes import (
 )
 from bench.results.summary import summarise
 from bench.temporary import folder_of_this_process
+from impls.conformance.violation import in_words
 from impls.errors import UserError
 from impls.registry import RESERVED, Entry, entries, find_all
 
@@ -128,7 +129,10 @@ class Run:
         """Take the samples of what was selected, on the first call; return what was found."""
         if self.results is None:
             self._until_the_end.enter_context(ended_by_signals(self._is_ending))
-            self.results = self._sampled(console)
+            try:
+                self.results = self._sampled(console)
+            finally:
+                self.ending = self.results is not None
         return self.results
 
     def _is_ending(self) -> bool:
@@ -145,7 +149,8 @@ class Run:
         most = max(candidates[0].workload.epoch_examples or EPOCH_EXAMPLES for candidates in selected.values())
         x = self.dataset.x_train[:most]
         y = one_hot(self.dataset.labels_train[:most])
-        memory = memory_rates(of[0].workload.threads for of in selected.values()) if self.timed else []
+        threads = [of[0].workload.threads for of in selected.values()] if self.timed else []
+        memory, notes_on_memory = _memory_rates(threads)
         date, start = datetime.now().astimezone(), time.monotonic()
         load_average, before = machine.load_average(), machine.cpu_ticks()
         busy, own = machine.busy_seconds(), machine.own_seconds()
@@ -153,6 +158,7 @@ class Run:
         with report_progress(console) as progress:
             sampler = self._sampler = Sampler(selected, self.settings, (x, y), progress)
             sampler.run()
+            self.ending = True  # an interrupt would lose all samples
         steal_percent = machine.steal_percent(before, machine.cpu_ticks())
         duration, busy_after = time.monotonic() - start, machine.busy_seconds()
         others = None
@@ -172,7 +178,7 @@ class Run:
         ]
         facts = msgspec.structs.replace(machine.facts(), memory_rates=memory)
         notes = notes_on_run(sampler.interrupted, steal_percent, others, sampler.failure)
-        notes += note_on_cpus(cpus, usable_cpus())
+        notes += note_on_cpus(cpus, usable_cpus()) + notes_on_memory
         if self.timed:
             notes += note_on_variables(facts)
             notes += note_on_kernels(facts, (row for of in rows.values() for row in of))
@@ -259,6 +265,14 @@ class Run:
 
     def _candidate(self, workload: str, label: str) -> Candidate:
         return next(candidate for candidate in self.candidates[workload] if candidate.label == label)
+
+
+def _memory_rates(threads: Iterable[int]) -> tuple[list[MemoryRate], list[str]]:
+    """Return the memory rates and no note, or no rates and a note that says why: no row is lost for them."""
+    try:
+        return memory_rates(threads), []
+    except (RuntimeError, MemoryError, OSError) as error:  # no room for another thread or for the arrays
+        return [], [f"no memory rates: {in_words(error, set())}"]
 
 
 def _usual(entry: Entry, workload: Workload) -> bool:

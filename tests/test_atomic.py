@@ -70,7 +70,10 @@ def test_a_link_at_a_guessed_temporary_name_is_not_followed(tmp_path: Path, monk
     victim.write_text("precious")
     shared = tmp_path / "shared"
     shared.mkdir()
-    for name in (".results.json.aaaaaaaa", ".results.json.bbbbbbbb", f".results.json.{os.getpid()}.tmp", ".probe"):
+    own = os.getpid()
+    guessed = [".results.json.aaaaaaaa", ".results.json.bbbbbbbb", f".results.json.{own}.tmp"]
+    guessed += [".probe", f".probe.{own}", f"..probe.{own}.{own}.tmp"]
+    for name in guessed:
         (shared / name).symlink_to(victim)
     names = iter(["aaaaaaaa", "bbbbbbbb", "cccccccc"])
     monkeypatch.setattr(tempfile, "_get_candidate_names", lambda: names)

@@ -159,6 +159,15 @@ def test_verify_sends_no_control_characters_to_the_terminal(backprop: Backprop, 
     assert not {letter for letter in out if not letter.isprintable()} - {"\n"}
 
 
+@pytest.mark.slow("checks all networks")
+@pytest.mark.parametrize("options", [(), ("--all",)])
+def test_verify_sends_none_of_an_exceptions_type(backprop: Backprop, options: tuple[str, ...]) -> None:
+    status, out, _ = backprop("verify", f"{FAULTY}:ColoursItsType", *options)
+    assert status == 1
+    assert "Bad\ufffd[31m: a\ufffd[32mb" in out
+    assert not {letter for letter in out if not letter.isprintable()} - {"\n"}
+
+
 def test_verify_is_not_fooled_by_what_a_row_prints(backprop: Backprop) -> None:
     status, out, _ = backprop("verify", f"{FAULTY}:Prints", "--examples", 0)
     assert (status, out) == (0, "Prints: conforms\n")

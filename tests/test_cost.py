@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from numpy.typing import DTypeLike, NDArray
 
+from bench.measurement.answers import Refused, Worker
 from bench.measurement.cost import GROWTH, TRIALS, over_budget
 from bench.measurement.examples import shared_examples
 from bench.problem.problem import Problem
+from bench.protocol import Prepare, Prepared
 from bench.records import Workload
 from impls.batched_2d import Batched2D
 from impls.interface import Batch
@@ -119,3 +121,33 @@ def test_a_small_problem_is_not_tried(sleeps: type[Sleeps]) -> None:
         problem = Problem.make(Workload("small", (6, 5, 4), 3), shared.examples, 0)
     assert over_budget(sleeps, problem, 3, BUDGET) is None
     assert sleeps.calls == []
+
+
+@pytest.mark.parametrize("slow_calls", [1, TRIALS, TRIALS + 1])
+def test_a_first_call_over_the_budget_is_repeated_before_the_row_is_left_out(slow_calls: int) -> None:
+    """A problem so small that no part of it is tried: the first call is a whole one, and it may compile."""
+
+    class Compiles(Batched2D):
+        steps = 0
+
+        def step(self, batch: Batch, learning_rate: float) -> None:
+            Compiles.steps += 1
+            if Compiles.steps <= slow_calls:
+                time.sleep(0.3)
+            super().step(batch, learning_rate)
+
+    worker = Worker(lambda: False)
+    worker._class = Compiles
+    with shared_examples(np.zeros((20, 6)), np.zeros((20, 4))) as shared:
+        request = Prepare(Workload("small", (6, 5, 4), 3), 1, shared.examples, 0, 0.001, budget_seconds=0.1)
+        if slow_calls > TRIALS:
+            with pytest.raises(Refused, match=r"at least 0\.3 s per call, over the budget of 0\.1 s") as refused:
+                worker.answer(request)
+            assert refused.value.failure.outcome == "left out"
+            assert Compiles.steps == slow_calls
+            return
+        prepared = worker.answer(request)
+    assert isinstance(prepared, Prepared)
+    assert prepared.call_seconds < 0.1
+    assert prepared.first_call is not None
+    assert prepared.first_call.first_call_seconds >= 0.3

@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
@@ -25,9 +25,12 @@ from bench.measurement.process import WorkerFailed, WorkerProcess
 from bench.measurement.sampler import Sampler
 from bench.problem.workloads import parse
 from bench.progress import report_progress
-from bench.protocol import PrepareRate, Reply
-from bench.records import Settings, Workload
+from bench.protocol import AnyRequest, PrepareRate, Reply, Take
+from bench.records import Settings, Workload, WorkloadResult
+from bench.report.page.page import page
+from bench.report.table import markdown
 from bench.results.files import read
+from bench.results.summary import summarise
 from bench.run import Asked, Run
 from impls import needs
 from impls.errors import UserError
@@ -76,19 +79,57 @@ def test_without_matplotlib_there_are_no_plots_and_everything_else(tmp_path: Pat
     assert done.returncode == pytest.ExitCode.INTERNAL_ERROR
 
 
-def test_a_reference_rate_that_is_lost_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    ask = WorkerProcess.ask
+@pytest.mark.parametrize(
+    ("kind", "words"), [("peak", "no % of peak"), ("reference", "no reference rate")], ids=["peak", "reference"]
+)
+@pytest.mark.parametrize("takes", [0, 3], ids=["as it is prepared", "at its third sample"])
+def test_a_rate_that_is_lost_is_told(
+    kind: str, words: str, takes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask, asked = WorkerProcess.ask, 0
+    workers: set[WorkerProcess] = set()  # that prepare the rate
 
-    def answer(self: WorkerProcess, request: PrepareRate, expected: type[Reply]) -> Reply:
-        if isinstance(request, PrepareRate) and request.kind == "reference":
+    def answer(self: WorkerProcess, request: AnyRequest, expected: type[Reply]) -> Reply:
+        nonlocal asked
+        if isinstance(request, PrepareRate) and request.kind == kind:
+            workers.add(self)
+        asked += self in workers and isinstance(request, Take)
+        if self in workers and asked == takes:
             raise WorkerFailed("crashed", "the worker ended with SIGKILL")
         return ask(self, request, expected)
 
     monkeypatch.setattr(WorkerProcess, "ask", answer)
     results = sampled(tmp_path).results
     assert results is not None
-    assert "no reference rate: the worker ended with SIGKILL" in results.notes
-    assert results.workloads[0].reference is None
+    assert f"{words}: the worker ended with SIGKILL" in results.notes
+    rates = {"peak": results.workloads[0].peak, "reference": results.workloads[0].reference}
+    assert [name for name, rate in rates.items() if rate is None] == [kind]
+    assert {row.outcome for row in results.rows} == {"ok"}
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (RuntimeError("can't start new thread"), "RuntimeError: can't start new thread"),
+        (MemoryError(), "MemoryError: no message"),
+        (OSError(12, "Cannot allocate memory"), "OSError: [Errno 12] Cannot allocate memory"),
+    ],
+    ids=["thread", "memory", "system"],
+)
+def test_memory_rates_that_cannot_be_measured_cost_no_row(
+    error: Exception, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_threads: object) -> NoReturn:
+        raise error
+
+    monkeypatch.setattr("bench.run.memory_rates", fail)
+    results = sampled(tmp_path).results
+    assert results is not None
+    assert {row.outcome for row in results.rows} == {"ok"}
+    assert f"no memory rates: {words}" in results.notes
+    assert results.machine.memory_rates == []
+    assert markdown(results)
+    assert page(results, [])
 
 
 @pytest.mark.slow("runs benchmarks")
@@ -106,14 +147,22 @@ def test_a_full_disk_costs_only_what_does_not_fit(tmp_path: Path, monkeypatch: p
     assert {"results.json", "speedups.md", "report.html"} <= names(tmp_path)
 
 
-def sampled(folder: Path) -> Run:
-    """Return a short run whose samples are taken."""
+def run_of(folder: Path) -> Run:
+    """Return a short run whose samples are not yet taken."""
     settings = Settings(generations=1, workload_seconds=0.1)
     run = Run(Asked(("in_place",), workloads=(WORKLOAD,), data="digits", folder=folder, settings=settings))
     run.select([(parse(WORKLOAD).name, "in_place")])
-    with (folder / "said").open("w") as said:
-        run.sample(Console(file=said))
-    run.close()
+    return run
+
+
+def sampled(folder: Path) -> Run:
+    """Return a short run whose samples are taken."""
+    run = run_of(folder)
+    try:
+        with (folder / "said").open("w") as said:
+            run.sample(Console(file=said))
+    finally:
+        run.close()
     return run
 
 
@@ -194,6 +243,39 @@ def test_however_often_a_run_is_interrupted_it_keeps_what_was_finished(tmp_path:
     row = found.row("4-3-2:2", "in_place")
     assert row is not None
     assert row.timed
+
+
+def test_an_interrupt_after_the_last_sample_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first one, while the results are being made."""
+
+    def interrupted(*arguments: Any) -> WorkloadResult:
+        signal.raise_signal(signal.SIGINT)
+        return summarise(*arguments)
+
+    monkeypatch.setattr("bench.run.summarise", interrupted)
+    try:
+        run = sampled(tmp_path)
+    except KeyboardInterrupt:
+        pytest.fail("the interrupt ended the run, and its samples are lost")
+    assert run.ending
+    assert run.results is not None
+    assert not run.results.interrupted  # all samples are there
+    assert {row.outcome for row in run.results.rows} == {"ok"}
+
+
+def test_a_run_without_results_can_be_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a fault of the benchmark, the next test of pytest has the samples taken again."""
+
+    def fail(*_arguments: object) -> NoReturn:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("bench.run.summarise", fail)
+    run = run_of(tmp_path)
+    with pytest.raises(ZeroDivisionError):
+        run.sample(Console(file=io.StringIO()))
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+    run.close()
 
 
 @pytest.mark.parametrize("heeded", [True, False])

@@ -1,5 +1,7 @@
 """kill -9 of each process of a run at a random moment: all of its processes end, and none of its files stay.
 
+The next run of the same command, to the same folder, works.
+
 `BACKPROP_KILLS=50 pytest tests/test_kills.py` kills each so often; without it, once.
 """
 
@@ -31,6 +33,8 @@ MPI = ("bench", *SMALL, "--impl=mpi")
 AGAINST = (*BENCH, f"--against={ROOT}")
 VERIFY = ("verify", "in_place", "--seed=1", "--examples=100000", "--seconds=60")
 PROFILE = ("profile", "in_place", "--workload=20-8-4:16", "--seconds=2")
+AGAIN = {"bench": "--seconds=0.1", "verify": "--examples=0", "profile": "--seconds=1"}  # overrides what was killed
+WRITERS = {"the run", "a run against a folder", "a verification", "the profiler"}  # they write the files of a run
 VICTIMS: dict[str, tuple[tuple[str, ...], Callable[[list[str]], bool]]] = {
     "the run": (MPI, lambda command: "bench" in command),
     "a worker": (BENCH, lambda command: "bench.measurement.worker" in command),
@@ -71,6 +75,16 @@ def wait_for(condition: Callable[[], object], seconds: float) -> bool:
     return bool(met)
 
 
+def assert_no_left_overs(out: Path, half_written: int, temporary: Path, shared: set[Path]) -> None:
+    """Assert that temporary files are gone and that files in `out` are whole, but for so many with hidden names."""
+    assert [path.name for path in temporary.iterdir()] == []
+    assert set(SHARED_MEMORY.glob("backprop-bench-*")) <= shared
+    hidden = [path.name for path in out.glob(".*")]
+    assert len(hidden) <= half_written, hidden
+    for results in out.glob("results.json"):
+        read(results)
+
+
 @pytest.mark.slow("runs benchmarks")
 @pytest.mark.parametrize("number", range(int(os.environ.get("BACKPROP_KILLS", "1"))))
 @pytest.mark.parametrize("name", CASES)
@@ -80,9 +94,10 @@ def test_whatever_is_killed_nothing_stays(name: str, number: int, tmp_path: Path
     temporary.mkdir()
     before = set(SHARED_MEMORY.glob("backprop-bench-*"))
     option = {"bench": [f"--results={out}"], "profile": [f"--out={out}"]}.get(arguments[0], [])
+    environment = os.environ | {"BACKPROP_MARK": mark, "TMPDIR": str(temporary)}
     run = subprocess.Popen(
         [BACKPROP, *arguments, *option],
-        env=os.environ | {"BACKPROP_MARK": mark, "TMPDIR": str(temporary)},
+        env=environment,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
@@ -103,7 +118,19 @@ def test_whatever_is_killed_nothing_stays(name: str, number: int, tmp_path: Path
         for process, _ in of_run(mark):
             kill(process)
         run.wait()
-    assert [path.name for path in temporary.iterdir()] == []
-    assert set(SHARED_MEMORY.glob("backprop-bench-*")) <= before
-    for results in out.glob("results.json"):
-        read(results)
+    half_written = 1 if name in WRITERS else 0  # at most: by a kill in the very act of writing
+    assert_no_left_overs(out, half_written, temporary, before)
+    again = subprocess.run(
+        [BACKPROP, *arguments, AGAIN[arguments[0]], *option],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert_no_left_overs(out, half_written, temporary, before)
+    if arguments[0] == "bench":
+        assert read(out / "results.json").settings.workload_seconds == 0.1
+    elif arguments[0] == "profile":
+        assert list(out.glob("*.svg"))

@@ -312,3 +312,25 @@ def test_ranks_are_sampled_beside_other_rows(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "mpi " in done.stdout
+
+
+@pytest.mark.slow("starts MPI jobs")
+def test_neither_a_launcher_nor_a_rank_imports_anything_of_the_current_folder(tmp_path: Path) -> None:
+    if cores() < 2:
+        pytest.skip("one core")
+    for name in ("numpy", "bench", "impls", "mpi4py", "threadpoolctl", "msgspec"):
+        (tmp_path / f"{name}.py").write_text("raise ImportError('of the current folder')")
+    done = subprocess.run(
+        [
+            Path(sys.executable).with_name("backprop"),
+            *("bench", "--workload=20-8-4:16:float64:2", "--impl=mpi", "--data=digits"),
+            *("--generations=1", "--seconds=0.2", "--results=out"),
+        ],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "3 passed" in done.stdout

@@ -76,6 +76,19 @@ def test_a_long_line_is_whole(ends: tuple[IO[bytes], int]) -> None:
     writer.join()
 
 
+def test_a_line_that_does_not_end_is_cut(ends: tuple[IO[bytes], int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replies, "LONGEST", 1000)
+    pipe, into = ends
+    lines = replies.Replies(pipe)
+    os.write(into, b"x" * 600)
+    assert lines.next(0.05) is None
+    os.write(into, b"x" * 600)
+    assert lines.next(5.0) == b"x" * 1200
+    os.write(into, b"one\n")
+    assert lines.next(5.0) == b"one\n"
+    os.close(into)
+
+
 def test_a_thread_reads_no_file_that_is_opened_later() -> None:
     out, into = os.pipe()
     with os.fdopen(out, "rb", buffering=0) as pipe:

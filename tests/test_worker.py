@@ -161,6 +161,18 @@ def test_a_row_that_forks_as_it_is_imported_costs_only_itself(tmp_path: Path) ->
     assert found == dict.fromkeys(("per_example", "control", "in_place"), ("ok", ""))
 
 
+def test_a_reply_that_is_too_long_is_an_outcome_of_the_row(
+    worker: WorkerProcess, data: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker.ask(Start(find("in_place").target), Started)
+    for module in ("process", "replies"):
+        monkeypatch.setattr(f"bench.measurement.{module}.LONGEST", 20)
+    with pytest.raises(WorkerFailed, match=r"the worker's reply is longer than \d+ MiB") as failed:
+        worker.ask(prepare(data), Prepared)
+    assert failed.value.outcome == "crashed"
+    assert not worker.alive
+
+
 def test_a_worker_that_failed_is_gone(worker: WorkerProcess, data: tuple[str, str]) -> None:
     worker.ask(Start(find(f"{FAULTY}:Garbles").target), Started)
     with pytest.raises(WorkerFailed) as failed:

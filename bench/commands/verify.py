@@ -17,6 +17,7 @@ from bench.temporary import folder_of_this_process
 from impls.conformance.violation import Violation, simplest
 from impls.errors import Unavailable
 from impls.registry import find
+from impls.text import printable_lines
 
 WIDTH = 100  # columns
 TIME_OUT_SECONDS = 900.0  # torch.compile takes six minutes of CPU time for all networks of the kit
@@ -69,22 +70,28 @@ def verify(
         try:
             found = _verified(entry.target, Verify(examples, seed, seconds, str(folder)), time_out)
         except WorkerFailed as failure:
-            click.echo(f"{entry.name}: {failure.outcome}: {failure}")
+            _say(f"{entry.name}: {failure.outcome}: {failure}")
             program = folder / Verify.PROGRAM
             if program.is_file():
-                click.echo(f"\nIt was running this program ({repeat}):\n\n{program.read_text(encoding='utf-8')}")
+                text = program.read_text(encoding="utf-8", errors="replace")
+                _say(f"\nIt was running this program ({repeat}):\n\n{text}")
             return 1
     if not found.violations:
-        click.echo(f"{entry.name}: conforms{_explored(found.programs, examples, seconds, seed)}")
+        _say(f"{entry.name}: conforms{_explored(found.programs, examples, seconds, seed)}")
     elif everything:
         for violation in found.violations:
-            click.echo(f"{entry.name}: {violation}")
+            _say(f"{entry.name}: {violation}")
     else:
-        click.echo(_lesson(entry.name, found.violations))
+        _say(_lesson(entry.name, found.violations))
     for violation in found.violations:
         if violation.program:
-            click.echo(f"\nThis program shows it; {repeat} finds it again.\n\n{violation.program}")
+            _say(f"\nThis program shows it; {repeat} finds it again.\n\n{violation.program}")
     return 1 if found.violations else 0
+
+
+def _say(text: str) -> None:
+    """Print a text that may hold a row's own words."""
+    click.echo(printable_lines(text))
 
 
 def _verified(target: str, request: Verify, time_out: float | None) -> Verified:

@@ -14,10 +14,10 @@ from typing import Any, TypeVar
 import msgspec
 
 from bench import protocol, records
-from bench.measurement import launch, linux
+from bench.measurement import launch, leftovers, linux
 from bench.measurement.children import confine as confine_children
 from bench.measurement.children import kill_with_children
-from bench.measurement.replies import Replies
+from bench.measurement.replies import LONGEST, Replies
 from impls import ROOT
 
 AnyReply = TypeVar("AnyReply", bound=protocol.Reply)
@@ -42,6 +42,7 @@ ENVIRONMENT = {
     "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
 }
 LAUNCHER_SECONDS = 5.0  # that mpiexec has to end, once a rank has
+LAST_SECONDS = 5.0  # that a worker has to end, once it has closed its standard output
 
 
 class WorkerFailed(Exception):
@@ -70,9 +71,10 @@ class WorkerProcess:
         command = [sys.executable, "-P", "-m", "bench.measurement.worker"]  # -P: nothing of the current folder
         if self._launched:
             command, threads = launch.command(threads, "bench.measurement.ranked_worker"), 1
-        own = {"PYTHONPATH": path, linux.PARENT: str(os.getpid())}
-        environment = os.environ | dict.fromkeys(THREAD_VARIABLES, str(threads)) | ENVIRONMENT | own
         try:
+            self._mark = leftovers.new_mark()
+            own = {"PYTHONPATH": path, linux.PARENT: str(os.getpid()), leftovers.VARIABLE: self._mark}
+            environment = os.environ | dict.fromkeys(THREAD_VARIABLES, str(threads)) | ENVIRONMENT | own
             with contextlib.ExitStack() as unless_started, confined_to(cpus):
                 self._stderr = unless_started.enter_context(tempfile.TemporaryFile())
                 self._process = subprocess.Popen(
@@ -108,6 +110,9 @@ class WorkerProcess:
         if line is None:
             self.close()
             raise WorkerFailed("timed out", f"no answer within {self.time_out:g} s")
+        if len(line) >= LONGEST:
+            self.close()
+            raise WorkerFailed("crashed", f"the worker's reply is longer than {LONGEST >> 20} MiB")
         if not line.endswith(b"\n"):
             raise WorkerFailed("crashed", self._last_words(line if self._launched else b""))
         try:
@@ -150,6 +155,7 @@ class WorkerProcess:
                 self._process.wait(LAUNCHER_SECONDS)
         kill_with_children(self.pid)  # each rank, and whatever a row started, may be in a process group of its own
         self._process.wait()
+        leftovers.kill(self._mark)  # what a row started, if the worker had ended before
         if self._launched:
             launch.clean(self.pid)
         for stream in (self._process.stdin, self._process.stdout, self._stderr):
@@ -167,14 +173,26 @@ class WorkerProcess:
                 self._process.wait(LAUNCHER_SECONDS)
             kill_with_children(self.pid)
             received += self._replies.rest(LAUNCHER_SECONDS)
-        status = self._process.wait()
-        ending = f"exit status {status}" if status >= 0 else signal.Signals(-status).name
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(LAST_SECONDS)
+        status = self._process.poll()
+        ending = "closed its standard output" if status is None else f"ended with {_status_text(status)}"
         self._stderr.seek(max(0, self._stderr.seek(0, os.SEEK_END) - 4096))
         lines = (received + self._stderr.read()).decode(errors="replace").strip().splitlines()
         if self._launched:
             lines = _of_ranks(lines)
         self.close()
-        return f"the worker ended with {ending}" + (f"; its last words: {lines[-1][:200]}" if lines else "")
+        return f"the worker {ending}" + (f"; its last words: {lines[-1][:200]}" if lines else "")
+
+
+def _status_text(status: int) -> str:
+    """Return an exit status in words: the signal's name, if there is one that ended the process."""
+    if status >= 0:
+        return f"exit status {status}"
+    try:
+        return signal.Signals(-status).name
+    except ValueError:  # a real-time signal
+        return f"signal {-status}"
 
 
 def _of_ranks(lines: Sequence[str]) -> list[str]:

@@ -7,6 +7,8 @@ import threading
 import time
 from typing import IO, Protocol
 
+LONGEST = 16 << 20  # bytes of a line
+
 
 class Chunks(Protocol):
     """What comes out of a pipe, in pieces as they come."""
@@ -62,21 +64,28 @@ class Replies:
             self._chunks = Selected(pipe)
         except OSError:
             self._chunks = Awaited(pipe)
-        self._pending = b""
+        self._pending = bytearray()
         self._ended = False
 
     def next(self, seconds: float) -> bytes | None:
-        """Return the next line; at the pipe's end, what stands there without a line end; None if it takes longer."""
+        """Return the next line; at the pipe's end, what stands there without a line end; None if it takes longer.
+
+        Of a line that is too long, return the first `LONGEST` bytes or more.
+        """
         deadline = time.monotonic() + seconds
-        while b"\n" not in self._pending and not self._ended:
+        searched = 0
+        while (end := self._pending.find(b"\n", searched)) < 0 and not self._ended and len(self._pending) < LONGEST:
+            searched = len(self._pending)
             remaining = deadline - time.monotonic()
             chunk = self._chunks.next(remaining) if remaining > 0 else None
             if chunk is None:
                 return None
             self._pending += chunk
             self._ended = not chunk
-        line, end, self._pending = self._pending.partition(b"\n")
-        return line + end
+        length = end + 1 or len(self._pending)
+        line = bytes(self._pending[:length])
+        del self._pending[:length]
+        return line
 
     def rest(self, seconds: float) -> bytes:
         """Return all that still comes within so many seconds."""
