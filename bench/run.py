@@ -133,11 +133,12 @@ class Run:
                 self.results = self._sampled(console)
             finally:
                 self.ending = self.results is not None
+                self._sampler = None
         return self.results
 
     def _is_ending(self) -> bool:
         """Return whether what was found is being kept: no signal may come between."""
-        return self.ending or (self._sampler is not None and self._sampler.interrupted)
+        return self.ending or (self._sampler is not None and self._sampler.ended)
 
     def _sampled(self, console: Console) -> Results:
         """Take the samples and return what was found."""
@@ -158,7 +159,6 @@ class Run:
         with report_progress(console) as progress:
             sampler = self._sampler = Sampler(selected, self.settings, (x, y), progress)
             sampler.run()
-            self.ending = True  # an interrupt would lose all samples
         steal_percent = machine.steal_percent(before, machine.cpu_ticks())
         duration, busy_after = time.monotonic() - start, machine.busy_seconds()
         others = None

@@ -22,11 +22,12 @@ from bench.ends import ended_by_signals
 from bench.measurement import sampler
 from bench.measurement.candidates import plan
 from bench.measurement.process import WorkerFailed, WorkerProcess
+from bench.measurement.rate_workers import RateWorkers
 from bench.measurement.sampler import Sampler
 from bench.problem.workloads import parse
 from bench.progress import report_progress
 from bench.protocol import AnyRequest, PrepareRate, Reply, Take
-from bench.records import Settings, Workload, WorkloadResult
+from bench.records import Settings, Workload
 from bench.report.page.page import page
 from bench.report.table import markdown
 from bench.results.files import read
@@ -245,14 +246,18 @@ def test_however_often_a_run_is_interrupted_it_keeps_what_was_finished(tmp_path:
     assert row.timed
 
 
-def test_an_interrupt_after_the_last_sample_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first one, while the results are being made."""
+@pytest.mark.parametrize("place", ["bench.run.summarise", "bench.measurement.sampler.RateWorkers.close"])
+def test_an_interrupt_after_the_last_sample_loses_nothing(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first one, while the results are being made or workers are stopped."""
+    usual = {"summarise": summarise, "close": RateWorkers.close}[place.rpartition(".")[2]]
 
-    def interrupted(*arguments: Any) -> WorkloadResult:
+    def interrupted(*arguments: Any) -> Any:
         signal.raise_signal(signal.SIGINT)
-        return summarise(*arguments)
+        return usual(*arguments)
 
-    monkeypatch.setattr("bench.run.summarise", interrupted)
+    monkeypatch.setattr(place, interrupted)
     try:
         run = sampled(tmp_path)
     except KeyboardInterrupt:

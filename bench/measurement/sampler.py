@@ -43,6 +43,7 @@ class Sampler:
         self.candidates = candidates
         self.settings = settings
         self.interrupted = False
+        self.ended = False  # no sample will be taken any more, and an interrupt would lose those that were
         self.failure = ""  # of the benchmark itself: what ended the run early
         self.data_examples = len(data[0])
         self._rates = RateWorkers(candidates, settings)
@@ -61,9 +62,11 @@ class Sampler:
         try:
             with shared_examples(*self._data) as shared:
                 self._run_groups(shared)
+                self.ended = True
         except KeyboardInterrupt:
-            self.interrupted = True
+            self.interrupted = self.ended = True
         except Exception as error:  # not a row's: those are WorkerFailed; hours of samples must not be lost for it
+            self.ended = True
             traceback.print_exc()
             self.failure = f"{type(error).__name__}: {error}"
         finally:
