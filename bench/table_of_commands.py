@@ -45,7 +45,11 @@ class Commands(click.Group):
 @click.version_option(package_name="backprop-bench")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def cli(debug: bool) -> None:
-    """Backpropagation in many implementations: checked, timed, plotted.
+    """Backpropagation in many implementations: checked, timed, plotted. To begin with:
+
+    \b
+    backprop bench
+    backprop verify in_place
 
     Completion of commands, options and rows in bash (zsh, fish: their names in place of bash):
 

@@ -468,7 +468,7 @@ def test_train_draws_two_versions_under_their_labels(backprop: Backprop, tmp_pat
     assert {"old", "new"} <= set(re.findall(r">(old|new)\b", (tmp_path / "curves.svg").read_text()))
 
 
-@pytest.mark.parametrize("words", [*((name,) for name in COMMANDS if name != "data"), ("data", "fetch")])
+@pytest.mark.parametrize("words", [(), *((name,) for name in COMMANDS), ("data", "fetch")])
 def test_help_has_an_example(backprop: Backprop, words: tuple[str, ...]) -> None:
     status, out, _ = backprop(*words, "--help")
     assert status == 0
@@ -484,6 +484,9 @@ def test_help_has_an_example(backprop: Backprop, words: tuple[str, ...]) -> None
         (("train", "--impl", "numb"), {"numba"}),
         (("compare", "./mi"), {"./mi"}),
         (("verify", "--ex"), {"--examples"}),
+        (("bench", "--impl", "=", "rust_t"), {"rust_tch", "rust_tensorflow"}),
+        (("bench", "--all", "--workload", "=", "large-"), {"large-f32", "large-all"}),
+        (("bench", "--sweep", "batch"), {"batch", "batch-grid"}),
     ],
 )
 def test_the_shell_completes_commands_options_and_rows(words: tuple[str, ...], completed: set[str]) -> None:

@@ -251,7 +251,7 @@ def test_an_interrupt_after_the_last_sample_loses_nothing(
     place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first one, while the results are being made or workers are stopped."""
-    usual = {"summarise": summarise, "close": RateWorkers.close}[place.rpartition(".")[2]]
+    usual: Any = {"summarise": summarise, "close": RateWorkers.close}[place.rpartition(".")[2]]
 
     def interrupted(*arguments: Any) -> Any:
         signal.raise_signal(signal.SIGINT)

@@ -7,7 +7,11 @@ import click
 
 @click.group()
 def data() -> None:
-    """The data sets."""
+    """The data sets.
+
+    \b
+    backprop data fetch
+    """
 
 
 @data.command()
