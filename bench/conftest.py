@@ -5,6 +5,7 @@ selected; each test then replays its own through pytest-benchmark's `timer`, so 
 and storage work as its users know them.
 """
 
+import contextlib
 import importlib.util
 import secrets
 import textwrap
@@ -273,10 +274,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Remove what the run needed for itself."""
+    """Remove what the run needed for itself, and pytest-benchmark's folder for saved runs if there are none in it."""
     run = config.stash.get(RUN, None)
     if run is not None:
         run.close()
+    with contextlib.suppress(AttributeError, OSError):
+        config._benchmarksession.storage.path.rmdir()  # type: ignore[attr-defined]
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:

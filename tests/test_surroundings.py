@@ -1,0 +1,62 @@
+"""What a run may find: no home, no locale, a checkout that cannot be written to, another run beside it."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench.results.files import read
+from impls import ROOT
+
+BACKPROP = Path(sys.executable).with_name("backprop")
+SMALL = ("bench", "--workload=20-8-4:16", "--impl=in_place", "--generations=1", "--seconds=0.2", "--data=digits")
+WHOLE = {"results.json", "speedups.md", "speedups.png", "speedups.svg", "peak.png", "peak.svg", "report.html"}
+CAN_MOUNT = (
+    shutil.which("unshare") is not None and subprocess.run(["unshare", "-m", "true"], check=False).returncode == 0
+)
+
+
+def assert_whole(out: Path) -> None:
+    assert {path.name for path in out.iterdir()} == WHOLE
+    assert [row.outcome for row in read(out / "results.json").rows] == ["ok"] * 3
+
+
+@pytest.mark.slow("runs a benchmark")
+def test_no_home_no_locale_and_a_path_of_many_letters(tmp_path: Path) -> None:
+    folder = tmp_path / "mit Lücke и 字"
+    folder.mkdir()
+    done = subprocess.run(
+        [BACKPROP, *SMALL, "--results=hier drüben"],
+        env={"PATH": os.defpath, "LC_ALL": "C"},
+        cwd=folder,
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert_whole(folder / "hier drüben")
+    assert [path.name for path in folder.iterdir()] == ["hier drüben"]
+
+
+@pytest.mark.slow("runs a benchmark")
+@pytest.mark.skipif(not CAN_MOUNT, reason="nothing can be mounted here")
+def test_a_checkout_that_cannot_be_written_to(tmp_path: Path) -> None:
+    """With Numba, which keeps what it compiled beside the source if it can."""
+    mounted = 'mount --bind "$0" "$0" && mount -o remount,ro,bind "$0" && ! touch "$0/x" 2>/dev/null && "$@"'
+    command = ["unshare", "-m", "sh", "-c", mounted, str(ROOT), str(BACKPROP), *SMALL[:-3], "--impl=numba", *SMALL[-3:]]
+    done = subprocess.run([*command, "--results=out"], cwd=tmp_path, capture_output=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert [row.outcome for row in read(tmp_path / "out" / "results.json").rows] == ["ok"] * 4
+
+
+@pytest.mark.slow("runs benchmarks")
+def test_two_runs_at_once_into_one_folder(tmp_path: Path) -> None:
+    """The files are those of either; none is half of one and half of the other."""
+    runs = [
+        subprocess.Popen([BACKPROP, *SMALL, "--results=out"], cwd=tmp_path, stdout=subprocess.PIPE) for _ in range(2)
+    ]
+    said = [run.communicate()[0] for run in runs]
+    assert [run.returncode for run in runs] == [0, 0], said
+    assert_whole(tmp_path / "out")
