@@ -145,7 +145,7 @@ class Taken(Reply):
 
     started: float  # reading of the clock, which is the same one in all processes, when the request came …
     ended: float  # … and when it was answered
-    seconds: Annotated[float, msgspec.Meta(ge=1e-9, lt=1e15)]  # of the timed calls together; no clock tells less
+    seconds: Annotated[float, msgspec.Meta(ge=1e-6, le=1e9)]  # of the timed calls together: a sample takes milliseconds
     cpu_seconds: float  # of this process and of all that it started
     calls: Calls
     untimed_calls: Annotated[int, msgspec.Meta(ge=0, le=1)]  # before the timed ones, from the same parameters

@@ -6,6 +6,7 @@ something is wrong. A results file is pytest-benchmark's JSON with one more key,
 Times are in seconds, memory in bytes. A round's number pairs the samples of different rows of a generation.
 """
 
+from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Annotated, ClassVar
 
@@ -13,10 +14,16 @@ import msgspec
 
 from impls.text import one_line
 
-Positive = Annotated[float, msgspec.Meta(gt=0, lt=1e15)]  # refuses NaN and infinity, too
+# These refuse NaN and infinity, too. Whatever is within can be squared and divided by, and from samples within these
+# Seconds no interval overflows, not even that of two processes.
+Positive = Annotated[float, msgspec.Meta(ge=1e-30, lt=1e15)]
+Seconds = Annotated[float, msgspec.Meta(ge=1e-12, le=1e9)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]
 Calls = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
 Generation = Annotated[int, msgspec.Meta(ge=0, lt=10_000)]
+Threads = Annotated[int, msgspec.Meta(ge=1, le=1 << 20)]
+Units = Annotated[int, msgspec.Meta(ge=1, le=1 << 20)]  # of a layer
+Examples = Annotated[int, msgspec.Meta(ge=1, le=1 << 40)]  # of a mini-batch
 SCHEMA = 3  # of `Results`; bench/results/schema1.py and schema2.py read the ones before
 OK, PENDING = "ok", "pending"
 LEFT_OUT = "left out"
@@ -40,18 +47,18 @@ def threads_text(count: int) -> str:
 
 
 class Workload(msgspec.Struct, frozen=True):
-    """What every implementation is asked to compute."""
+    """What every implementation is asked to compute. Its bounds are those of a file; a command line is held to less."""
 
     name: str
-    sizes: tuple[int, ...]  # units per layer, inputs first
-    batch_size: int  # examples in a mini-batch
+    sizes: Annotated[tuple[Units, ...], msgspec.Meta(min_length=2, max_length=1 << 16)]  # by layer, inputs first
+    batch_size: Examples  # in a mini-batch
     dtype: Annotated[str, msgspec.Meta(pattern="^float(32|64)$")] = "float64"
-    threads: int = 1  # cores that an implementation may use
+    threads: Threads = 1  # cores that an implementation may use
     timed: str = "step"  # or "epoch": one pass over the data set
     baseline: str = "per_example"  # the implementation that speed-ups are relative to …
-    baseline_threads: int = 1  # … on this many cores
+    baseline_threads: Threads = 1  # … on this many cores
     sweep: str = ""  # the sweep that it belongs to, if any
-    epoch_examples: int = 0  # that an epoch goes through; 0: as many as the run has for all epochs
+    epoch_examples: Count = 0  # that an epoch goes through; 0: as many as the run has for all epochs
 
     def __post_init__(self) -> None:
         msgspec.structs.force_setattr(self, "name", printable(self.name, MAX_NAME))
@@ -125,7 +132,7 @@ class Sample(msgspec.Struct, frozen=True, array_like=True):
     """One timing: k calls in a row, divided by k. In JSON an array [round, seconds, CPU seconds]."""
 
     round: Count
-    seconds: Positive
+    seconds: Seconds
     cpu_seconds: float | None = None
 
 
@@ -166,7 +173,7 @@ class Row(msgspec.Struct):
     workload: str
     label: str  # the implementation's name, "control", or "name@1" where it has not the workload's threads
     implementation: str
-    threads: Annotated[int, msgspec.Meta(ge=1, le=1 << 20)]
+    threads: Threads
     # The outcome becomes: ok, wrong, wrong after N calls, unfinished, implausible, crashed, timed out, unavailable,
     # left out or interrupted.
     outcome: str = PENDING
@@ -179,7 +186,7 @@ class Row(msgspec.Struct):
     strayed: str = ""  # threads and processes that left the CPUs they were given, in words
     worst_error: float | None = None  # of the parameters that timed calls left behind, as a share of what is allowed
     # Made from the samples, for rows that were timed:
-    seconds: Positive | None = None
+    seconds: Seconds | None = None
     spread: float | None = None  # interquartile range / median within a process
     cores_used: float | None = None  # CPU time / wall time
     speed_up: Estimate | None = None  # over the baseline
@@ -208,8 +215,8 @@ class Row(msgspec.Struct):
 
     @property
     def timed(self) -> bool:
-        """Return whether the row has a time."""
-        return self.seconds is not None and bool(self.processes)
+        """Return whether the row has a time, and samples that it is made from."""
+        return self.seconds is not None and any(process.samples for process in self.processes)
 
     @property
     def samples(self) -> list[dict[int, float]]:
@@ -315,6 +322,12 @@ class Results(msgspec.Struct):
     notes: list[str]
     other_cpus: float | None = None  # that other processes kept busy meanwhile, on average
     against: str = ""  # the revision or the folder that the rows `…-before` are of
+
+    @property
+    def started(self) -> datetime:
+        """Return when the run began, in UTC if the date has no time zone. Raises ValueError if it is no ISO 8601."""
+        date = datetime.fromisoformat(self.date)
+        return date if date.tzinfo else date.replace(tzinfo=UTC)
 
     def rows_of(self, workload: str) -> list[Row]:
         """Return the rows of a workload, the baseline and its control first."""

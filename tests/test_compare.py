@@ -286,6 +286,9 @@ def test_the_most_particular_limit_counts(tmp_path: Path) -> None:
         ("[rows]\njax = 'some%'", "limit of jax: expected a percentage"),
         ("[rows]\njax = '5%'\ntorch = '0%'", "limit of torch: expected a percentage"),
         ("fail-on = '10001%'", "fail-on: expected a percentage"),
+        ("fail-on = '٣%'", "fail-on: expected a percentage"),
+        ("fail-on = '1_0%'", "fail-on: expected a percentage"),
+        ("[rows]\njax = '5%\u00a0'", "limit of jax: expected a percentage"),
     ],
 )
 def test_a_bad_limits_file_is_told_in_one_line(tmp_path: Path, text: str, words: str) -> None:

@@ -2,7 +2,9 @@
 
 import copy
 import json
+import tempfile
 import xml.etree.ElementTree as ET
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +16,19 @@ from made_up_results import made_up_results
 
 from bench.records import Results
 from bench.report import changes
+from bench.report.drawing import save, style
+from bench.report.history_plot import history_plot
 from bench.report.page.page import page
 from bench.report.plots import draw
+from bench.report.sweep_plot import DRAWN
 from bench.report.table import markdown, summary_lines
 from bench.results.compare_runs import compare_runs
 from bench.results.files import read, to_builtins
 from bench.results.history import history
 from impls.errors import UserError
 
-WHOLE = to_builtins(made_up_results())
+Backprop = Callable[..., tuple[int, str, str]]
+WHOLE: dict[str, Any] = json.loads(json.dumps(to_builtins(made_up_results())))
 ODD = st.one_of(
     st.none(),
     st.booleans(),
@@ -40,15 +46,18 @@ def places(value: Any, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     return [at, *(place for key, each in inner for place in places(each, (*at, key)))]
 
 
-PLACES = [place for place in places(WHOLE) if place]
+KINDS: dict[tuple[Any, ...], list[tuple[Any, ...]]] = {}  # places by their names: most are in samples
+for found_place in places(WHOLE)[1:]:
+    KINDS.setdefault(tuple(key if isinstance(key, str) else 0 for key in found_place), []).append(found_place)
 
 
 @st.composite
 def edited(draw: st.DrawFn) -> dict[str, Any]:
-    """Draw results with a few things replaced, removed or doubled."""
+    """Draw results, of a sweep or not, with a few things replaced, removed or doubled."""
     found = copy.deepcopy(WHOLE)
+    found["workloads"][0]["workload"]["sweep"] = draw(st.sampled_from(["", *sorted(DRAWN)]))
     for _ in range(draw(st.integers(1, 3))):
-        *way, last = draw(st.sampled_from(PLACES))
+        *way, last = draw(st.sampled_from(draw(st.sampled_from(list(KINDS.values())))))
         holder: Any = found
         try:
             for key in way:
@@ -66,7 +75,7 @@ def edited(draw: st.DrawFn) -> dict[str, Any]:
 
 
 @pytest.mark.slow("draws hundreds of edited results")
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
 @given(content=edited())
 def test_edited_results_are_refused_in_a_line_or_shown(content: dict[str, Any], tmp_path: Path) -> None:
     path = tmp_path / "results.json"
@@ -82,14 +91,125 @@ def test_edited_results_are_refused_in_a_line_or_shown(content: dict[str, Any], 
 def show(results: Results) -> None:
     """Make all that can be made of results."""
     whole = made_up_results()
+    with tempfile.TemporaryDirectory() as folder:
+        draw(results, Path(folder))
+        found_history = history([whole, results])
+        with style():
+            save(history_plot(found_history), Path(folder) / "history")
     page(results, [])
+    page(whole, [], [results, whole])
     markdown(results)
     summary_lines(results)
     for pair in ((results, whole), (whole, results)):
         found = compare_runs(*pair, gate=True)
         changes.lines(found, everything=True)
         changes.markdown(found)
-    history([whole, results])
+
+
+def swept(sweep: str, number: int = 1, **workload: Any) -> dict[str, Any]:
+    """Return the content of a results file: a sweep of so many workloads that are all the same, and one row."""
+    content = copy.deepcopy(WHOLE)
+    of, row = content["workloads"][0], content["rows"][3]
+    of["workload"] |= {"sweep": sweep, **workload}
+    names = [f"w{each}" for each in range(number)]
+    content["workloads"] = [of | {"workload": of["workload"] | {"name": name}} for name in names]
+    content["rows"] = [row | {"workload": name} for name in names]
+    return {Results.KEY: content}
+
+
+def without_samples() -> dict[str, Any]:
+    """Return a sweep whose row has a time, but no sample that it could be made from."""
+    content = swept("batch")
+    row = content[Results.KEY]["rows"][0]
+    row["processes"] = [process | {"samples": []} for process in row["processes"]]
+    return content
+
+
+def extreme() -> dict[str, Any]:
+    """Return a sweep whose row has as short and as long samples as a file may hold, in two processes."""
+    content = swept("batch")
+    row = content[Results.KEY]["rows"][0]
+    for process, seconds in zip(row["processes"], (1e-12, 1e9), strict=False):
+        process["samples"] = [[number, seconds] for number in range(5)]
+    del row["processes"][2:]
+    return content
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (swept("data", epoch_examples=0), ""),
+        (swept("depth", sizes=[784, 10]), ""),
+        (swept("batch", number=4, batch_size=8), ""),
+        (without_samples(), ""),
+        (extreme(), ""),
+        (swept("data", epoch_examples=-1), ">= 0 - at `$.workloads[0].workload.epoch_examples`"),
+        (swept("batch", batch_size=0), ">= 1 - at `$.workloads[0].workload.batch_size`"),
+        (swept("threads", threads=0), ">= 1 - at `$.workloads[0].workload.threads`"),
+        (swept("strong", baseline_threads=0), ">= 1 - at `$.workloads[0].workload.baseline_threads`"),
+        (swept("width", sizes=[784]), ">= 2 - at `$.workloads[0].workload.sizes`"),
+        (swept("width", sizes=[784, 0, 10]), ">= 1 - at `$.workloads[0].workload.sizes[1]`"),
+        (swept("width", sizes=[784, 10**9, 10]), "<= 1048576 - at `$.workloads[0].workload.sizes[1]`"),
+        (swept("batch", batch_size=10**18), "<= 1099511627776 - at `$.workloads[0].workload.batch_size`"),
+    ],
+)
+def test_a_workload_that_no_plot_can_show_is_left_out_or_told(
+    backprop: Backprop, tmp_path: Path, content: dict[str, Any], words: str
+) -> None:
+    path, out = tmp_path / "results.json", tmp_path / "out"
+    out.mkdir()
+    path.write_text(json.dumps(content))
+    report = ("report", path, f"--recordings={tmp_path}", f"--out={out / 'report.html'}")
+    for command in (("plot", path, f"--out={out}"), report):
+        status, _, err = backprop(*command)
+        assert status == (2 if words else 0), err
+        assert words in err
+        assert err.count("\n") == (1 if words else 0)
+
+
+def test_a_sweep_is_drawn_without_what_has_no_place_in_it(backprop: Backprop, tmp_path: Path) -> None:
+    content = swept("depth", number=3)
+    content[Results.KEY]["workloads"][0]["workload"]["sizes"] = [784, 10]
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps(content))
+    status, out, err = backprop("plot", path)
+    assert (status, err) == (0, "")
+    assert [line.rpartition("/")[2] for line in out.splitlines()] == ["sweep-depth.svg", "sweep-depth.png"]
+
+
+@pytest.mark.parametrize(
+    ("date", "status"),
+    [
+        ("", 2),
+        ("x", 2),
+        ("2026-13-01", 2),
+        ("0001-01-01", 0),
+        ("0001-01-01T00:00:00+14:00", 0),
+        ("9999-12-31T23:59:59-12:00", 0),
+    ],
+)
+def test_a_date_that_is_none_is_told(backprop: Backprop, tmp_path: Path, date: str, status: int) -> None:
+    """Runs are put in order by it, in `report` and in `history`, whether it has a time zone or not."""
+    for name, content in (("one", WHOLE), ("two", WHOLE | {"date": date})):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "results.json").write_text(json.dumps({Results.KEY: content}))
+    report = ("report", tmp_path / "one", tmp_path / "two", f"--recordings={tmp_path}", f"--out={tmp_path / 'r.html'}")
+    for command in (report, ("history", tmp_path)):
+        ended, _, err = backprop(*command)
+        assert ended == status, err
+        assert err.count("\n") == (1 if status else 0)
+        assert f"expected a date in ISO 8601, as 2026-01-31T12:00:00+01:00, found {date!r}" in err or not status
+
+
+def test_a_file_of_the_first_edition_without_a_date_is_told(backprop: Backprop, tmp_path: Path) -> None:
+    content = json.loads((Path(__file__).parent / "fixtures" / "schema1" / "default.json").read_text())
+    del content["datetime"]
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps(content))
+    status, _, err = backprop("report", path, f"--out={tmp_path / 'r.html'}")
+    assert status == 2
+    assert "missing required field `datetime`" in err
+    assert err.count("\n") == 1
 
 
 def test_truncated_and_foreign_files_are_told(tmp_path: Path) -> None:

@@ -104,6 +104,31 @@ def test_each_row_and_workload_has_a_chart_with_its_intervals() -> None:
     assert intervals == [pytest.approx([11.76, 12.24])]
 
 
+def test_the_order_is_that_of_the_moments_whatever_their_time_zones() -> None:
+    first, second = run(1, 10.0), run(2, 12.0)
+    first.date, second.date = "2026-02-02T00:30:00+02:00", "2026-02-01T23:30:00+00:00"
+    found = history([second, first])
+    assert [point.speed_up.value for point in found.lines[1].points] == [10.0, 12.0]
+    chart = history_plot(found).axes[1]
+    (curve,) = (line for line in chart.lines if line.get_marker() == "o")
+    assert list(curve.get_ydata()) == [10.0, 12.0]  # type: ignore[arg-type]
+    assert list(curve.get_xdata()) == [0, 1]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("days", "words"), [((1,), "in 1 run; make one"), ((1, 2), "in 2 runs; make one")])
+def test_runs_without_a_speed_up_are_told(tmp_path: Path, days: tuple[int, ...], words: str) -> None:
+    """As after an early Ctrl-C: nothing is drawn, in the given folder or beside the runs."""
+    for day in days:
+        results = run(day)
+        results.rows = results.rows[:1]
+        write(tmp_path, results)
+    with pytest.raises(UserError) as told:
+        CliRunner().invoke(show_history, [str(tmp_path)], catch_exceptions=False)
+    assert "expected runs that timed the baseline and another row, found no speed-up" in str(told.value)
+    assert words in str(told.value)
+    assert not list(tmp_path.glob("history.*"))
+
+
 def test_a_folder_without_runs_is_told(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="expected folders of runs, found none; make some with"):
         runs_of(tmp_path)

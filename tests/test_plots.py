@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import struct
 import xml.etree.ElementTree as ET
 from collections.abc import Generator
 from pathlib import Path
@@ -22,7 +23,7 @@ from matplotlib.text import Annotation, Text
 from matplotlib.typing import ColorType
 
 from bench.records import CONTROL, Estimate, Results, Row, Sample, Workload
-from bench.report.drawing import GREY, STYLE
+from bench.report.drawing import GREY, STYLE, save
 from bench.report.findings import findings
 from bench.report.palette import MARKERS, look
 from bench.report.peak_plot import peak
@@ -513,6 +514,13 @@ def test_three_sizes_of_networks_make_an_overview(results: Results, tmp_path: Pa
     assert "deep" in overview
     assert "other" not in overview
     assert "other" in (tmp_path / "speedups.svg").read_text()
+
+
+def test_a_figure_of_hundreds_of_panels_is_a_coarser_png(tmp_path: Path) -> None:
+    """matplotlib draws no 65,536 dots on a side."""
+    _, path = save(Figure(figsize=(1, 700)), tmp_path / "high")
+    width, height = struct.unpack(">II", path.read_bytes()[16:24])
+    assert (width, height) == (28, 20_000)
 
 
 def test_nothing_timed_draws_nothing(results: Results, tmp_path: Path) -> None:

@@ -170,6 +170,20 @@ def test_the_baselines_label_tells_fewer_threads() -> None:
     assert Workload("w", (3, 2), 1, threads=2, baseline="batched_2d").baseline_label == "batched_2d@1"
 
 
+def test_a_row_without_samples_has_no_time() -> None:
+    of_row = Row("w", "r", "r", 1, seconds=1.0, processes=[Process(0, 1), Process(1, 1)])
+    assert not of_row.timed
+    assert Row("w", "r", "r", 1, seconds=1.0, processes=[Process(0, 1), Process(1, 1, samples=[Sample(0, 1.0)])]).timed
+    assert not Row("w", "r", "r", 1, processes=[Process(0, 1, samples=[Sample(0, 1.0)])]).timed
+
+
+def test_a_date_without_a_time_zone_is_in_utc() -> None:
+    results = made_up_results()
+    assert results.started.isoformat() == "2026-01-31T12:00:00+01:00"
+    results.date = "2026-01-31T12:00:00"
+    assert results.started.isoformat() == "2026-01-31T12:00:00+00:00"
+
+
 def test_a_row_stays_open_until_it_fails() -> None:
     of_row = Row("w", "r", "r", 1)
     assert of_row.open
@@ -322,6 +336,21 @@ BAD_FILES: dict[str, tuple[str, str]] = {
     "estimate is a number": (changed(GOOD, 8.0, "rows", 2, "speed_up"), "$.rows[2].speed_up"),
     "sizes are text": (changed(GOOD, "784-30-10", "workloads", 0, "workload", "sizes"), "workloads[0].workload.sizes"),
     "no such dtype": (changed(GOOD, "", "workloads", 0, "workload", "dtype"), "workloads[0].workload.dtype"),
+    "one size": (changed(GOOD, [784], "workloads", 0, "workload", "sizes"), ">= 2 - at `$.workloads[0].workload.siz"),
+    "no units": (changed(GOOD, [784, 0], "workloads", 0, "workload", "sizes"), ">= 1 - at `$.workloads[0].workload.s"),
+    **{
+        f"{key} is 0": (changed(GOOD, 0, "workloads", 0, "workload", key), f">= 1 - at `$.workloads[0].workload.{key}`")
+        for key in ("batch_size", "threads", "baseline_threads")
+    },
+    "no date": (changed(GOOD, "", "date"), "as 2026-01-31T12:00:00+01:00, found ''; run the benchmark again"),
+    "a long date": (changed(GOOD, 99 * "x", "date"), f"found '{40 * 'x'}'; run"),
+    "schema 2: no date": (json.dumps({Results.KEY: GOOD[Results.KEY] | {"schema": 2, "date": "x"}}), "found 'x'; run"),
+    "old: no examples": (changed(OLD, 0, "workloads", 0, "batch_size"), ">= 1 - at `$.workloads[0].workload.batch"),
+    "old: one size": (changed(OLD, [784], "workloads", 0, "sizes"), ">= 2 - at `$.workloads[0].workload.sizes`"),
+    "old: no flop": (changed(OLD, 0, "workloads", 0, "flops"), ">= 1 - at `$.workloads[0].flops`"),
+    "old: no time": (changed(OLD, 0.0, "rows", 0, "seconds"), ">= 1e-12 - at `$.rows[0].seconds`"),
+    "old: no date": (json.dumps(OLD | {"datetime": "x"}), "found 'x'; run"),
+    "a sample is too long": (changed(GOOD, [[0, 1e10]], "rows", 0, "processes", 0, "samples"), ".samples[0]"),
     "samples are numbers": (changed(GOOD, [1e-4], "rows", 0, "processes", 0, "samples"), ".samples[0]"),
     "a sample is too short": (changed(GOOD, [[1]], "rows", 0, "processes", 0, "samples"), ".samples[0]"),
     "a sample is text": (changed(GOOD, [[0, "1"]], "rows", 0, "processes", 0, "samples"), ".samples[0]"),

@@ -165,6 +165,20 @@ def test_overhead_and_cost_per_example_are_fitted(results: Results) -> None:
     assert "does not hold: off by " in page(results, [])
 
 
+@pytest.mark.parametrize("batch_sizes", [(8, 8, 8, 8), (8, 8, 16, 32), (10**9, 10**9 + 1, 10**9 + 2, 10**9 + 3)])
+def test_batch_sizes_that_are_not_four_different_ones_have_no_fit(
+    results: Results, batch_sizes: tuple[int, ...]
+) -> None:
+    results.workloads = [
+        workload_result(msgspec.structs.replace(BOOK, name=f"b{number}", batch_size=size, sweep="batch"))
+        for number, size in enumerate(batch_sizes)
+    ]
+    results.rows = [
+        row("in_place", 2e-5 + 3e-6 * size, workload=f"b{number}") for number, size in enumerate(batch_sizes)
+    ]
+    assert fits(results) == []
+
+
 def test_a_model_predicts_the_points_that_it_has_not_seen(results: Results) -> None:
     """Times made of an overhead, a rate and a bandwidth beyond 4 MiB are found again; a point off them is told."""
     results.workloads, results.rows, names = [], [], []

@@ -9,6 +9,8 @@ from bench.report.drawing import save, style
 from bench.report.text import margin_text
 from bench.results.history import History, Line, history, runs_of
 from bench.run import RUNS
+from impls.errors import UserError
+from impls.needs import backprop_command
 
 LEVELS = "▁▂▃▄▅▆▇█"
 BROKEN = "|"
@@ -28,6 +30,11 @@ def show_history(folder: Path, out: Path | None) -> None:
     backprop history results/reference/control --out=/tmp/charts
     """
     found = history(runs_of(folder))
+    if not found.lines:
+        raise UserError(
+            f"{folder}: expected runs that timed the baseline and another row, found no speed-up in "
+            f"{found.runs} run{'s' * (found.runs > 1)}; make one with: {backprop_command('bench')}"
+        )
     out = out or folder
     check_writable(out)
     click.echo("\n".join(_table(found)))

@@ -1,6 +1,5 @@
 """`backprop report`: one HTML file of a run."""
 
-from datetime import datetime
 from pathlib import Path
 
 import click
@@ -37,7 +36,7 @@ def report(results: tuple[Path, ...], recordings: Path | None, scaling: Path | N
 
     paths = [path / RESULTS if path.is_dir() else path for path in results or (LATEST,)]
     runs = [read(path) for path in paths]
-    newest = max(runs, key=lambda run: datetime.fromisoformat(run.date).timestamp())
+    newest = max(runs, key=lambda run: run.started)
     target = out or paths[runs.index(newest)].with_name(REPORT)
     check_writable(target.parent)
     over_ranks = read_scaling(scaling or FILE) if scaling or FILE.is_file() else None

@@ -38,6 +38,7 @@ STYLE: dict[Any, Any] = {
 ROOM = 24  # letters beside a plot
 MOST_MARKED = 400.0  # ends of a horizontal axis on whose marks at 2 and 5 there is room for numbers, as a ratio
 CAPTION_SIZE, CAPTION_LETTERS = 7.5, 17  # points; letters of that size that take an inch
+DPI, MOST_PIXELS = 110, 20_000  # of a PNG: dots an inch, and on a side; matplotlib draws no 65,536
 NO_BREAK = "\u00a0"
 GREY, DARK, RATE = "#767676", "#444444", "#c0392b"
 PEAK_LINE, REFERENCE_LINE = (0, (4.0, 2.0)), (0, (1.0, 1.5))  # dashes of the two rates, in points
@@ -108,11 +109,11 @@ def write_caption(figure: Figure, results: Results, words: str = "") -> None:
 
 
 def save(figure: Figure, stem: Path) -> list[Path]:
-    """Write a figure as SVG and PNG, without dates or versions in them."""
-    paths = []
+    """Write a figure as SVG and PNG, without dates or versions in them; a very large one as a coarser PNG."""
+    paths, dpi = [], min(DPI, MOST_PIXELS / max(figure.get_size_inches()))
     for suffix, metadata in (("svg", {"Date": None, "Creator": None}), ("png", {"Software": None})):
         buffer = io.BytesIO()
-        figure.savefig(buffer, format=suffix, dpi=110, metadata=metadata, facecolor="white")
+        figure.savefig(buffer, format=suffix, dpi=dpi, metadata=metadata, facecolor="white")
         path = stem.with_name(f"{stem.name}.{suffix}")
         write_whole(path, buffer.getvalue())
         paths.append(path)

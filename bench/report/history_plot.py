@@ -39,7 +39,7 @@ def history_plot(history: History) -> Figure:
 def _draw(axes: Axes, line: Line, runs: int) -> None:
     """Draw one small chart: points with intervals, the latest value in figures."""
     colour = look(line.label).colour
-    dates = sorted({point.date for point in line.points})
+    dates = list(dict.fromkeys(point.date for point in line.points))
     at = {date: number for number, date in enumerate(dates)}
     for stretch in line.stretches:
         xs = [at[point.date] for point in stretch]

@@ -15,7 +15,7 @@ from bench.report.peak_plot import peak
 from bench.report.post_plot import has_ways, seven_ways
 from bench.report.speedup_plot import speedups
 from bench.report.strong_plot import strong
-from bench.report.sweep_plot import DRAWN, sweep
+from bench.report.sweep_plot import DRAWN, has_place, sweep
 
 OVERVIEW = ("book", "deep", "large")  # a small, a medium and a large network
 
@@ -36,7 +36,9 @@ def draw(results: Results, folder: Path) -> list[Path]:
         if any(row.percent_of_peak for of in default for row in rows_to_show(results, of)):
             paths += save(peak(results, default), folder / "peak")
         for name in sweeps:
-            of_sweep = [of for of in results.workloads if of.workload.sweep == name]
+            of_sweep = [of for of in results.workloads if of.workload.sweep == name and has_place(of.workload)]
+            if not of_sweep:
+                continue
             figure = strong(results, of_sweep) if name == "strong" else sweep(results, name, of_sweep)
             if figure is not None:
                 paths += save(figure, folder / f"sweep-{name}")

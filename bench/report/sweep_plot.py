@@ -62,6 +62,12 @@ SWEEPS = {
 DRAWN = {*SWEEPS, "dtype", "strong"}  # the names of the sweeps that have a plot
 
 
+def has_place(workload: Workload) -> bool:
+    """Return whether a workload can be drawn in the plot of its sweep: a logarithmic axis has no 0."""
+    axis = SWEEPS.get(workload.sweep)
+    return axis is None or axis.of(workload) > 0
+
+
 def sweep(results: Results, name: str, workloads: list[WorkloadResult]) -> Figure:
     """Return the figure of a sweep: log-log curves, peak and reference rate too; points of speed-ups for the dtypes."""
     if name == "dtype":

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from bench.records import SCHEMA, Results
+from bench.records import MAX_LABEL, SCHEMA, Results
 from bench.results import schema1, schema2
 from impls.errors import UserError
 from impls.text import one_line
@@ -40,10 +40,22 @@ def read(path: Path) -> Results:
         raise UserError(f"{path}: schema {schema}, this version reads up to {SCHEMA}; install a newer backprop-bench")
     try:
         if schema == 1:
-            return schema1.upgraded(content)
-        return msgspec.convert(schema2.upgraded(ours) if schema == 2 else ours, Results)
+            ours = to_builtins(schema1.upgraded(content))
+        elif schema == 2:
+            ours = schema2.upgraded(ours)
+        return _dated(msgspec.convert(ours, Results))
     except msgspec.ValidationError as error:
         raise UserError(f"{path}: damaged or edited by hand: {error}; run the benchmark again") from error
+
+
+def _dated(results: Results) -> Results:
+    """Return results. Raises msgspec.ValidationError if their date is none: runs are put in order by it."""
+    try:
+        _ = results.started
+    except ValueError as error:
+        expected = "expected a date in ISO 8601, as 2026-01-31T12:00:00+01:00"
+        raise msgspec.ValidationError(f"{expected}, found {results.date[:MAX_LABEL]!r}") from error
+    return results
 
 
 def _printable(value: Any) -> Any:

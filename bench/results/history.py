@@ -62,7 +62,7 @@ def runs_of(folder: Path) -> list[Results]:
 
 def history(runs: Iterable[Results]) -> History:
     """Return how every row's speed-up went; the control and rows that were not timed are left out."""
-    ordered = sorted(runs, key=lambda run: run.date)
+    ordered = sorted(runs, key=lambda run: run.started)
     stretches: list[Stretch] = []
     points: dict[tuple[str, str], list[Point]] = {}
     for number, run in enumerate(ordered):

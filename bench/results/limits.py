@@ -41,7 +41,8 @@ class Limits(msgspec.Struct, frozen=True, rename="kebab", forbid_unknown_fields=
 def percent(text: str, what: str) -> float:
     """Return "5%" as 0.05. Raises UserError that begins with `what` if the text is not a percentage above 0."""
     try:
-        value = float(text.strip().removesuffix("%")) / 100 if text.strip().endswith("%") else 0.0
+        plain = text.isascii() and "_" not in text and text.strip().endswith("%")  # float() takes more than we write
+        value = float(text.strip().removesuffix("%")) / 100 if plain else 0.0
     except ValueError:
         value = 0.0
     if not 0.0 < value <= 100.0:

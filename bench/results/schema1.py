@@ -108,8 +108,8 @@ class OldMachineInfo(msgspec.Struct):
 class OldFile(msgspec.Struct):
     backprop_bench: OldResults
     benchmarks: list[OldBenchmark]
+    datetime: str
     machine_info: OldMachineInfo = msgspec.field(default_factory=OldMachineInfo)
-    datetime: str = ""
 
 
 def upgraded(content: dict[str, Any]) -> Results:

@@ -17,6 +17,7 @@ from bench.protocol import Failure, Prepared, Taken
 from bench.records import UNREADABLE, Results
 from bench.report import changes
 from bench.report.page.page import page
+from bench.report.plots import draw
 from bench.report.table import markdown, summary_lines
 from bench.results.compare_runs import compare_runs
 from bench.results.files import read as read_results
@@ -55,7 +56,9 @@ def results(content: bytes) -> None:
     """A results file, with all that is made of it."""
     with file(content, "results.json") as path:
         found = read_results(path)
-    page(found, [])
+    page(found, [], [found, found])
+    with tempfile.TemporaryDirectory() as folder:
+        draw(found, Path(folder))
     markdown(found)
     summary_lines(found)
     comparison = compare_runs(found, found, gate=True)
@@ -126,7 +129,7 @@ def seeds(name: str) -> list[bytes]:
     """Return good inputs of a target."""
     made: dict[str, Callable[[], list[bytes]]] = {
         "idx": lambda: [IDX, gzip.compress(IDX, mtime=0), b"\0\0\x08\x01\0\0\0\3abc"],
-        "results": lambda: [_results()],
+        "results": lambda: [_results(), _results("batch")],
         "stacks": lambda: [_recording()],
         "workload": lambda: [b"book", b"784-64-10:32:float32:2", b"784-30-10:10:float64:1:1500"],
         "network": lambda: [_network(), _checkpoint()],
@@ -140,10 +143,11 @@ def seeds(name: str) -> list[bytes]:
 TARGETS = {each.__name__: each for each in (idx, results, stacks, workload, network, protocol, limits, scaling)}
 
 
-def _results() -> bytes:
+def _results(sweep: str = "") -> bytes:
     from made_up_results import made_up_results
 
     found = made_up_results()
+    found.workloads[0].workload = msgspec.structs.replace(found.workloads[0].workload, sweep=sweep)
     for row in found.rows:
         row.processes = row.processes[:2]
     return json.dumps({Results.KEY: to_builtins(found)}).encode()

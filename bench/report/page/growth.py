@@ -11,6 +11,7 @@ from bench.results.estimates import CONFIDENCE, lower_quartile
 SWEEPS = ("batch", "batch-grid")
 HOLDS = 0.2  # of a time: how far the line may be from it
 FEWEST = 4  # batch sizes for a fit
+ROUNDING = 1e-12  # of a product: a difference below has no right digit
 WORKLOAD, THAN = "book", "in_place"  # where, and compared with which row, a start-up has to pay
 
 
@@ -87,8 +88,9 @@ def _fit(label: str, where: str, rows: Sequence[tuple[int, Row]]) -> Fit | None:
     for generation in range(generations):
         points = [(size, lower_quartile(list(row.samples[generation].values()))) for size, row in rows
                   if row.samples[generation]]  # fmt: skip
-        if len(points) >= FEWEST:
-            lines.append(line(points))
+        found = line(points) if len({size for size, _ in points}) >= FEWEST else None
+        if found is not None:
+            lines.append(found)
     if not lines:
         return None
     overhead, slope = (_interval([each[which] for each in lines]) for which in (0, 1))
@@ -97,13 +99,18 @@ def _fit(label: str, where: str, rows: Sequence[tuple[int, Row]]) -> Fit | None:
     return Fit(label, where, overhead, slope, off[worst_at], worst_at)
 
 
-def line(points: Sequence[tuple[int, float]]) -> tuple[float, float]:
-    """Return the overhead t0 and the cost per example c with the smallest sum of ((t0 + c B) / t - 1)^2."""
+def line(points: Sequence[tuple[int, float]]) -> tuple[float, float] | None:
+    """Return the overhead t0 and the cost per example c with the smallest sum of ((t0 + c B) / t - 1)^2.
+
+    None if the batch sizes B are too close to each other to tell the two apart.
+    """
     a11 = sum(1 / t**2 for _, t in points)
     a12 = sum(size / t**2 for size, t in points)
     a22 = sum((size / t) ** 2 for size, t in points)
     b1, b2 = sum(1 / t for _, t in points), sum(size / t for size, t in points)
     determinant = a11 * a22 - a12**2
+    if determinant <= ROUNDING * a11 * a22:
+        return None
     return (b1 * a22 - b2 * a12) / determinant, (b2 * a11 - b1 * a12) / determinant
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 from bench.records import Results, Row
 from bench.report.palette import in_order
@@ -36,7 +35,7 @@ class Hosts:
 def hosts(runs: Sequence[Results]) -> Hosts | None:
     """Return the newest run of each machine side by side; None if all runs are of one machine."""
     newest: dict[tuple[str, int | None], Results] = {}
-    for run in sorted(runs, key=lambda each: datetime.fromisoformat(each.date).timestamp()):
+    for run in sorted(runs, key=lambda each: each.started):
         newest[run.machine.kind] = run
     if len(newest) < 2:
         return None
