@@ -15,7 +15,7 @@ endif
 
 # What is timed must not share the machine with the tests, whatever `make -j` says.
 .NOTPARALLEL:
-.PHONY: bench bench-all clean coverage figures lint mutants profiles reference reference-runs rust rust-tch rust-tensorflow rust-test rust-test-arm test test-all
+.PHONY: bench bench-all clean coverage figures fuzz lint mutants profiles reference reference-runs rust rust-tch rust-tensorflow rust-test rust-test-arm test test-all
 
 bench: $(INSTALLED)
 	$(BIN)/backprop bench
@@ -46,6 +46,13 @@ coverage: $(INSTALLED)
 	-$(BIN)/python -m coverage run -m pytest $(SIDE_BY_SIDE) --maxfail=30
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report
+
+# Ten minutes each: whatever is read from files, or from a worker, fuzzed by coverage.
+fuzz: $(INSTALLED)
+	$(PIP) 'atheris>=3,<4'
+	for target in idx limits network protocol results scaling stacks workload; do \
+	    $(BIN)/python -m tests.fuzz $$target || exit; \
+	done
 
 lint: $(INSTALLED)
 	$(BIN)/ruff format --check .

@@ -23,6 +23,13 @@ def pytest_sessionstart() -> None:
     os.environ.pop("PYTEST_XDIST_WORKER", None)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Refuse a test that is marked as slow without a reason."""
+    for item in items:
+        if any(not mark.args for mark in item.iter_markers("slow")):
+            raise pytest.UsageError(f'{item.nodeid}: expected a reason, as in @pytest.mark.slow("runs benchmarks")')
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
     """Let a test that is marked `alone` run beside no other one of pytest-xdist's workers.

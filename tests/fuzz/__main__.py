@@ -1,6 +1,7 @@
 """Fuzz one target by coverage: `python -m tests.fuzz results --seconds=600`."""
 
 import sys
+import tempfile
 from pathlib import Path
 
 import click
@@ -16,11 +17,13 @@ MEMORY = 1024  # MiB
 @click.command()
 @click.argument("name", type=click.Choice(list(TARGETS)))
 @click.option("--seconds", type=click.IntRange(1), default=600, show_default=True)
-@click.option("--work", type=click.Path(path_type=Path), default=Path("/tmp/fuzz"), help="Where what is found goes.")
-def main(name: str, seconds: int, work: Path) -> None:
+@click.option("--work", type=click.Path(path_type=Path), help="Where what is found goes (a new folder).")
+def main(name: str, seconds: int, work: Path | None) -> None:
     """Let atheris look for inputs of a target that crash it, hang or take 1 GiB."""
     import atheris
 
+    work = work or Path(tempfile.mkdtemp(prefix="fuzz-"))
+    click.echo(f"{name}: what is found goes to {work}")
     found = work / name
     found.mkdir(parents=True, exist_ok=True)
     for number, seed in enumerate(seeds(name)):

@@ -13,7 +13,7 @@ import numpy as np
 from bench import checkpoint
 from bench.problem.mnist import read_idx
 from bench.problem.workloads import parse
-from bench.protocol import Failure, Prepared, Taken
+from bench.protocol import AnyRequest, Failure, Reply, Taken
 from bench.records import UNREADABLE, Results
 from bench.report import changes
 from bench.report.page.page import page
@@ -91,10 +91,10 @@ def network(content: bytes) -> None:
 
 
 def protocol(content: bytes) -> None:
-    """A worker's reply; these errors are what bench.measurement.process expects."""
-    for kind in (Prepared, Taken):
+    """A worker's reply, or a request; these errors are what bench.measurement.process expects."""
+    for kind in (*(Failure | each for each in Reply.__subclasses__()), AnyRequest):
         try:
-            msgspec.json.decode(content, type=Failure | kind)
+            msgspec.json.decode(content, type=kind)
         except UNREADABLE:
             continue
 
