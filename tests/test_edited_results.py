@@ -167,6 +167,12 @@ def test_a_workload_that_no_plot_can_show_is_left_out_or_told(
         assert err.count("\n") == (1 if words else 0)
 
 
+def test_a_run_with_nothing_to_draw_says_so(backprop: Backprop, tmp_path: Path) -> None:
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps(swept("data", epoch_examples=0)))
+    assert backprop("plot", path) == (0, "plot: none; this run has nothing that can be drawn\n", "")
+
+
 def test_a_sweep_is_drawn_without_what_has_no_place_in_it(backprop: Backprop, tmp_path: Path) -> None:
     content = swept("depth", number=3)
     content[Results.KEY]["workloads"][0]["workload"]["sizes"] = [784, 10]

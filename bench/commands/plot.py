@@ -18,5 +18,6 @@ def plot(path: Path, out: Path | None) -> None:
     """
     from bench.report.plots import draw  # matplotlib takes half a second
 
-    for drawn in draw(read(path), out or path.parent):
-        click.echo(f"plot: {drawn}")
+    drawn = draw(read(path), out or path.parent)
+    for each in drawn or ["none; this run has nothing that can be drawn"]:
+        click.echo(f"plot: {each}")
