@@ -386,6 +386,12 @@ def test_the_registry_knows_every_file() -> None:
     assert list(mnist.REGISTRY) == [f"{name}.gz" for name in mnist.CONTENT]
 
 
+def test_every_mirror_is_asked_over_tls() -> None:
+    assert mnist.MIRRORS
+    assert all(mirror.startswith("https://") for mirror in mnist.MIRRORS)
+    assert set(mnist.REGISTRY) == {f"{name}.gz" for name in mnist.CONTENT}
+
+
 def test_fetch_downloads_what_load_reads(tmp_path: Path, mirrors: Mirrors, monkeypatch: pytest.MonkeyPatch) -> None:
     log = io.StringIO()
     monkeypatch.setattr(pooch.get_logger(), "handlers", [logging.StreamHandler(log)])

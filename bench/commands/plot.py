@@ -19,5 +19,7 @@ def plot(path: Path, out: Path | None) -> None:
     from bench.report.plots import draw  # matplotlib takes half a second
 
     drawn = draw(read(path), out or path.parent)
-    for each in drawn or ["none; this run has nothing that can be drawn"]:
-        click.echo(f"plot: {each}")
+    for path_of_plot in drawn:
+        click.echo(f"plot: {path_of_plot}")
+    if not drawn:
+        click.echo("plot: none; this run has nothing that can be drawn")
