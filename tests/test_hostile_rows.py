@@ -139,7 +139,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Done:
         path.write_text(source(name))
         rows.append(f"--impl={name.replace(' ', '_')}={path}:Hostile")
     command = [str(BACKPROP), "bench", "--workload=20-8-4:16", *rows[:13], "--impl=in_place", *rows[13:]]
-    options = ["--generations=2", "--seconds=1", "--time-out=10", "--data=digits", f"--results={out}"]
+    options = ["--generations=2", "--seconds=1", "--time-out=15", "--data=digits", f"--results={out}"]
     found = subprocess.run(
         [*command, *options],
         env=os.environ | {"BACKPROP_MARK": mark, "TMPDIR": str(temporary), "COLUMNS": "120"},
