@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))  # for what tests make up
 from fuzz.targets import TARGETS, run, seeds
 
 CORPUS = Path(__file__).with_name("corpus")
-MEMORY = 1024  # MiB
+MEMORY, OF_ALL = 1024, 4096  # MiB: at a time; of the process, as the fuzzer's own memory grows with what it tries
 
 
 @click.command()
@@ -31,7 +31,8 @@ def main(name: str, seconds: int, work: Path | None) -> None:
     atheris.instrument_all()
     options = [
         f"-max_total_time={seconds}",
-        f"-rss_limit_mb={MEMORY}",
+        f"-malloc_limit_mb={MEMORY}",
+        f"-rss_limit_mb={OF_ALL}",
         "-timeout=10",
         f"-artifact_prefix={work}/{name}-",
     ]
