@@ -2,13 +2,12 @@
 
 import secrets
 import shutil
-import subprocess
-import sys
 import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
+from bench.watcher import start_watcher
 from impls.errors import UserError
 
 PREFIX = "backprop-bench-"
@@ -25,13 +24,7 @@ def folder_of_this_process(prefix: str = PREFIX, where: Path | None = None) -> G
     """
     try:
         folder = Path(where or tempfile.gettempdir()).absolute() / f"{prefix}{secrets.token_hex(8)}"
-        remover = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", REMOVE, folder],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,  # what ends this process by its group or its terminal does not end that one
-        )
+        remover = start_watcher("-c", REMOVE, folder)
     except OSError as error:
         raise UserError(f"no temporary folder can be made: {error.strerror or error}") from error
     try:

@@ -12,7 +12,6 @@ import itertools
 import os
 import secrets
 import signal
-import subprocess
 import sys
 import time
 from functools import cache
@@ -45,13 +44,9 @@ def _watched() -> str:
     """Return this process's own mark, and have what has it killed when this process has ended, however it does."""
     mark = f"{os.getpid()}-{secrets.token_hex(8)}"
     if Path("/proc").is_dir():
-        watcher = subprocess.Popen(
-            [sys.executable, "-I", "-S", __file__, mark],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,  # what ends this process by its group or its terminal does not end that one
-        )
+        from bench.watcher import start_watcher  # not where this file is the watcher's program
+
+        watcher = start_watcher(__file__, mark)
         atexit.register(watcher.communicate)
     return mark
 
