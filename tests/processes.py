@@ -1,5 +1,6 @@
 """Processes that tests start or find."""
 
+import contextlib
 from collections.abc import Iterable
 
 import psutil
@@ -16,3 +17,20 @@ def _runs(process: psutil.Process) -> bool:
         return process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:  # it has just ended
         return False
+
+
+def of_run(mark: str) -> list[tuple[psutil.Process, list[str]]]:
+    """Return the processes that are alive and have the mark in their environment, each with its command."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get("BACKPROP_MARK") == mark and process.status() != psutil.STATUS_ZOMBIE:
+                found.append((process, process.cmdline() or [""]))
+        except psutil.Error:
+            continue
+    return found
+
+
+def kill(process: psutil.Process) -> None:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process.kill()

@@ -11,8 +11,8 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import NamedTuple
 
-import psutil
 import pytest
+from processes import kill, of_run
 
 from bench.records import Results
 from bench.results.files import read
@@ -105,19 +105,6 @@ def source(name: str) -> str:
     return f"{ROW.replace('        pass', f'        {METHODS[name][0]}')}{HELPER}"
 
 
-def left(mark: str) -> list[list[str]]:
-    """Return the commands of the processes that are alive and have the mark in their environment, and kill them."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if process.environ().get("BACKPROP_MARK") == mark and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process.cmdline())
-                process.kill()
-        except psutil.Error:
-            continue
-    return found
-
-
 class Done(NamedTuple):
     """What is left of the run."""
 
@@ -148,9 +135,17 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Done:
         check=False,
     )
     said = (found.stdout + found.stderr).decode()
-    processes = left(mark)
+    left = of_run(mark)
+    for process, _ in left:
+        kill(process)
     assert (out / "results.json").is_file(), said
-    return Done(said, out, read(out / "results.json"), processes, [path.name for path in temporary.iterdir()])
+    return Done(
+        said,
+        out,
+        read(out / "results.json"),
+        [command for _, command in left],
+        [path.name for path in temporary.iterdir()],
+    )
 
 
 @pytest.mark.slow("runs a benchmark of 30 rows")

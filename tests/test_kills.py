@@ -5,7 +5,6 @@ The next run of the same command, to the same folder, works.
 `BACKPROP_KILLS=50 pytest tests/test_kills.py` kills each so often; without it, once.
 """
 
-import contextlib
 import os
 import random
 import subprocess
@@ -17,6 +16,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from processes import kill, of_run
 from required import needs, skip
 
 from bench.results.files import read
@@ -49,23 +49,6 @@ VICTIMS: dict[str, tuple[tuple[str, ...], Callable[[list[str]], bool]]] = {
 }
 MPI_NEEDED = needs("mpi", ENTRIES["mpi"].unavailable())
 CASES = [pytest.param(name, marks=[MPI_NEEDED] * (of == MPI)) for name, (of, _) in VICTIMS.items()]
-
-
-def of_run(mark: str) -> list[tuple[psutil.Process, list[str]]]:
-    """Return the processes that are alive and have the mark in their environment, each with its command."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if process.environ().get("BACKPROP_MARK") == mark and process.status() != psutil.STATUS_ZOMBIE:
-                found.append((process, process.cmdline() or [""]))
-        except psutil.Error:
-            continue
-    return found
-
-
-def kill(process: psutil.Process) -> None:
-    with contextlib.suppress(psutil.NoSuchProcess):
-        process.kill()
 
 
 def wait_for(condition: Callable[[], object], seconds: float) -> bool:

@@ -294,43 +294,34 @@ def test_the_row_is_timed_unasked_only_beside_threads() -> None:
     assert "mpi" in {candidate.label for candidate in asked.candidates["book"]}
 
 
-@pytest.mark.slow("starts MPI jobs")
-def test_ranks_are_sampled_beside_other_rows(tmp_path: Path) -> None:
+def run_benchmark(folder: Path, *options: str, **environment: str) -> str:
+    """Return what a run of two ranks in a folder prints."""
     if cores() < 2:
         pytest.skip("one core")
     done = subprocess.run(
         [
             Path(sys.executable).with_name("backprop"),
-            *("bench", "--workload=20-8-4:16:float64:2", "--impl=mpi", "--impl=multithreaded", "--data=digits"),
-            *("--generations=1", "--seconds=0.2", f"--results={tmp_path}"),
+            *("bench", "--workload=20-8-4:16:float64:2", "--impl=mpi", "--data=digits", *options),
+            *("--generations=1", "--seconds=0.2", "--results=out"),
         ],
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        cwd=folder,
+        env=os.environ | environment,
         capture_output=True,
         text=True,
         timeout=100,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "mpi " in done.stdout
+    return done.stdout
+
+
+@pytest.mark.slow("starts MPI jobs")
+def test_ranks_are_sampled_beside_other_rows(tmp_path: Path) -> None:
+    assert "mpi " in run_benchmark(tmp_path, "--impl=multithreaded", PYTHONPATH=str(ROOT))
 
 
 @pytest.mark.slow("starts MPI jobs")
 def test_neither_a_launcher_nor_a_rank_imports_anything_of_the_current_folder(tmp_path: Path) -> None:
-    if cores() < 2:
-        pytest.skip("one core")
     for name in ("numpy", "bench", "impls", "mpi4py", "threadpoolctl", "msgspec"):
         (tmp_path / f"{name}.py").write_text("raise ImportError('of the current folder')")
-    done = subprocess.run(
-        [
-            Path(sys.executable).with_name("backprop"),
-            *("bench", "--workload=20-8-4:16:float64:2", "--impl=mpi", "--data=digits"),
-            *("--generations=1", "--seconds=0.2", "--results=out"),
-        ],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "3 passed" in done.stdout
+    assert "3 passed" in run_benchmark(tmp_path)
