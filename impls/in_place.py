@@ -3,8 +3,8 @@
 What changed from `batched_2d`: every result goes to a buffer allocated once; the gradient of the weights is never
 stored, because GEMM computes C := alpha*A*B + C and C is the weight matrix; biases likewise through GEMV; and the
 sign of z is folded into alpha and beta, so that the sigmoid needs four passes instead of five. On small networks, what
-Python does between the passes counts: views are kept from step to step, constants are arrays, and `out` goes without
-its name where NumPy allows it.
+Python does between the passes counts, and where arrays begin: views are kept from step to step, constants are arrays,
+`out` goes without its name where NumPy allows it, and every array begins at a cache line.
 
 BLAS is Fortran: it sees each C-contiguous (rows, columns) array here as its transpose. `gemm(alpha, a, b, beta, c,
 trans_a, trans_b, overwrite_c)` with `.T` of C-contiguous arrays therefore works in place, without a copy.
@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 from scipy.linalg import get_blas_funcs
 
+from impls.aligned import aligned, zeros
 from impls.interface import Array, Batch, Implementation, Parameters
 
 # A layer's parameters and its work space for a number of examples, with the transposes that BLAS is given: W^T
@@ -34,10 +35,11 @@ class InPlace(Implementation):
         self._gemm, self._gemv = get_blas_funcs(("gemm", "gemv"), dtype=self.dtype)
         self._most = np.array(708.0 if self.dtype == np.float64 else 87.0, self.dtype)  # exp of it is finite
         self._one = np.array(1.0, self.dtype)
+        self.weights, self.biases = [aligned(W) for W in self.weights], [aligned(b) for b in self.biases]
         shapes = [(batch_size, n) for n in self.sizes[1:]]
-        self._buffers = [[np.empty(shape, self.dtype) for _ in range(3)] for shape in shapes]  # of each layer
-        self._x = np.empty((batch_size, self.sizes[0]), self.dtype)  # (B, n_0), for `take`
-        self._y = np.empty((batch_size, self.sizes[-1]), self.dtype)  # (B, n_L)
+        self._buffers = [[zeros(shape, self.dtype) for _ in range(3)] for shape in shapes]  # of each layer
+        self._x = zeros((batch_size, self.sizes[0]), self.dtype)  # (B, n_0), for `take`
+        self._y = zeros((batch_size, self.sizes[-1]), self.dtype)  # (B, n_L)
         self._layers, self._ones = self._first_rows(batch_size)
 
     def _first_rows(self, rows: int) -> tuple[list[Layer], Array]:
@@ -48,6 +50,10 @@ class InPlace(Implementation):
             for W, b, (a, delta, slope) in zip(self.weights, self.biases, work, strict=True)
         ]
         return layers, np.ones(rows, self.dtype)
+
+    def prepare_data(self, x: Array, y: Array) -> Batch:
+        x, y = super().prepare_data(x, y)
+        return Batch(aligned(x), aligned(y))
 
     def take(self, data: Batch, indices: NDArray[np.intp]) -> Batch:
         rows = len(indices)

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 from threadpoolctl import threadpool_limits
 
+from impls.aligned import aligned, zeros
 from impls.interface import Array, Batch, Implementation, Parameters
 
 Job = Callable[[int], None]  # for one thread, by its number
@@ -35,11 +36,16 @@ class Multithreaded(Implementation):
         super().__init__(sizes, batch_size, dtype, threads)
         self._blas: threadpool_limits | None = threadpool_limits(limits=1, user_api="blas")
         self._most = 708.0 if self.dtype == np.float64 else 87.0  # exp of it is finite
-        self._a = [np.empty((batch_size, n), self.dtype) for n in self.sizes[1:]]  # (B, n_out)
-        self._delta = [np.empty((batch_size, n), self.dtype) for n in self.sizes[1:]]  # (B, n_out)
-        self._slope = [np.empty((batch_size, n), self.dtype) for n in self.sizes[1:]]  # (B, n_out)
-        self._dW = [np.empty_like(W) for W in self.weights]  # (n_out, n_in)
+        self.weights, self.biases = [aligned(W) for W in self.weights], [aligned(b) for b in self.biases]
+        self._a = [zeros((batch_size, n), self.dtype) for n in self.sizes[1:]]  # (B, n_out)
+        self._delta = [zeros((batch_size, n), self.dtype) for n in self.sizes[1:]]  # (B, n_out)
+        self._slope = [zeros((batch_size, n), self.dtype) for n in self.sizes[1:]]  # (B, n_out)
+        self._dW = [zeros(W.shape, self.dtype) for W in self.weights]  # (n_out, n_in)
         self._alone, self._team = Team(1), Team(threads)
+
+    def prepare_data(self, x: Array, y: Array) -> Batch:
+        x, y = super().prepare_data(x, y)
+        return Batch(aligned(x), aligned(y))
 
     def gradients(self, batch: Batch) -> Parameters:
         rows = len(batch.x)

@@ -20,6 +20,7 @@ from numba import njit
 from numpy.typing import DTypeLike, NDArray
 from threadpoolctl import threadpool_limits
 
+from impls.aligned import aligned, zeros
 from impls.interface import Array, Batch, Implementation, Parameters
 from impls.multithreaded import Team
 from impls.numba_math import NO, YES, add_at_once, exp, gemm_address, largest_block, multiply, prefetch
@@ -37,11 +38,11 @@ class NumbaJit(Implementation):
         self._gemm = gemm_address(self.dtype)
         self._block = largest_block()
         self._sizes = np.array(self.sizes)
-        self._flat = np.zeros(sum(p.size for p in self.weights + self.biases), self.dtype)
+        self._flat = zeros(sum(p.size for p in self.weights + self.biases), self.dtype)
         self.weights, self.biases = views(self._flat, self._sizes)
-        self._work = np.zeros(2 * batch_size * sum(self.sizes[1:]), self.dtype)  # a, delta (B, n_out) of each layer
-        self._x = np.zeros((batch_size, self.sizes[0]), self.dtype)  # (B, n_0), for `epoch`
-        self._y = np.zeros((batch_size, self.sizes[-1]), self.dtype)  # (B, n_L)
+        self._work = zeros(2 * batch_size * sum(self.sizes[1:]), self.dtype)  # a, delta (B, n_out) of each layer
+        self._x = zeros((batch_size, self.sizes[0]), self.dtype)  # (B, n_0), for `epoch`
+        self._y = zeros((batch_size, self.sizes[-1]), self.dtype)  # (B, n_L)
         self._alone, self._team = Team(1), Team(threads)
         self._arrived = np.zeros(1, np.int64)  # how often a thread has come to where all meet
         self._blas: threadpool_limits | None = threadpool_limits(limits=1, user_api="blas") if threads > 1 else None
@@ -56,7 +57,8 @@ class NumbaJit(Implementation):
 
     def prepare_data(self, x: Array, y: Array) -> Batch:
         x, y = super().prepare_data(x, y)
-        return Batch(np.require(x, requirements="W"), np.require(y, requirements="W"))  # read-only is another type
+        x, y = np.require(x, requirements="W"), np.require(y, requirements="W")  # read-only is another type
+        return Batch(aligned(x), aligned(y))
 
     def gradients(self, batch: Batch) -> Parameters:
         gradient = np.zeros_like(self._flat)
