@@ -23,7 +23,7 @@ from threadpoolctl import threadpool_limits
 from impls.aligned import aligned, zeros
 from impls.interface import Array, Batch, Implementation, Parameters
 from impls.multithreaded import Team
-from impls.numba_math import NO, YES, add_at_once, exp, gemm_address, largest_block, multiply, prefetch
+from impls.numba_math import CACHE_LINE, NO, YES, add_at_once, exp, gemm_address, largest_block, multiply, prefetch
 
 ALL = 1 << 62  # more than will ever have come
 
@@ -37,10 +37,10 @@ class NumbaJit(Implementation):
         super().__init__(sizes, batch_size, dtype, threads)
         self._gemm = gemm_address(self.dtype)
         self._block = largest_block()
-        self._sizes = np.array(self.sizes)
-        self._flat = zeros(sum(p.size for p in self.weights + self.biases), self.dtype)
-        self.weights, self.biases = views(self._flat, self._sizes)
-        self._work = zeros(2 * batch_size * sum(self.sizes[1:]), self.dtype)  # a, delta (B, n_out) of each layer
+        self._layout, parameters, units = layout_of(self.sizes, self.dtype.itemsize)
+        self._flat = zeros(parameters, self.dtype)
+        self.weights, self.biases = views(self._flat, self._layout)
+        self._work = zeros(2 * batch_size * units, self.dtype)  # a and delta of each layer
         self._x = zeros((batch_size, self.sizes[0]), self.dtype)  # (B, n_0), for `epoch`
         self._y = zeros((batch_size, self.sizes[-1]), self.dtype)  # (B, n_L)
         self._alone, self._team = Team(1), Team(threads)
@@ -61,9 +61,9 @@ class NumbaJit(Implementation):
         return Batch(aligned(x), aligned(y))
 
     def gradients(self, batch: Batch) -> Parameters:
-        gradient = np.zeros_like(self._flat)
+        gradient = zeros(self._flat.size, self.dtype)
         self._add(gradient, 1.0, batch)
-        dW, db = views(gradient, self._sizes)
+        dW, db = views(gradient, self._layout)
         return Parameters([W.copy() for W in dW], [b.copy() for b in db])  # arrays of their own
 
     def step(self, batch: Batch, learning_rate: float) -> None:
@@ -73,15 +73,15 @@ class NumbaJit(Implementation):
         """target += factor * gradient."""
         x, y = batch
         if self.threads == 1 or not self.is_worth_sharing(len(x)):
-            add_gradient(self._gemm, self._block, self._flat, self._sizes, self._work, x, y, factor, target)
+            add_gradient(self._gemm, self._block, self._flat, self._layout, self._work, x, y, factor, target)
             return
-        arguments = (self._gemm, self._block, self._flat, self._sizes, self._work, x, y, factor, target, self._arrived)
+        arguments = (self._gemm, self._block, self._flat, self._layout, self._work, x, y, factor, target, self._arrived)
         self._team.run(lambda thread: add_share(*arguments, thread, self.threads))
 
     def epoch(self, data: Batch, order: NDArray[np.intp], learning_rate: float) -> None:
         batch, rate = (self._x, self._y), float(learning_rate)
         team = self._team if self.is_worth_sharing(self.batch_size) else self._alone
-        arguments = (self._gemm, self._block, self._flat, self._sizes, self._work, *data, order, *batch, rate)
+        arguments = (self._gemm, self._block, self._flat, self._layout, self._work, *data, order, *batch, rate)
         team.run(lambda thread: epoch(*arguments, self._arrived, thread, team.threads))
 
     def close(self) -> None:
@@ -92,30 +92,45 @@ class NumbaJit(Implementation):
             self._blas = None
 
 
-def views(flat: Array, sizes: NDArray[np.intp]) -> tuple[list[Array], list[Array]]:
+# What lies where: for each layer its units, the numbers from row to row of its weights, and of its work space; and how
+# many numbers of parameters, and of one example's work space, are before its own.
+N_IN, N_OUT, STRIDE, WORK_STRIDE, START, WORK_START = range(6)
+
+
+def layout_of(sizes: Sequence[int], itemsize: int) -> tuple[NDArray[np.intp], int, int]:
+    """Return what lies where, (L, 6), and how many numbers are the parameters and one example's activations.
+
+    Rows of a multiple of 1 KiB would compete for a few sets of the caches: they get a cache line more.
+    """
+    strides = [n if n * itemsize % 1024 else n + CACHE_LINE // itemsize for n in sizes]
+    layers, start, work_start = [], 0, 0
+    for n_in, n_out, stride, work_stride in zip(sizes, sizes[1:], strides, strides[1:], strict=False):
+        layers.append((n_in, n_out, stride, work_stride, start, work_start))
+        start += n_out * (stride + 1)
+        work_start += work_stride
+    return np.array(layers), start, work_start
+
+
+def views(flat: Array, layout: NDArray[np.intp]) -> tuple[list[Array], list[Array]]:
     """Return the weights and biases that lie in `flat`, as they lie there."""
-    layers = [layer_of(flat, sizes, layer) for layer in range(len(sizes) - 1)]
+    layers = [layer_of(flat, layout, layer) for layer in range(len(layout))]
     return [W for W, _ in layers], [b for _, b in layers]
 
 
 @njit(cache=True)
-def layer_of(flat: Array, sizes: NDArray[np.intp], layer: int) -> tuple[Array, Array]:
+def layer_of(flat: Array, layout: NDArray[np.intp], layer: int) -> tuple[Array, Array]:
     """Return a layer's weights (n_out, n_in) and biases (n_out,), as they lie in `flat`."""
-    start = 0
-    for below in range(layer):
-        start += (sizes[below] + 1) * sizes[below + 1]
-    n_in, n_out = sizes[layer], sizes[layer + 1]
-    middle = start + n_out * n_in
-    return flat[start:middle].reshape(n_out, n_in), flat[middle : middle + n_out]
+    n_in, n_out, stride, start = layout[layer, N_IN], layout[layer, N_OUT], layout[layer, STRIDE], layout[layer, START]
+    middle = start + n_out * stride
+    return flat[start:middle].reshape(n_out, stride)[:, :n_in], flat[middle : middle + n_out]
 
 
 @njit(cache=True)
-def work_of(work: Array, sizes: NDArray[np.intp], layer: int, rows: int) -> tuple[Array, Array]:
-    """Return a layer's activations and deltas, (B, n_out) each, as they lie in `work`."""
-    start = 2 * rows * sizes[1 : layer + 1].sum()
-    n_out = sizes[layer + 1]
-    middle, end = start + rows * n_out, start + 2 * rows * n_out
-    return work[start:middle].reshape(rows, n_out), work[middle:end].reshape(rows, n_out)
+def work_of(work: Array, layout: NDArray[np.intp], layer: int, rows: int) -> tuple[Array, Array]:
+    """Return a layer's activations and deltas, as they lie in `work`: the first n_out columns of (B, stride) each."""
+    stride, start = layout[layer, WORK_STRIDE], 2 * rows * layout[layer, WORK_START]
+    middle, end = start + rows * stride, start + 2 * rows * stride
+    return work[start:middle].reshape(rows, stride), work[middle:end].reshape(rows, stride)
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
@@ -123,7 +138,7 @@ def backprop(
     gemm: int,
     block: int,
     flat: Array,
-    sizes: NDArray[np.intp],
+    layout: NDArray[np.intp],
     work: Array,
     x: Array,
     y: Array,
@@ -134,50 +149,51 @@ def backprop(
     """Compute the activations and the deltas of the examples from `start` to `stop`, the latter times `scale`."""
     one, zero = x.dtype.type(1), x.dtype.type(0)
     limit = x.dtype.type(708 if x.itemsize == 8 else 87)  # exp of ± it is finite and normal
-    rows, layers = len(x), len(sizes) - 1
+    rows, layers = len(x), len(layout)
     if start == stop:
         return
     a = x[start:stop]  # (b, n_0)
     for layer in range(layers):
-        W, b = layer_of(flat, sizes, layer)
-        z = work_of(work, sizes, layer, rows)[0][start:stop]  # (b, n_out)
-        multiply(gemm, one, a, NO, W, YES, zero, z, block)
-        for i in range(z.shape[0]):
-            for j in range(z.shape[1]):
+        W, b = layer_of(flat, layout, layer)
+        z = work_of(work, layout, layer, rows)[0][start:stop]
+        multiply(gemm, one, a, NO, W, YES, zero, z[:, : len(b)], block)
+        for i in range(len(z)):
+            for j in range(len(b)):
                 bounded = -(z[i, j] + b[j])
                 bounded = limit if bounded > limit else bounded
                 bounded = -limit if bounded < -limit else bounded  # a NaN passes both
                 z[i, j] = one / (one + exp(bounded))
-        a = z
+        a = z[:, : len(b)]  # (b, n_out)
     for layer in range(layers - 1, -1, -1):
-        a = work_of(work, sizes, layer, rows)[0][start:stop]  # (b, n_out)
-        delta = work_of(work, sizes, layer, rows)[1][start:stop]  # (b, n_out)
+        a, units = work_of(work, layout, layer, rows)[0][start:stop], layout[layer, N_OUT]
+        delta = work_of(work, layout, layer, rows)[1][start:stop]
         if layer == layers - 1:
-            for i in range(delta.shape[0]):
-                for j in range(delta.shape[1]):
+            for i in range(len(delta)):
+                for j in range(units):
                     delta[i, j] = (a[i, j] - y[start + i, j]) * a[i, j] * (one - a[i, j]) * scale
         else:
-            W, b = layer_of(flat, sizes, layer + 1)
-            multiply(gemm, one, work_of(work, sizes, layer + 1, rows)[1][start:stop], NO, W, NO, zero, delta, block)
-            for i in range(delta.shape[0]):
-                for j in range(delta.shape[1]):
+            W, b = layer_of(flat, layout, layer + 1)
+            behind = work_of(work, layout, layer + 1, rows)[1][start:stop, : len(b)]
+            multiply(gemm, one, behind, NO, W, NO, zero, delta[:, :units], block)
+            for i in range(len(delta)):
+                for j in range(units):
                     delta[i, j] *= a[i, j] * (one - a[i, j])
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
 def update(
-    gemm: int, block: int, sizes: NDArray[np.intp], work: Array, x: Array, target: Array, thread: int, threads: int
+    gemm: int, block: int, layout: NDArray[np.intp], work: Array, x: Array, target: Array, thread: int, threads: int
 ) -> None:
     """Add delta^T a to the weights in `target`, and delta^T 1 to its biases: this thread's units of each layer.
 
     The deltas are used up.
     """
     one = x.dtype.type(1)
-    a = x  # (B, n_0)
-    for layer in range(len(sizes) - 1):
-        W, b = layer_of(target, sizes, layer)
+    a = x  # (B, n_in)
+    for layer in range(len(layout)):
+        W, b = layer_of(target, layout, layer)
         start, stop = len(b) * thread // threads, len(b) * (thread + 1) // threads
-        above, delta = work_of(work, sizes, layer, len(x))  # (B, n_out)
+        above, delta = work_of(work, layout, layer, len(x))
         if start < stop:
             multiply(gemm, one, delta[:, start:stop], YES, a, NO, one, W[start:stop], block)
             for i in range(1, len(x)):
@@ -185,7 +201,7 @@ def update(
                     delta[0, j] += delta[i, j]  # not b[j]: in its last place a single example's share may be lost
             for j in range(start, stop):
                 b[j] += delta[0, j]
-        a = above
+        a = above[:, : len(b)]
 
 
 @njit(cache=True)
@@ -199,26 +215,26 @@ def meet(arrived: Array, threads: int) -> None:
 
 @njit(cache=True, error_model="numpy")
 def add_gradient(
-    gemm: int, block: int, flat: Array, sizes: NDArray[np.intp], work: Array, x: Array, y: Array, factor: float,
+    gemm: int, block: int, flat: Array, layout: NDArray[np.intp], work: Array, x: Array, y: Array, factor: float,
     target: Array,
 ) -> None:  # fmt: skip
     """target += factor * gradient."""
-    backprop(gemm, block, flat, sizes, work, x, y, x.dtype.type(factor / len(x)), 0, len(x))
-    update(gemm, block, sizes, work, x, target, 0, 1)
+    backprop(gemm, block, flat, layout, work, x, y, x.dtype.type(factor / len(x)), 0, len(x))
+    update(gemm, block, layout, work, x, target, 0, 1)
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
 def add_share(
-    gemm: int, block: int, flat: Array, sizes: NDArray[np.intp], work: Array, x: Array, y: Array, factor: float,
+    gemm: int, block: int, flat: Array, layout: NDArray[np.intp], work: Array, x: Array, y: Array, factor: float,
     target: Array, arrived: Array, thread: int, threads: int,
 ) -> None:  # fmt: skip
     """target += factor * gradient, this thread's part of it; all of them must call this."""
     rows = len(x)
     scale = x.dtype.type(factor / rows)
     start, stop = rows * thread // threads, rows * (thread + 1) // threads
-    backprop(gemm, block, flat, sizes, work, x, y, scale, start, stop)
+    backprop(gemm, block, flat, layout, work, x, y, scale, start, stop)
     meet(arrived, threads)
-    update(gemm, block, sizes, work, x, target, thread, threads)
+    update(gemm, block, layout, work, x, target, thread, threads)
 
 
 @njit(cache=True)
@@ -231,7 +247,7 @@ def gather(data: Array, indices: NDArray[np.intp], batch: Array) -> None:
 
 @njit(cache=True, error_model="numpy", nogil=True)
 def epoch(
-    gemm: int, block: int, flat: Array, sizes: NDArray[np.intp], work: Array, x: Array, y: Array,
+    gemm: int, block: int, flat: Array, layout: NDArray[np.intp], work: Array, x: Array, y: Array,
     order: NDArray[np.intp], batch_x: Array, batch_y: Array, learning_rate: float, arrived: Array, thread: int,
     threads: int,
 ) -> None:  # fmt: skip
@@ -247,5 +263,5 @@ def epoch(
             prefetch(x, index)
         meet(arrived, threads)
         x_now, y_now = batch_x[:rows], batch_y[:rows]
-        add_share(gemm, block, flat, sizes, work, x_now, y_now, -learning_rate, flat, arrived, thread, threads)
+        add_share(gemm, block, flat, layout, work, x_now, y_now, -learning_rate, flat, arrived, thread, threads)
         meet(arrived, threads)

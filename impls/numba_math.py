@@ -20,9 +20,15 @@ NO, YES = ord("N"), ord("T")  # whether a factor is to be transposed, in BLAS's 
 UNPACKED = 100**3
 WITH_UNPACKED = ("SkylakeX", "Cooperlake", "SapphireRapids")  # as OpenBLAS names the kernels: Zen 4 has SkylakeX's
 
-# The blocks that were fastest of those tried: rows x columns of the result, and examples that the update sums at once.
-ROWS, COLUMNS, COLUMNS_OF_TRANSPOSED, EXAMPLES = 64, 64, 12, 256
-FEW_ROWS = 32  # up to here, whole products are as fast
+SMALL = 300_000  # multiply-adds of a product up to which cutting it costs as much as it gains
+
+# The blocks that were fastest of those tried: rows and columns of the result, and terms of its sums in one product. In
+# the forward product a term is a column of both factors: few enough that rows of a block stay in the first-level cache.
+FORWARD_ROWS, FORWARD_COLUMNS, FORWARD_BYTES = 128, 8, 3200
+FEW_ROWS, COLUMNS_OF_FEW, BYTES_OF_FEW = 32, 64, 2048  # the same where there are no more rows than this
+BACKWARD_ROWS, BACKWARD_TERMS = 96, 128
+UPDATE_ROWS, UPDATE_TERMS = 60, 256
+COLUMNS = 64  # of the last two at least, and a multiple of this
 
 CACHE_LINE = 64  # bytes
 
@@ -43,24 +49,35 @@ def largest_block() -> int:
 def multiply(
     gemm: int, alpha: float, a: Array, transpose_a: int, b: Array, transpose_b: int, beta: float, c: Array, block: int
 ) -> None:
-    """c = alpha * op(a) op(b) + beta * c, with rows of all three contiguous, in products of `block` multiply-adds.
-
-    With `a` transposed, `beta` must be 1: then the sum is cut, too.
-    """
+    """c = alpha * op(a) op(b) + beta * c, with rows of all three contiguous, in products of `block` multiply-adds."""
     rows, columns = c.shape
-    depth = a.shape[1] if transpose_a == NO else a.shape[0]
-    if block == 0 or (rows <= FEW_ROWS and rows * columns * depth <= block):
+    terms = a.shape[1] if transpose_a == NO else a.shape[0]
+    if block == 0 or rows * columns * terms <= min(SMALL, block):
         whole(gemm, alpha, a, transpose_a, b, transpose_b, beta, c)
         return
-    examples = min(depth, EXAMPLES) if transpose_a == YES else depth
-    width = COLUMNS_OF_TRANSPOSED if transpose_b == YES else COLUMNS
-    height = max(4, min(ROWS, block // (width * examples) // 4 * 4))
-    for k in range(0, depth, examples):
+    if transpose_b == YES and rows <= FEW_ROWS:
+        height, width, depth = rows, COLUMNS_OF_FEW, even_part(terms, BYTES_OF_FEW // c.itemsize, c.itemsize)
+    elif transpose_b == YES:
+        height, width, depth = FORWARD_ROWS, FORWARD_COLUMNS, even_part(terms, FORWARD_BYTES // c.itemsize, c.itemsize)
+    else:
+        most_rows, most_terms = (UPDATE_ROWS, UPDATE_TERMS) if transpose_a == YES else (BACKWARD_ROWS, BACKWARD_TERMS)
+        height, depth = min(rows, most_rows), min(terms, most_terms)
+        width = max(1, block // (height * depth) // COLUMNS) * COLUMNS
+    for k in range(0, terms, depth):
         for i in range(0, rows, height):
-            left = a[k : k + examples, i : i + height] if transpose_a == YES else a[i : i + height]
+            left = a[k : k + depth, i : i + height] if transpose_a == YES else a[i : i + height, k : k + depth]
             for j in range(0, columns, width):
-                right = b[j : j + width] if transpose_b == YES else b[k : k + examples, j : j + width]
+                right = b[j : j + width, k : k + depth] if transpose_b == YES else b[k : k + depth, j : j + width]
                 whole(gemm, alpha, left, transpose_a, right, transpose_b, beta, c[i : i + height, j : j + width])
+        beta = c.dtype.type(1)
+
+
+@njit(cache=True)
+def even_part(terms: int, most: int, itemsize: int) -> int:
+    """Return how many terms each part has, of as few parts as can be with at most so many: whole cache lines."""
+    parts = (terms + most - 1) // most
+    lanes = CACHE_LINE // itemsize
+    return ((terms + parts - 1) // parts + lanes - 1) // lanes * lanes
 
 
 @njit(cache=True)
