@@ -40,7 +40,7 @@ def gemm_address(dtype: np.dtype[Any]) -> int:
 
 
 def largest_block() -> int:
-    """Return the multiply-adds that a product is cut down to; 0 where whole products are faster."""
+    """Return the most multiply-adds of one product; 0 where whole products are faster, however large."""
     kernels = {pool.get("architecture") for pool in threadpool_info() if pool["internal_api"] == "openblas"}
     return UNPACKED if kernels and kernels <= set(WITH_UNPACKED) else 0
 
@@ -49,14 +49,18 @@ def largest_block() -> int:
 def multiply(
     gemm: int, alpha: float, a: Array, transpose_a: int, b: Array, transpose_b: int, beta: float, c: Array, block: int
 ) -> None:
-    """c = alpha * op(a) op(b) + beta * c, with rows of all three contiguous, in products of `block` multiply-adds."""
+    """c = alpha * op(a) op(b) + beta * c, with rows of all three contiguous.
+
+    A `block` of `UNPACKED` is what no product may exceed; 0 cuts nothing.
+    """
     rows, columns = c.shape
     terms = a.shape[1] if transpose_a == NO else a.shape[0]
     if block == 0 or rows * columns * terms <= min(SMALL, block):
         whole(gemm, alpha, a, transpose_a, b, transpose_b, beta, c)
         return
     if transpose_b == YES and rows <= FEW_ROWS:
-        height, width, depth = rows, COLUMNS_OF_FEW, even_part(terms, BYTES_OF_FEW // c.itemsize, c.itemsize)
+        height, depth = rows, even_part(terms, BYTES_OF_FEW // c.itemsize, c.itemsize)
+        width = max(1, min(COLUMNS_OF_FEW, block // (height * depth)))
     elif transpose_b == YES:
         height, width, depth = FORWARD_ROWS, FORWARD_COLUMNS, even_part(terms, FORWARD_BYTES // c.itemsize, c.itemsize)
     else:

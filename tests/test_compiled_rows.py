@@ -1,5 +1,6 @@
 """The compiled rows beyond the contract: every instruction set, many threads, no lock held, no panic."""
 
+import itertools
 import threading
 from typing import Any
 
@@ -321,6 +322,34 @@ def test_a_product_in_blocks_is_that_product(rows: int, columns: int, depth: int
         assert error < 50 * np.finfo(dtype).eps  # of a sum of normal numbers; a block too few or too many is off by 1
         np.testing.assert_array_equal(whole[:, 0], before[:, 0])
         np.testing.assert_array_equal(whole[:, columns + 1 :], before[:, columns + 1 :])
+
+
+@needs_numba
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_no_product_in_blocks_is_packed(dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """None is larger than what OpenBLAS computes from where the factors lie, at any size of either side."""
+    from impls import numba_math
+
+    products: list[int] = []
+
+    def count(
+        _gemm: int, _alpha: float, a: Array, transpose_a: int, _b: Array, _t: int, _beta: float, c: Array
+    ) -> None:
+        products.append(c.size * (a.shape[0] if transpose_a == numba_math.YES else a.shape[1]))
+
+    monkeypatch.setattr(numba_math, "even_part", numba_math.even_part.py_func)
+    monkeypatch.setattr(numba_math, "whole", count)
+    multiply, yes, no = numba_math.multiply.py_func, numba_math.YES, numba_math.NO
+    one = np.dtype(dtype).type(1)
+    for rows, columns, terms in itertools.product((1, 10, 31, 32, 33, 300), (10, 64, 600), (10, 512, 784, 2048)):
+        for transpose_a, transpose_b in ((no, yes), (no, no), (yes, no)):
+            a = np.empty((terms, rows) if transpose_a == yes else (rows, terms), dtype)
+            b = np.empty((columns, terms) if transpose_b == yes else (terms, columns), dtype)
+            products.clear()
+            c = np.empty((rows, columns), dtype)
+            multiply(0, one, a, transpose_a, b, transpose_b, one, c, numba_math.UNPACKED)
+            assert max(products) <= numba_math.UNPACKED
+            assert sum(products) == rows * columns * terms  # each number of each sum once
 
 
 @needs_numba
