@@ -166,8 +166,7 @@ rust-test-arm: export CARGO_PROFILE_RELEASE_LTO := false
 rust-test-arm: export CARGO_PROFILE_RELEASE_CODEGEN_UNITS := 16
 rust-test-arm: export CARGO_PROFILE_RELEASE_DEBUG := 0
 rust-test-arm:
-	cd impls/rust && cargo test --release --lib --target $(ARM) --target-dir target/arm \
-	    --config 'profile.release.package."*".opt-level=0' # what others wrote is only built
+	cd impls/rust && cargo test --release --lib --target $(ARM) --target-dir target/arm
 
 $(INSTALLED): pyproject.toml
 	@test -n "$(VERSION)" || { echo "make: there is no $(PYTHON); name another: make PYTHON=python3.13" >&2; exit 1; }
