@@ -31,7 +31,7 @@ ALL = 1 << 62  # more than will ever have come
 class NumbaJit(Implementation):
     """A compiled step around SciPy's BLAS."""
 
-    worth_sharing = 20_000_000  # smaller steps took longer with a second thread
+    worth_sharing = 30_000_000  # smaller steps took longer with a second thread
 
     def __init__(self, sizes: Sequence[int], batch_size: int, dtype: DTypeLike = "float64", threads: int = 1) -> None:
         super().__init__(sizes, batch_size, dtype, threads)
