@@ -11,20 +11,20 @@ from numpy.typing import DTypeLike
 
 from impls.interface import Array
 
-LINE = 64  # bytes in a cache line, and in the widest vectors
+CACHE_LINE = 64  # bytes in a cache line, and in the widest vectors
 
 
 def zeros(shape: int | tuple[int, ...], dtype: DTypeLike) -> Array:
     """Return an array of zeros of this shape that begins at a cache line."""
     length = math.prod(shape) if isinstance(shape, tuple) else shape
-    memory = np.zeros(length * np.dtype(dtype).itemsize + LINE, np.uint8)
-    start = -memory.ctypes.data % LINE
-    return memory[start : start + memory.size - LINE].view(dtype).reshape(shape)
+    memory = np.zeros(length * np.dtype(dtype).itemsize + CACHE_LINE, np.uint8)
+    start = -memory.ctypes.data % CACHE_LINE
+    return memory[start : start + memory.size - CACHE_LINE].view(dtype).reshape(shape)
 
 
 def aligned(array: Array) -> Array:
     """Return the array, C-contiguous as it must be, or a copy that begins at a cache line where it does not."""
-    if array.ctypes.data % LINE == 0:
+    if array.ctypes.data % CACHE_LINE == 0:
         return array
     copy = zeros(array.shape, array.dtype)
     copy[...] = array

@@ -11,6 +11,7 @@ from numba.core import cgutils
 from numba.extending import get_cython_function_address, intrinsic, overload
 from threadpoolctl import threadpool_info
 
+from impls.aligned import CACHE_LINE
 from impls.interface import Array
 
 NO, YES = ord("N"), ord("T")  # whether a factor is to be transposed, in BLAS's letters
@@ -29,8 +30,6 @@ FEW_ROWS, COLUMNS_OF_FEW, BYTES_OF_FEW = 32, 64, 2048  # the same where there ar
 BACKWARD_ROWS, BACKWARD_TERMS = 96, 128
 UPDATE_ROWS, UPDATE_TERMS = 60, 256
 COLUMNS = 64  # of the last two at least, and a multiple of this
-
-CACHE_LINE = 64  # bytes
 
 
 def gemm_address(dtype: np.dtype[Any]) -> int:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from impls.aligned import LINE, aligned, zeros
+from impls.aligned import CACHE_LINE, aligned, zeros
 from impls.interface import Array
 from impls.registry import find
 
@@ -17,7 +17,7 @@ ROWS = [
 
 def beyond_a_line(array: Array) -> int:
     """Return how many bytes after a cache line an array begins."""
-    return int(array.ctypes.data % LINE)
+    return int(array.ctypes.data % CACHE_LINE)
 
 
 def misaligned(array: Array) -> Array:
