@@ -115,6 +115,21 @@ def test_sigmoid_agrees_with_scipy_in_both_tails(module: str) -> None:
         np.testing.assert_allclose(found, expit(z.astype(np.float64)), rtol=4 * np.finfo(z.dtype).eps)
 
 
+@pytest.mark.parametrize("name", [row for row in ALL_ROWS if row.values[0] != "pure_python"])  # which has no float32
+def test_no_example_of_many_is_lost_in_the_biases(name: str) -> None:
+    """The share of one is less than half a unit in their last place, that of all 16,384 is up to 600 units."""
+    unit = float(np.finfo("float32").eps)
+    parameters, x, y = draw((5, 4, 3), 64, "float32")
+    x, y = (np.tile(array, (256, 1)) for array in (x, y))
+    moves = oracle_gradients(parameters, x, y).biases
+    learning_rate = 600 * unit / max(float(np.abs(db).max()) for db in moves)
+    with find(name).load()((5, 4, 3), len(x), "float32", 1) as row:
+        row.load(parameters)
+        row.step(row.prepare(x, y), learning_rate)
+        for before, db, after in zip(parameters.biases, moves, row.parameters().biases, strict=True):
+            assert np.abs(after - (before - learning_rate * db)).max() < 30 * unit
+
+
 @pytest.mark.parametrize("magnitude", [1e3, 1e10, 1e30])
 @pytest.mark.parametrize(("name", "dtype"), dtypes_and_rows())
 def test_extreme_inputs_give_finite_numbers_without_a_warning(name: str, dtype: str, magnitude: float) -> None:
