@@ -4,7 +4,7 @@
 //! are transposed first, a strip of them at a time, and the sums lie side by side in vectors: nothing is left to add up
 //! within them, and the strip comes in as one stream, where rows come from as many places as a tile has of them.
 
-use super::products::{Dots, DotsInParts, Multiply, Rows, Strided};
+use super::products::{Dots, DotsInParts, GROUP, Multiply, Rows, Strided};
 use super::simd::{Kernel, Simd};
 use crate::matrix::Matrix;
 use crate::network::Real;
@@ -22,8 +22,10 @@ pub enum Way {
 /// Units that make up for transposing the examples.
 const UNITS: usize = 64;
 
-/// Bytes of a tile's rows that a core's first-level cache keeps; longer ones come in parts.
+/// Bytes of a tile's rows that a core's first-level cache keeps, alone or beside another thread's; longer ones come in
+/// parts, of which it keeps a group's beside those that come by.
 const NEAREST: usize = 44 << 10;
+const PART: usize = 22 << 10;
 
 impl Way {
     /// For a layer of this shape. Threads that each compute a part of it must agree: the order of a sum depends on it.
@@ -31,9 +33,11 @@ impl Way {
         if units >= UNITS && examples >= S::TILE.1 * S::LANES {
             return Self::Transposed;
         }
-        let tile = (S::DOTS.0 + S::DOTS.1) * inputs * size_of::<T>();
-        // A part is for several tiles: one or two are sooner done with whole rows.
-        Self::Dots { parts: if examples > 2 * S::DOTS.0 { tile.div_ceil(NEAREST) } else { 1 } }
+        let row = inputs * size_of::<T>();
+        if examples <= S::DOTS.0 || (S::DOTS.0 + S::DOTS.1) * row <= NEAREST {
+            return Self::Dots { parts: 1 };
+        }
+        Self::Dots { parts: (GROUP.0 * S::DOTS.0 * row).div_ceil(PART) }
     }
 }
 
@@ -78,11 +82,11 @@ pub struct Product<T, X, S> {
 }
 
 impl<T: Real, X: Rows<T>, S: Simd<T>> Product<T, X, S> {
-    /// By dot products, for these examples.
+    /// By dot products, for these examples; `far` if they come from memory.
     ///
     /// # Safety
     /// See `Product`.
-    pub unsafe fn dots(&self, examples: Range<usize>, parts: usize) {
+    pub unsafe fn dots(&self, examples: Range<usize>, parts: usize, far: bool) {
         // SAFETY: the caller's.
         unsafe {
             let dots = Dots {
@@ -97,7 +101,7 @@ impl<T: Real, X: Rows<T>, S: Simd<T>> Product<T, X, S> {
             };
             match parts {
                 1 => self.simd.run(dots),
-                _ => self.simd.run(DotsInParts { dots, parts }),
+                _ => self.simd.run(DotsInParts { dots, parts, far }),
             }
         }
     }

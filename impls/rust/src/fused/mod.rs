@@ -16,7 +16,7 @@ use elements::Exp;
 use forward::Strips;
 use ndarray::Array1;
 use products::{Listed, Rows};
-use simd::{Cache, Portable, Simd, prefetch};
+use simd::{Portable, Simd, prefetch};
 use step::{Input, Job, Panel, Panels};
 use team::{Part, Team};
 
@@ -201,7 +201,7 @@ impl<T: Exp, S: Simd<T>> Network<T> for Fused<T, S> {
         self.check(x, y, x.rows());
         let mut gradient = Layers::zeros(&self.sizes);
         let targets = gradient.panels();
-        let job = Job { simd: self.simd, panels: &self.panels, targets: &targets, scale: T::one() };
+        let job = Job { simd: self.simd, panels: &self.panels, targets: &targets, scale: T::one(), far: false };
         let (rows, x, y) = (x.rows(), Panel::read_only(x).input(), Panel::read_only(y).strided());
         // SAFETY: `check` for x and y; work space and targets have this network's sizes, and are borrowed with it.
         run(&mut self.team, rows * self.flops >= self.worth_waking, &|part| unsafe { job.step(part, rows, x, y) });
@@ -210,7 +210,13 @@ impl<T: Exp, S: Simd<T>> Network<T> for Fused<T, S> {
 
     fn step(&mut self, x: &Matrix<T>, y: &Matrix<T>, learning_rate: T) {
         self.check(x, y, x.rows());
-        let job = Job { simd: self.simd, panels: &self.panels, targets: &self.panels.layers, scale: -learning_rate };
+        let job = Job {
+            simd: self.simd,
+            panels: &self.panels,
+            targets: &self.panels.layers,
+            scale: -learning_rate,
+            far: false,
+        };
         let (rows, x, y) = (x.rows(), Panel::read_only(x).input(), Panel::read_only(y).strided());
         // SAFETY: as in `gradients`.
         run(&mut self.team, rows * self.flops >= self.worth_waking, &|part| unsafe { job.step(part, rows, x, y) });
@@ -219,7 +225,13 @@ impl<T: Exp, S: Simd<T>> Network<T> for Fused<T, S> {
     fn epoch(&mut self, x: &Matrix<T>, y: &Matrix<T>, order: &[usize], batch_size: usize, learning_rate: T) {
         self.check(x, y, batch_size);
         assert!(order.iter().all(|&row| row < x.rows()), "the order has other rows than those of the examples");
-        let job = Job { simd: self.simd, panels: &self.panels, targets: &self.panels.layers, scale: -learning_rate };
+        let job = Job {
+            simd: self.simd,
+            panels: &self.panels,
+            targets: &self.panels.layers,
+            scale: -learning_rate,
+            far: false,
+        };
         let starts = |matrix: &Matrix<T>| -> Vec<*const T> {
             let all = Panel::read_only(matrix).strided();
             // SAFETY: the order is of rows that the matrix has.
@@ -237,7 +249,7 @@ impl<T: Exp, S: Simd<T>> Network<T> for Fused<T, S> {
                     let next = start + rows;
                     for row in part.share(batch_size.min(order.len() - next), 1) {
                         for line in (0..input.stride).step_by(Matrix::<T>::LANES) {
-                            prefetch(input.rows.row(next + row).wrapping_add(line), Cache::Second);
+                            prefetch(input.rows.row(next + row).wrapping_add(line));
                         }
                     }
                     job.step(part, rows, Input { rows: input.rows.cut(start, 0), ..input }, y.cut(start, 0));

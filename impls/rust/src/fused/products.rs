@@ -2,7 +2,7 @@
 //!
 //! Columns come in whole vectors: rows are padded with zeros to whole cache lines, and so are their sums.
 
-use super::simd::{Cache, Kernel, Simd, prefetch};
+use super::simd::{Kernel, Simd, prefetch};
 use crate::network::Real;
 use std::mem::MaybeUninit;
 use std::ops::Range;
@@ -76,7 +76,7 @@ impl<T: Real> Rows<T> for Listed<T> {
 
 /// C := A B, or C += A B: `rows` x `vectors` values of C, each a sum over `depth`.
 ///
-/// What C held is added at the end, and that of the next tile fetched meanwhile: the sums need not wait for it.
+/// What C held is added at the end: the sums need not wait for it.
 ///
 /// A is read value by value at any two strides, so that a transpose costs nothing; B and C in vectors along rows.
 ///
@@ -97,19 +97,13 @@ pub struct Multiply<T, B> {
 }
 
 impl<T: Real, B: Rows<T>> Multiply<T, B> {
-    /// One tile of M rows and N vectors at `row` and `column`; the next begins at `next`.
+    /// One tile of M rows and N vectors at `row` and `column`.
     ///
     /// # Safety
     /// As for the whole product, in which the tile must lie.
     #[inline(always)]
-    unsafe fn tile<S: Simd<T>, const M: usize, const N: usize>(
-        &self,
-        simd: S,
-        row: usize,
-        column: usize,
-        next: *const T,
-    ) {
-        // SAFETY: the tile lies in C, so all that is read of A and B for it lies in them; `next` is only fetched.
+    unsafe fn tile<S: Simd<T>, const M: usize, const N: usize>(&self, simd: S, row: usize, column: usize) {
+        // SAFETY: the tile lies in C, so all that is read of A and B for it lies in them.
         unsafe {
             let a = self.a.add(row * self.a_row);
             let c = self.c.add(row * self.c_row + column * S::LANES);
@@ -118,11 +112,6 @@ impl<T: Real, B: Rows<T>> Multiply<T, B> {
                 let mut right = [simd.splat(T::zero()); N];
                 for j in 0..N {
                     right[j] = simd.load(self.b.row(k).add((column + j) * S::LANES));
-                }
-                if self.accumulate && k < N {
-                    for i in 0..M {
-                        prefetch(next.wrapping_add(i * self.c_row + k * S::LANES), Cache::First);
-                    }
                 }
                 for i in 0..M {
                     let left = simd.splat(*a.add(i * self.a_row + k * self.a_depth));
@@ -151,18 +140,13 @@ impl<T: Real, B: Rows<T>> Multiply<T, B> {
         let mut column = columns.start;
         while column < columns.end {
             let vectors = (columns.end - column).min(S::TILE.1);
-            let next = match column + vectors {
-                end if end == columns.end => (row + M, columns.start),
-                end => (row, end),
-            };
-            let next = self.c.wrapping_add(next.0 * self.c_row + next.1 * S::LANES);
             // SAFETY: inside the product, as the caller vouches.
             unsafe {
                 match vectors {
-                    4 => self.tile::<S, M, 4>(simd, row, column, next),
-                    3 => self.tile::<S, M, 3>(simd, row, column, next),
-                    2 => self.tile::<S, M, 2>(simd, row, column, next),
-                    _ => self.tile::<S, M, 1>(simd, row, column, next),
+                    4 => self.tile::<S, M, 4>(simd, row, column),
+                    3 => self.tile::<S, M, 3>(simd, row, column),
+                    2 => self.tile::<S, M, 2>(simd, row, column),
+                    _ => self.tile::<S, M, 1>(simd, row, column),
                 }
             }
             column += vectors;
@@ -203,9 +187,6 @@ const NEAR: usize = 24 << 10;
 
 /// C := A B^T: `rows` x `columns` values of C, each the dot product of a row of A and a row of B.
 ///
-/// Rows too long for a tile of them to stay in the first-level cache are taken in parts: first one part of a few tiles,
-/// then the next, their sums kept meanwhile.
-///
 /// # Safety
 /// A must be valid for reading `rows` x `vectors` vectors, B `columns` x `vectors`, and C for writing `rows` x
 /// `columns` values, at the given strides; nobody else may write or read C meanwhile.
@@ -219,9 +200,6 @@ pub struct Dots<T, A> {
     pub c: *mut T,
     pub c_row: usize,
 }
-
-/// Tiles that share a part of their columns' rows while it is in the first-level cache.
-const TOGETHER: usize = 4;
 
 /// Sums in the largest tile of any instruction set.
 const MOST_SUMS: usize = 25;
@@ -366,44 +344,6 @@ impl<T: Real, A: Rows<T>> Dots<T, A> {
             row += rows;
         }
     }
-
-    /// The same, a few tiles together: first one part of their rows, then the next.
-    ///
-    /// # Safety
-    /// As for `columns`.
-    #[inline(always)]
-    unsafe fn columns_in_parts<S: Simd<T>, const N: usize>(&self, simd: S, column: usize, parts: usize) {
-        let length = self.vectors.div_ceil(parts);
-        let mut kept = [[MaybeUninit::<S::Vector>::uninit(); MOST_SUMS]; TOGETHER];
-        // The part that some tiles had last is still near, and the next begin with it; only of two parts, because the
-        // order of three sums matters, and a result would depend on where its tile is.
-        let mut backwards = false;
-        for start in (0..self.rows).step_by(TOGETHER * S::DOTS.0) {
-            for turn in 0..parts {
-                let part = if backwards { parts - 1 - turn } else { turn };
-                let vectors = part * length..self.vectors.min((part + 1) * length);
-                let at = match turn {
-                    0 => At::First,
-                    _ if turn == parts - 1 => At::Last,
-                    _ => At::Middle,
-                };
-                for (row, kept) in (start..self.rows).step_by(S::DOTS.0).zip(&mut kept) {
-                    let (part, kept) = ((at, vectors.clone()), kept.as_mut_ptr().cast());
-                    // SAFETY: inside the product, as the caller vouches; there is room for the sums of any tile.
-                    unsafe {
-                        match (self.rows - row).min(S::DOTS.0) {
-                            5 => self.part::<S, 5, N>(simd, row, column, part, kept),
-                            4 => self.part::<S, 4, N>(simd, row, column, part, kept),
-                            3 => self.part::<S, 3, N>(simd, row, column, part, kept),
-                            2 => self.part::<S, 2, N>(simd, row, column, part, kept),
-                            _ => self.part::<S, 1, N>(simd, row, column, part, kept),
-                        }
-                    }
-                }
-            }
-            backwards = parts == 2 && !backwards;
-        }
-    }
 }
 
 impl<T: Real, A: Rows<T>, S: Simd<T>> Kernel<S> for Dots<T, A> {
@@ -427,33 +367,102 @@ impl<T: Real, A: Rows<T>, S: Simd<T>> Kernel<S> for Dots<T, A> {
     }
 }
 
-/// The same product, for rows too long for a tile of them to stay in the first-level cache: they come in `parts`.
+/// The same product, for rows too long to stay in the first-level cache: they come in parts.
+///
+/// A group of tiles takes the first part of its rows, then the next, its sums kept meanwhile. What stays near is a part
+/// of the group's rows of A, for all of its rows of B, which come by once.
 ///
 /// # Safety
 /// As for `Dots`.
 pub struct DotsInParts<T, A> {
     pub dots: Dots<T, A>,
     pub parts: usize,
+    pub far: bool, // A is in no cache: the rows of the next group are fetched meanwhile
+}
+
+/// Tiles in a group, of rows of A and of rows of B. More rows of A need more and shorter parts; more of B, more room for
+/// sums, and they no longer stay in the second-level cache for the next group.
+pub const GROUP: (usize, usize) = (2, 12);
+
+impl<T: Real, A: Rows<T>> DotsInParts<T, A> {
+    /// Have this part of rows of A fetched.
+    ///
+    /// # Safety
+    /// A must have the rows.
+    #[inline(always)]
+    unsafe fn fetch<S: Simd<T>>(&self, rows: Range<usize>, part: Range<usize>) {
+        for row in rows {
+            // SAFETY: the caller's.
+            let row = unsafe { self.dots.a.row(row) };
+            part.clone().for_each(|vector| prefetch(row.wrapping_add(vector * S::LANES)));
+        }
+    }
+
+    /// One part of the group's tiles of N columns at `column`.
+    ///
+    /// # Safety
+    /// As for `Dots`, in which the tiles must lie.
+    #[inline(always)]
+    unsafe fn columns<S: Simd<T>, const N: usize>(
+        &self,
+        simd: S,
+        (row, column): (usize, usize),
+        part: (At, Range<usize>),
+        kept: &mut [[MaybeUninit<S::Vector>; MOST_SUMS]; GROUP.0],
+    ) {
+        let dots = &self.dots;
+        for (row, kept) in (row..dots.rows).step_by(S::DOTS.0).zip(kept) {
+            let (part, kept) = (part.clone(), kept.as_mut_ptr().cast());
+            // SAFETY: inside the product, as the caller vouches; there is room for the sums of any tile.
+            unsafe {
+                match (dots.rows - row).min(S::DOTS.0) {
+                    5 => dots.part::<S, 5, N>(simd, row, column, part, kept),
+                    4 => dots.part::<S, 4, N>(simd, row, column, part, kept),
+                    3 => dots.part::<S, 3, N>(simd, row, column, part, kept),
+                    2 => dots.part::<S, 2, N>(simd, row, column, part, kept),
+                    _ => dots.part::<S, 1, N>(simd, row, column, part, kept),
+                }
+            }
+        }
+    }
 }
 
 impl<T: Real, A: Rows<T>, S: Simd<T>> Kernel<S> for DotsInParts<T, A> {
     #[inline(always)]
     unsafe fn run(self, simd: S) {
-        let Self { dots, parts } = self;
-        let mut column = 0;
-        while column < dots.columns {
-            let columns = (dots.columns - column).min(S::DOTS.1);
-            // SAFETY: inside the product, as the caller vouches.
-            unsafe {
-                match columns {
-                    5 => dots.columns_in_parts::<S, 5>(simd, column, parts),
-                    4 => dots.columns_in_parts::<S, 4>(simd, column, parts),
-                    3 => dots.columns_in_parts::<S, 3>(simd, column, parts),
-                    2 => dots.columns_in_parts::<S, 2>(simd, column, parts),
-                    _ => dots.columns_in_parts::<S, 1>(simd, column, parts),
+        let Dots { rows, columns, vectors, .. } = self.dots;
+        let length = vectors.div_ceil(self.parts);
+        let mut kept = [[[MaybeUninit::<S::Vector>::uninit(); MOST_SUMS]; GROUP.0]; GROUP.1];
+        for left in (0..columns).step_by(GROUP.1 * S::DOTS.1) {
+            let group = GROUP.0 * S::DOTS.0;
+            for row in (0..rows).step_by(group) {
+                for start in (0..vectors).step_by(length) {
+                    let part = start..vectors.min(start + length);
+                    let at = match part {
+                        Range { start: 0, .. } => At::First,
+                        Range { end, .. } if end == vectors => At::Last,
+                        _ => At::Middle,
+                    };
+                    let mut next = row + group;
+                    let end = if self.far && left == 0 { rows.min(next + group) } else { next };
+                    let share = group.div_ceil(columns.div_ceil(S::DOTS.1).min(GROUP.1));
+                    for (column, kept) in (left..columns).step_by(S::DOTS.1).zip(&mut kept) {
+                        let (tile, part) = ((row, column), (at, part.clone()));
+                        // SAFETY: inside the product, as the caller vouches.
+                        unsafe {
+                            self.fetch::<S>(next..end.min(next + share), part.1.clone());
+                            next += share;
+                            match (columns - column).min(S::DOTS.1) {
+                                5 => self.columns::<S, 5>(simd, tile, part, kept),
+                                4 => self.columns::<S, 4>(simd, tile, part, kept),
+                                3 => self.columns::<S, 3>(simd, tile, part, kept),
+                                2 => self.columns::<S, 2>(simd, tile, part, kept),
+                                _ => self.columns::<S, 1>(simd, tile, part, kept),
+                            }
+                        }
+                    }
                 }
             }
-            column += columns;
         }
     }
 }

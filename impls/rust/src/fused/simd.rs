@@ -69,29 +69,17 @@ pub unsafe trait Simd<T: Real>: Copy + Send + Sync + 'static {
 #[derive(Clone, Copy, Debug)]
 pub struct Portable;
 
-/// A cache of the processor, to fetch into.
-#[derive(Clone, Copy)]
-pub enum Cache {
-    First,
-    Second,
-}
-
-/// Have the processor fetch the cache line at `from` while it computes, where there is an instruction for it.
+/// Have the processor fetch the cache line at `from` into its second-level cache, where there is an instruction for it.
 #[inline(always)]
-pub fn prefetch<T>(from: *const T, into: Cache) {
+pub fn prefetch<T>(from: *const T) {
     #[cfg(target_arch = "x86_64")]
     {
-        use std::arch::x86_64::{_MM_HINT_T0, _MM_HINT_T1, _mm_prefetch};
+        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
         // SAFETY: SSE is part of x86-64; prefetching reads nothing, and an address that is not there is ignored.
-        unsafe {
-            match into {
-                Cache::First => _mm_prefetch::<_MM_HINT_T0>(from.cast()),
-                Cache::Second => _mm_prefetch::<_MM_HINT_T1>(from.cast()),
-            }
-        }
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(from.cast()) };
     }
     #[cfg(not(target_arch = "x86_64"))]
-    let _ = (from, into);
+    let _ = from;
 }
 
 /// Each lane of the result of the same lanes of `a` and `b`.

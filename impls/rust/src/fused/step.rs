@@ -122,6 +122,7 @@ pub struct Job<'a, T, S> {
     pub panels: &'a Panels<T>,
     pub targets: &'a [[Panel<T>; 2]], // as `panels.layers`
     pub scale: T,
+    pub far: bool, // the examples come from memory
 }
 
 impl<T: Exp, S: Simd<T>> Job<'_, T, S> {
@@ -144,7 +145,7 @@ impl<T: Exp, S: Simd<T>> Job<'_, T, S> {
             part.meet();
             for start in (0..rows).step_by(block) {
                 let x = Input { rows: x.rows.cut(start, 0), ..x };
-                Job { targets: gradient, ..job }.pass(part, block.min(rows - start), x, y.cut(start, 0));
+                Job { targets: gradient, far: true, ..job }.pass(part, block.min(rows - start), x, y.cut(start, 0));
                 part.meet();
             }
             for ([W, b], [dW, db]) in self.targets.iter().zip(gradient) {
@@ -239,11 +240,12 @@ impl<T: Exp, S: Simd<T>> Job<'_, T, S> {
                 z_row: a.stride,
             };
             match Way::of::<T, S>(rows, input.columns, a.columns) {
-                Way::Dots { parts } => {
+                Way::Dots { parts: 1 } => {
                     for block in input.blocks::<T, S>(0..examples.len()) {
-                        product.dots(block, parts);
+                        product.dots(block, 1, self.far);
                     }
                 }
+                Way::Dots { parts } => product.dots(0..examples.len(), parts, self.far),
                 Way::Transposed => product.transposed(&self.panels.strips[part.thread()]),
             }
             self.simd.run(Activate {

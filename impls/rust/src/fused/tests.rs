@@ -375,9 +375,10 @@ fn threads_change_no_bit() {
 }
 
 /// Networks and mini-batches whose products go each of their ways.
-const EVERY_WAY: [(&[usize], usize); 4] = [
+const EVERY_WAY: [(&[usize], usize); 5] = [
     (&[50, 70, 10], 70),    // the examples transposed
     (&[2000, 30, 10], 77),  // rows in several parts
+    (&[1000, 63, 10], 77),  // in parts, for more units than a group has
     (&[784, 30, 10], 400),  // in several blocks
     (&[20_000, 3, 2], 130), // in several passes
 ];
@@ -386,7 +387,7 @@ const EVERY_WAY: [(&[usize], usize); 4] = [
 fn each_way_is_taken() {
     fn ways<S: Simd<f64> + Simd<f32>>(_: S) {
         for (inputs, units, examples, way) in
-            [(784, 30, 10, Way::Dots { parts: 1 }), (50, 70, 70, Way::Transposed), (70, 10, 70, Way::Dots { parts: 1 })]
+            [(784, 30, 3, Way::Dots { parts: 1 }), (50, 70, 70, Way::Transposed), (70, 10, 70, Way::Dots { parts: 1 })]
         {
             assert_eq!(Way::of::<f64, S>(examples, inputs, units), way);
             assert_eq!(Way::of::<f32, S>(examples, inputs, units), way);
@@ -397,7 +398,7 @@ fn each_way_is_taken() {
     if let Some(simd) = super::simd::x86::Avx512::detect() {
         ways(simd);
         let parts = |inputs| Way::of::<f64, super::simd::x86::Avx512>(77, inputs, 30);
-        assert_eq!([400, 784, 2000].map(parts), [1, 2, 4].map(|parts| Way::Dots { parts }));
+        assert_eq!([400, 784, 2000].map(parts), [1, 3, 8].map(|parts| Way::Dots { parts }));
     }
 }
 
