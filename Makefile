@@ -1,6 +1,7 @@
 # `make bench` and `make test` do all of their own set-up: a virtual environment in .venv, from pyproject.toml.
-# Another Python: make PYTHON=python3.13 bench. uv is used where it is installed.
-PYTHON ?= python3
+# Another Python: make PYTHON=python3.13 bench; from then on, the environment's own is meant. uv is used where it is
+# installed.
+PYTHON ?= $(or $(shell .venv/bin/python -c '' 2>/dev/null && echo .venv/bin/python),python3)
 BIN := .venv/bin
 VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
 INSTALLED := .venv/installed-$(VERSION)

@@ -277,6 +277,19 @@ def test_make_says_that_there_is_no_such_python(checkout: Path) -> None:
     assert "there is no python3.99" in done.stderr
 
 
+@pytest.mark.skipif(shutil.which("make") is None, reason="no make")
+def test_make_keeps_an_environment_of_another_python(checkout: Path) -> None:
+    """Made by `make PYTHON=…`; a plain `make` after it once removed it, with all that was installed in it."""
+    programs = checkout / ".venv" / "bin"
+    programs.mkdir(parents=True)
+    python = fake_python(programs, "3.14").rename(programs / "python")
+    before = python.read_text()
+    done = make(checkout, "figures", "UV=", "PIP=echo PIP")
+    assert "PIP --editable .[dev]" in done.stdout, done.stderr
+    assert python.read_text() == before
+    assert (checkout / ".venv" / "installed-3.14").exists()
+
+
 @pytest.mark.slow("runs benchmarks")
 @pytest.mark.skipif(shutil.which("make") is None, reason="no make")
 def test_make_works_in_a_path_with_blanks_and_rebuilds_a_stale_environment(checkout: Path) -> None:
