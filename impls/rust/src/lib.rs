@@ -8,6 +8,7 @@
 
 pub mod batched;
 pub mod blas;
+#[cfg(feature = "candle")]
 pub mod candle;
 pub mod fused;
 pub mod matrix;

@@ -5,6 +5,11 @@ use ndarray::{ArrayView2, ShapeBuilder};
 use std::slice;
 use std::sync::OnceLock;
 
+#[cfg(feature = "candle")]
+pub(crate) use candle_core::Tensor;
+#[cfg(not(feature = "candle"))]
+type Tensor = ();
+
 const LINE: usize = 64; // bytes in a cache line
 
 #[derive(Clone, Copy)]
@@ -19,7 +24,7 @@ pub struct Matrix<T> {
     shape: (usize, usize),
     stride: usize, // values from row to row
     values: std::marker::PhantomData<T>,
-    pub(crate) tensor: OnceLock<candle_core::Tensor>, // a copy of it for `candle`, once it is asked for
+    pub(crate) tensor: OnceLock<Tensor>, // a copy of it for `candle`, once it is asked for
 }
 
 impl<T: Real> Matrix<T> {
