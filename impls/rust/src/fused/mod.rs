@@ -201,7 +201,7 @@ impl<T: Exp, S: Simd<T>> Network<T> for Fused<T, S> {
         self.check(x, y, x.rows());
         let mut gradient = Layers::zeros(&self.sizes);
         let targets = gradient.panels();
-        let job = Job { simd: self.simd, panels: &self.panels, targets: &targets, scale: T::one(), far: false };
+        let job = Job::new(self.simd, &self.panels, &targets, T::one());
         let (rows, x, y) = (x.rows(), Panel::read_only(x).input(), Panel::read_only(y).strided());
         // SAFETY: `check` for x and y; work space and targets have this network's sizes, and are borrowed with it.
         run(&mut self.team, rows * self.flops >= self.worth_waking, &|part| unsafe { job.step(part, rows, x, y) });
@@ -210,13 +210,7 @@ impl<T: Exp, S: Simd<T>> Network<T> for Fused<T, S> {
 
     fn step(&mut self, x: &Matrix<T>, y: &Matrix<T>, learning_rate: T) {
         self.check(x, y, x.rows());
-        let job = Job {
-            simd: self.simd,
-            panels: &self.panels,
-            targets: &self.panels.layers,
-            scale: -learning_rate,
-            far: false,
-        };
+        let job = Job::new(self.simd, &self.panels, &self.panels.layers, -learning_rate);
         let (rows, x, y) = (x.rows(), Panel::read_only(x).input(), Panel::read_only(y).strided());
         // SAFETY: as in `gradients`.
         run(&mut self.team, rows * self.flops >= self.worth_waking, &|part| unsafe { job.step(part, rows, x, y) });
@@ -225,13 +219,7 @@ impl<T: Exp, S: Simd<T>> Network<T> for Fused<T, S> {
     fn epoch(&mut self, x: &Matrix<T>, y: &Matrix<T>, order: &[usize], batch_size: usize, learning_rate: T) {
         self.check(x, y, batch_size);
         assert!(order.iter().all(|&row| row < x.rows()), "the order has other rows than those of the examples");
-        let job = Job {
-            simd: self.simd,
-            panels: &self.panels,
-            targets: &self.panels.layers,
-            scale: -learning_rate,
-            far: false,
-        };
+        let job = Job::new(self.simd, &self.panels, &self.panels.layers, -learning_rate);
         let starts = |matrix: &Matrix<T>| -> Vec<*const T> {
             let all = Panel::read_only(matrix).strided();
             // SAFETY: the order is of rows that the matrix has.

@@ -118,14 +118,18 @@ pub struct Panels<T> {
 /// the threads of the job may touch them meanwhile, and each of them calls `step` with its own part and as many rows.
 #[derive(Clone, Copy)]
 pub struct Job<'a, T, S> {
-    pub simd: S,
-    pub panels: &'a Panels<T>,
-    pub targets: &'a [[Panel<T>; 2]], // as `panels.layers`
-    pub scale: T,
-    pub far: bool, // the examples come from memory
+    simd: S,
+    panels: &'a Panels<T>,
+    targets: &'a [[Panel<T>; 2]], // as `panels.layers`
+    scale: T,
+    far: bool, // the examples come from memory
 }
 
-impl<T: Exp, S: Simd<T>> Job<'_, T, S> {
+impl<'a, T: Exp, S: Simd<T>> Job<'a, T, S> {
+    pub fn new(simd: S, panels: &'a Panels<T>, targets: &'a [[Panel<T>; 2]], scale: T) -> Self {
+        Self { simd, panels, targets, scale, far: false }
+    }
+
     /// # Safety
     /// See `Job`; `x` are inputs of the network, and `y` outputs.
     pub unsafe fn step<R: Rows<T>>(&self, part: Part, rows: usize, x: Input<R>, y: R) {
