@@ -1,6 +1,5 @@
 """The data sets: what they hold, and what is said about files and downloads that are not as they should be."""
 
-import contextlib
 import errno
 import gzip
 import hashlib
@@ -14,11 +13,11 @@ import struct
 import threading
 import time
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pooch
@@ -28,13 +27,13 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from rich.console import Console
 
-from bench.problem import data, dataset, mnist
+from bench.problem import data, dataset, mnist, mnist_download
 from impls.errors import UserError
 from impls.interface import Array
 from impls.needs import backprop_command
 
 MNIST = os.environ.get(data.ENVIRONMENT)
-IMAGES, LABELS, TEST_IMAGES, TEST_LABELS = mnist.CONTENT
+IMAGES, LABELS, TEST_IMAGES, TEST_LABELS = mnist.FILES
 
 
 def idx(array: Array) -> bytes:
@@ -57,9 +56,12 @@ def content(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
 
 
 def know(files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make the sizes and the SHA-256 of these files the known ones."""
-    known = {name: (len(file), hashlib.sha256(file).hexdigest()) for name, file in files.items()}
-    monkeypatch.setattr(mnist, "CONTENT", known)
+    """Make the shapes and the SHA-256 of these files the known ones."""
+    known = {
+        name: mnist.Known(struct.unpack(f">{file[3]}I", file[4 : 4 + 4 * file[3]]), hashlib.sha256(file).hexdigest())
+        for name, file in files.items()
+    }
+    monkeypatch.setattr(mnist, "FILES", known)
 
 
 def write(folder: Path, files: dict[str, bytes]) -> Path:
@@ -68,6 +70,13 @@ def write(folder: Path, files: dict[str, bytes]) -> Path:
     for name, file in files.items():
         (folder / f"{name}.gz").write_bytes(gzip.compress(file))
     return folder
+
+
+def put(folder: Path, files: dict[str, bytes]) -> None:
+    """Write files, as they are, by their paths in a folder."""
+    for name, file in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(file)
 
 
 def test_digits_are_the_default_and_fill_the_books_inputs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,15 +115,54 @@ def test_real_mnist() -> None:
     assert dataset.x_train[0, 152:156].tolist() == [0.01171875, 0.0703125, 0.0703125, 0.0703125]
 
 
-def test_mnist_from_a_folder_compressed_or_not(tmp_path: Path, content: dict[str, bytes]) -> None:
-    write(tmp_path, content)
-    (tmp_path / f"{IMAGES}.gz").unlink()
-    (tmp_path / IMAGES).write_bytes(content[IMAGES])
+OTHER = {  # the files of another data set: the names and the form of the small MNIST
+    IMAGES: idx(np.zeros((12, 28, 28))),
+    LABELS: idx(np.zeros(12)),
+    TEST_IMAGES: idx(np.zeros((5, 28, 28))),
+    TEST_LABELS: idx(np.zeros(5)),
+}
+
+
+def unpacked(content: dict[str, bytes]) -> dict[str, bytes]:
+    return dict(content)
+
+
+def packed(content: dict[str, bytes]) -> dict[str, bytes]:
+    return {f"{name}.gz": gzip.compress(file) for name, file in content.items()}
+
+
+LAYOUTS: dict[str, Callable[[dict[str, bytes]], dict[str, bytes]]] = {  # path in the folder: content
+    "unpacked": unpacked,
+    "packed": packed,
+    "one unpacked": lambda content: packed(content) | {f"{IMAGES}.gz": b"", IMAGES: content[IMAGES]},
+    "unpacked, but still called .gz": lambda content: {f"{name}.gz": file for name, file in content.items()},
+    "packed without .gz": lambda content: {name: gzip.compress(file) for name, file in content.items()},
+    "packed by bgzip, in blocks": lambda content: {
+        name: gzip.compress(file[:20]) + gzip.compress(file[20:]) + gzip.compress(b"") for name, file in content.items()
+    },
+    "any names": lambda content: {f"{number}.dat": file for number, file in enumerate(content.values())},
+    "names exchanged": lambda content: dict(zip(reversed(content), content.values(), strict=True)),
+    "torchvision": lambda content: (
+        {f"MNIST/raw/{name}": file for name, file in (unpacked(content) | packed(content)).items()}
+        | {f"FashionMNIST/raw/{name}": other for name, other in OTHER.items()}
+    ),
+    "Kaggle": lambda content: {name.replace("-idx", ".idx"): file for name, file in content.items()},
+    "Kaggle's folders": lambda content: {f"archive/{name}/{name}": file for name, file in content.items()},
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
+def test_mnist_is_known_by_its_content(
+    layout: Callable[[dict[str, bytes]], dict[str, bytes]], tmp_path: Path, content: dict[str, bytes]
+) -> None:
+    put(tmp_path, layout(content))
     dataset = data.load(tmp_path)
     pixels = np.frombuffer(content[IMAGES], np.uint8, offset=16).reshape(12, 784)
     np.testing.assert_array_equal(dataset.x_train, pixels / 256)
     np.testing.assert_array_equal(dataset.labels_train, list(content[LABELS][8:]))
-    assert dataset.x_test.shape == (5, 784)
+    pixels = np.frombuffer(content[TEST_IMAGES], np.uint8, offset=16).reshape(5, 784)
+    np.testing.assert_array_equal(dataset.x_test, pixels / 256)
+    np.testing.assert_array_equal(dataset.labels_test, list(content[TEST_LABELS][8:]))
 
 
 def test_mnist_is_split_as_in_the_book(
@@ -143,118 +191,194 @@ def test_without_mnist_both_ways_to_it_are_named(tmp_path: Path, monkeypatch: py
     monkeypatch.delenv(data.ENVIRONMENT, raising=False)
     monkeypatch.setattr(mnist, "cache_folder", lambda: tmp_path)
     command = re.escape(backprop_command("data fetch"))
-    with pytest.raises(UserError, match=f"download it with: {command}; .* in BACKPROP_MNIST$"):
+    with pytest.raises(UserError, match=f"; download MNIST with: {command}; or .* in BACKPROP_MNIST$"):
         data.load("mnist")
 
 
-def test_missing_folder_and_file(tmp_path: Path, content: dict[str, bytes]) -> None:
-    with pytest.raises(UserError, match=r"nowhere: expected a folder .* found none; .*backprop data fetch"):
-        data.load(tmp_path / "nowhere")
+def fetch_to(folder: Path) -> str:
+    return f"download MNIST with: {backprop_command(f'data fetch --to {folder}')}"
+
+
+def fetch_to_the_cache() -> str:
+    return f"download MNIST with: {backprop_command('data fetch')}; then use --data={mnist.cache_folder()}"
+
+
+def refusal(folder: Path) -> str:
+    """Return what is said, in one line, about a folder that does not hold MNIST."""
+    with pytest.raises(UserError) as caught:
+        data.load(folder)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def test_missing_folder_and_files(tmp_path: Path, content: dict[str, bytes]) -> None:
+    nowhere = tmp_path / "nowhere"
+    expected = "expected a folder with the four files of MNIST"
+    assert refusal(nowhere) == f"{nowhere}: {expected}, found nothing there; {fetch_to(nowhere)}"
     write(tmp_path, content)
     (tmp_path / f"{LABELS}.gz").unlink()
-    with pytest.raises(UserError, match=rf"expected {LABELS}\.gz or {LABELS}, found neither; .*backprop data fetch"):
-        data.load(tmp_path)
+    assert refusal(tmp_path) == (
+        f"{tmp_path}: expected the four files of MNIST, under any names; missing: {LABELS}; other files: none; "
+        f"{fetch_to(tmp_path)}"
+    )
 
 
-@given(array=arrays(np.uint8, array_shapes(max_dims=4, min_side=0)))
-def test_idx_round_trip(array: Array, tmp_path_factory: pytest.TempPathFactory) -> None:
-    path = tmp_path_factory.getbasetemp() / "round-trip"
-    path.write_bytes(idx(array))
-    read, sha256 = mnist.read_idx(path, len(idx(array)))
-    np.testing.assert_array_equal(read, array)
-    assert sha256 == hashlib.sha256(idx(array)).hexdigest()
-
-
-@given(noise=st.binary(max_size=64), compressed=st.booleans())
-def test_noise_is_never_more_than_a_user_error(
-    noise: bytes, compressed: bool, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    path = tmp_path_factory.getbasetemp() / ("noise.gz" if compressed else "noise")
-    path.write_bytes(noise if not compressed else b"\x1f\x8b\x08" + noise)
-    message = None
-    try:
-        mnist.read_idx(path, 64)
-    except UserError as error:
-        message = str(error)
-    assert message is None or message.startswith(f"{path}: expected ")
-
-
-GOOD = idx(np.zeros((12, 28, 28)))
-SHORT = idx(np.zeros((11, 28, 28)))
-BAD_FILES = {
-    "truncated gzip": (gzip.compress(GOOD)[:-9], "expected a whole gzip file, found one truncated after"),
-    "empty": (b"", "expected the magic number .*, found nothing"),
-    "not gzip": (GOOD, "expected a gzip file, found something else or damage"),
-    "damaged gzip": (gzip.compress(GOOD)[:-8] + bytes(8), "expected a gzip file, found something else or damage"),
-    "wrong magic": (
-        gzip.compress(b"\x89PNG" + GOOD[4:]),
-        r"expected the magic number .* 00 00 08 \.\., found 89 50 4e 47",
-    ),
-    "wrong type": (gzip.compress(b"\x00\x00\x0d\x03" + GOOD[4:]), r"magic number .*, found 00 00 0d 03"),
-    "no content": (gzip.compress(b""), "expected the magic number .*, found nothing"),
-    "truncated header": (gzip.compress(GOOD[:10]), "expected a header of 16 bytes, found 10 bytes: truncated"),
-    "truncated": (gzip.compress(GOOD[:-1]), r"expected 9,408 bytes for shape \(12, 28, 28\), found 9,407: truncated"),
-    "left over": (gzip.compress(SHORT + b"\n"), r"expected 8,624 bytes for shape .*, found 8,625: bytes left over"),
-    "too long": (gzip.compress(GOOD + b"\n"), "expected at most 9,424 bytes of content, found more: not MNIST"),
-    "wrong size": (
-        gzip.compress(idx(np.zeros((12, 28, 27)))),
-        r"expected shape \(images, 28, 28\), found \(12, 28, 27\)",
-    ),
-    "wrong dimensions": (gzip.compress(idx(np.zeros(12))), r"expected shape \(images, 28, 28\), found \(12,\)"),
-    "altered": (gzip.compress(GOOD), "expected content with SHA-256 [0-9a-f]{64}, found [0-9a-f]{64}: altered"),
+GOOD = OTHER[IMAGES]
+TRAIN_IMAGES = "an IDX file of 12 images of 28 x 28"
+OTHER_FILES = {  # name: content, what is said of it
+    "altered": (gzip.compress(GOOD), f"{TRAIN_IMAGES}, as in MNIST but altered, or of another data set"),
+    "FashionMNIST/raw/images": (GOOD, f"{TRAIN_IMAGES}, as in MNIST but of Fashion-MNIST by its path"),
+    "kmnist/images.gz": (gzip.compress(GOOD), f"{TRAIN_IMAGES}, as in MNIST but of KMNIST by its path"),
+    "emnist-letters": (idx(np.zeros((20, 28, 28))), "an IDX file of 20 images of 28 x 28 (EMNIST by its path)"),
+    "QMNIST/labels": (b"\0\0\x0c\2" + bytes(8), "an IDX file of 2 dimensions (QMNIST by its path)"),
+    "labels": (idx(np.zeros(20)), "an IDX file of 20 labels"),
+    "truncated": (GOOD[:-1], f"{TRAIN_IMAGES}, truncated"),
+    "too long": (GOOD + b"\n", f"{TRAIN_IMAGES}, too long (9,425 bytes)"),
+    "too long.gz": (gzip.compress(GOOD + b"\n"), f"{TRAIN_IMAGES}, too long"),
+    "truncated header": (GOOD[:10], "an IDX file with a truncated header"),
+    "truncated.gz": (gzip.compress(np.random.default_rng(0).bytes(100))[:50], "a truncated gzip file"),
+    "truncated at its end.gz": (gzip.compress(GOOD)[:-1], "a truncated gzip file"),
+    "damaged.gz": (gzip.compress(GOOD)[:-8] + bytes(8), "a damaged gzip file"),
+    "damaged at its start.gz": (b"\x1f\x8b\x08" + b"\xff" * 40, "a damaged gzip file"),
+    "mnist.pkl.gz": (gzip.compress(b"((cnumpy.core.multiarray\n_reconstruct\n"), "a pickle, which is never loaded"),
+    "mnist": (b"\x80\x04\x95", "a pickle, which is never loaded"),
+    "mnist_train.csv": (b"label,1x1\n5,0\n", "a CSV file"),
+    "mnist.txt": (b"5" + b",0" * 784, "a CSV file"),
+    "mnist.npz": (b"PK\3\4" + bytes(26) + b"x_test.npy", "a NumPy archive (npz)"),
+    "archive.zip": (b"PK\3\4" + bytes(26) + b"t10k-images", "a zip archive: unpack it if MNIST is in it"),
 }
 
 
-@pytest.mark.parametrize(("bad", "told"), BAD_FILES.values(), ids=BAD_FILES)
-def test_bad_images(bad: bytes, told: str, tmp_path: Path, content: dict[str, bytes]) -> None:
-    path = write(tmp_path, content) / f"{IMAGES}.gz"
-    path.write_bytes(bad)
-    with pytest.raises(UserError, match=told) as caught:
-        data.load(tmp_path)
-    message = str(caught.value)
-    assert message.startswith(f"{path}: expected ")
-    assert message.endswith(f"; download it with: {backprop_command(f'data fetch --to {tmp_path}')}")
-    assert "\n" not in message
+@pytest.mark.parametrize("name", OTHER_FILES)
+def test_what_was_found_instead_of_mnist(name: str, tmp_path: Path, content: dict[str, bytes]) -> None:
+    file, description = OTHER_FILES[name]
+    put(tmp_path, {name: file, "README.md": b"Some files.\n", "data": b""})
+    assert refusal(tmp_path) == (
+        f"{tmp_path}: expected the four files of MNIST, under any names; missing: all; "
+        f"other files: {name}, {description} (and 2 more); {fetch_to_the_cache()}"
+    )
+    put(tmp_path, packed(content))
+    data.load(tmp_path)  # whatever else is there
 
 
-@pytest.mark.parametrize("start", [b"", GOOD[:4] + struct.pack(">3I", 1 << 24, 28, 28)], ids=["zeros", "header"])
-@pytest.mark.parametrize("suffix", ["", ".gz"], ids=["plain", "gzip"])
-def test_a_bomb_is_not_unpacked(suffix: str, start: bytes, tmp_path: Path, content: dict[str, bytes]) -> None:
-    (write(tmp_path, content) / f"{IMAGES}.gz").unlink()
-    path = tmp_path / f"{IMAGES}{suffix}"
-    if suffix:
-        path.write_bytes(gzip.compress(start) + gzip.compress(bytes(1 << 20)) * 4096)  # 4 GiB in 4 MiB
+@pytest.mark.parametrize("name", OTHER_FILES)
+def test_a_file_where_a_folder_is_expected(name: str, tmp_path: Path, content: dict[str, bytes]) -> None:
+    file, description = OTHER_FILES[name]
+    put(tmp_path, {name: file})
+    assert refusal(tmp_path / name) == (
+        f"{tmp_path / name}: expected a folder with the four files of MNIST, found {description}; "
+        f"{fetch_to_the_cache()}"
+    )
+
+
+def test_a_file_of_mnist_where_its_folder_is_expected(tmp_path: Path, content: dict[str, bytes]) -> None:
+    put(tmp_path, content)
+    assert refusal(tmp_path / IMAGES).endswith(f"found one of the files; name its folder: {tmp_path}")
+
+
+def test_files_of_no_form_of_mnist(tmp_path: Path, content: dict[str, bytes]) -> None:
+    put(tmp_path, {"README.md": b"Some files.\n", "empty": b"", "lines": b'{"x": [' + b"1," * 99})
+    (tmp_path / "endless").symlink_to("/dev/zero")
+    (tmp_path / "link").symlink_to("nowhere")
+    message = refusal(tmp_path)
+    assert f"; other files: 5 of another kind; {fetch_to_the_cache()}" in message
+
+
+def test_a_large_folder_is_searched_in_part_and_this_is_said(
+    tmp_path: Path, content: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mnist, "MAX_ENTRIES", 20)
+    put(tmp_path, {f"{number}.txt": b"text" for number in range(20)} | {f"inner/{name}": b"" for name in content})
+    examined: list[Path] = []
+    examine = mnist.examine
+
+    def counted(path: Path) -> mnist.MnistFile | mnist.OtherFile:
+        examined.append(path)
+        return examine(path)
+
+    monkeypatch.setattr(mnist, "examine", counted)
+    assert (
+        "; the search ended after 20 files and folders: name the folder that holds the files, or "
+        f"{fetch_to_the_cache()}"
+    ) in refusal(tmp_path)
+    assert len(examined) == 20
+    put(tmp_path, content)  # whose usual names are looked at first
+    data.load(tmp_path)
+
+
+def test_deep_folders_are_not_searched_and_this_is_said(tmp_path: Path, content: dict[str, bytes]) -> None:
+    put(tmp_path, {f"1/2/3/4/{name}": file for name, file in content.items()})
+    (tmp_path / "1" / "loop").symlink_to(tmp_path)
+    data.load(tmp_path)
+    (tmp_path / "1").rename(tmp_path / "0")
+    put(tmp_path, {"1/a": b""})
+    (tmp_path / "0").rename(tmp_path / "1" / "0")
+    assert (
+        f"; the search ended 4 folders below this one: name the folder that holds the files, or {fetch_to_the_cache()}"
+    ) in refusal(tmp_path)
+
+
+def test_what_cannot_be_read(tmp_path: Path, content: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+    put(tmp_path, {IMAGES: content[IMAGES]})
+
+    def denied(*_: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(Path, "open", denied)
+    assert f"other files: {IMAGES}, a file that cannot be read (Permission denied)" in refusal(tmp_path)
+    (tmp_path / IMAGES).unlink()
+    (tmp_path / "inner").mkdir()
+    scandir = os.scandir
+    monkeypatch.setattr(os, "scandir", lambda path: denied() if path.name == "inner" else scandir(path))
+    assert "other files: inner, a folder that cannot be read (Permission denied)" in refusal(tmp_path)
+    message = refusal(tmp_path / "inner")
+    assert message == f"{tmp_path / 'inner'}: cannot be read: Permission denied; {fetch_to_the_cache()}"
+
+
+@given(array=arrays(np.uint8, array_shapes(max_dims=4, min_side=0)), compressed=st.booleans())
+def test_any_array_known_by_its_sha256_is_read(
+    array: Array, compressed: bool, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "round-trip"
+    path.write_bytes(gzip.compress(idx(array)) if compressed else idx(array))
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        know({"known": idx(array)}, monkeypatch)
+        file = mnist.examine(path)
+    assert isinstance(file, mnist.MnistFile)
+    np.testing.assert_array_equal(file.array, array)
+
+
+@given(noise=st.binary(max_size=64), start=st.sampled_from([b"", b"\x1f\x8b\x08", b"\0\0\x08"]))
+def test_noise_is_described_in_a_line(noise: bytes, start: bytes, tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = tmp_path_factory.getbasetemp() / "noise"
+    path.write_bytes(start + noise)
+    file = mnist.examine(path)
+    assert isinstance(file, mnist.OtherFile)
+    assert "\n" not in file.description
+
+
+@pytest.mark.parametrize("start", [b"", GOOD[:16]], ids=["zeros", "header"])
+@pytest.mark.parametrize("compressed", [False, True], ids=["plain", "gzip"])
+def test_a_bomb_is_not_unpacked(compressed: bool, start: bytes, tmp_path: Path, content: dict[str, bytes]) -> None:
+    path = tmp_path / IMAGES
+    if compressed:
+        path.write_bytes(gzip.compress(start + bytes(9 << 20)))  # 9 MiB in 9 KiB, as many as are plausible
     else:
         path.write_bytes(start)
         os.truncate(path, 1 << 32)
     tracemalloc.start()
     try:
-        with pytest.raises(UserError) as caught:
-            data.load(tmp_path)
+        message = refusal(tmp_path)
         assert tracemalloc.get_traced_memory()[1] < 1 << 20
     finally:
         tracemalloc.stop()
-    told = "expected at most 9,424 bytes of content, found more: not MNIST"
-    assert str(caught.value) == f"{path}: {told}; download it with: {backprop_command(f'data fetch --to {tmp_path}')}"
+    assert (f"{TRAIN_IMAGES}, too long" if start else "1 of another kind") in message
 
 
-@pytest.mark.parametrize(
-    ("labels", "told"),
-    [
-        (
-            [0, 1, 2, 3, 10, 5, 6, 7, 8, 9, 255, 1],
-            "expected labels 0 to 9, found 2 out of range, the first one 10 at position 4",
-        ),
-        ([0, 1, 2, 3], r"expected shape \(12,\), a label for each image, found \(4,\)"),
-        ([[0]] * 4, r"expected shape \(12,\), a label for each image, found \(4, 1\)"),
-        ([0] * 12, "altered, or not MNIST"),
-    ],
-    ids=["out of range", "too few", "wrong dimensions", "altered"],
-)
-def test_bad_labels(labels: list[Any], told: str, tmp_path: Path, content: dict[str, bytes]) -> None:
-    write(tmp_path, content | {LABELS: idx(np.array(labels))})
-    with pytest.raises(UserError, match=rf"{LABELS}\.gz: .*{told}.*backprop data fetch"):
-        data.load(tmp_path)
+def test_a_gzip_file_too_large_for_its_content_is_not_read(tmp_path: Path, content: dict[str, bytes]) -> None:
+    (tmp_path / IMAGES).write_bytes(gzip.compress(content[IMAGES]) + gzip.compress(b"") * 1000)
+    assert f"{TRAIN_IMAGES}, too long (" in refusal(tmp_path)
 
 
 def test_one_hot() -> None:
@@ -329,7 +453,7 @@ class Mirrors:
                 self.wfile.write(file[:100] if mirror == "truncated" else file)
 
             def drip(self, start: bytes) -> None:
-                with contextlib.suppress(OSError):  # the other side has gone away
+                with suppress(OSError):  # the other side has gone away
                     for byte in itertools.chain(start, itertools.repeat(0)):
                         self.wfile.write(bytes([byte]))
                         if mirrors.closing.wait(0.01):
@@ -348,7 +472,7 @@ class Mirrors:
     def fetch(self, folder: Path | None, *mirrors: str, console: Console | None = None, **seconds: float) -> Path:
         """Fetch from these mirrors, or from the good one."""
         urls = [self.url(mirror) for mirror in mirrors or ["good"]]
-        return mnist.fetch(folder, urls, self.registry, console=console or quiet(), **seconds)
+        return mnist_download.fetch(folder, urls, self.registry, console=console or quiet(), **seconds)
 
     def close(self) -> None:
         self.closing.set()
@@ -383,13 +507,13 @@ def names(folder: Path) -> list[str]:
 
 
 def test_the_registry_knows_every_file() -> None:
-    assert list(mnist.REGISTRY) == [f"{name}.gz" for name in mnist.CONTENT]
+    assert list(mnist_download.REGISTRY) == [f"{name}.gz" for name in mnist.FILES]
 
 
 def test_every_mirror_is_asked_over_tls() -> None:
-    assert mnist.MIRRORS
-    assert all(mirror.startswith("https://") for mirror in mnist.MIRRORS)
-    assert set(mnist.REGISTRY) == {f"{name}.gz" for name in mnist.CONTENT}
+    assert mnist_download.MIRRORS
+    assert all(mirror.startswith("https://") for mirror in mnist_download.MIRRORS)
+    assert set(mnist_download.REGISTRY) == {f"{name}.gz" for name in mnist.FILES}
 
 
 def test_fetch_downloads_what_load_reads(tmp_path: Path, mirrors: Mirrors, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -420,19 +544,82 @@ def test_fetch_goes_to_the_cache_by_default(tmp_path: Path, mirrors: Mirrors, mo
     assert data.load("mnist").name == "mnist"
 
 
-def test_fetch_leaves_good_files_and_mends_bad_ones(
-    tmp_path: Path, mirrors: Mirrors, content: dict[str, bytes]
-) -> None:
-    write(tmp_path, content)  # compressed otherwise than on the mirrors
-    (tmp_path / f"{IMAGES}.gz").write_bytes(gzip.compress(content[IMAGES])[:50])
-    (tmp_path / f"{TEST_IMAGES}.gz").write_bytes(BOMB)
-    (tmp_path / f"{LABELS}.gz").unlink()
-    (tmp_path / LABELS).write_bytes(content[LABELS])
+def test_fetch_downloads_only_what_is_missing(tmp_path: Path, mirrors: Mirrors, content: dict[str, bytes]) -> None:
+    put(tmp_path, {"any name": content[TEST_LABELS], f"MNIST/raw/{LABELS}": content[LABELS]})
     console = quiet()
     mirrors.fetch(tmp_path, console=console)
     assert mirrors.asked == [f"good/{IMAGES}.gz", f"good/{TEST_IMAGES}.gz"]
-    assert f"{LABELS}: already there" in printed(console)
-    assert f"{TEST_LABELS}: already there" in printed(console)
+    assert f"{LABELS}: already there, {tmp_path}/MNIST/raw/{LABELS}\n" in printed(console)
+    assert f"{TEST_LABELS}: already there, {tmp_path}/any name\n" in printed(console)
+    data.load(tmp_path)
+
+
+NOT_REPLACED = {
+    "another data set": (f"{TEST_IMAGES}.gz", GOOD, f"{TRAIN_IMAGES}, as in MNIST but altered"),
+    "another data set, unpacked": (TEST_IMAGES, GOOD, f"{TRAIN_IMAGES}, as in MNIST but altered"),
+    "damaged": (f"{TEST_IMAGES}.gz", gzip.compress(GOOD)[:50], "a truncated gzip file"),
+    "a bomb": (f"{TEST_IMAGES}.gz", gzip.compress(bytes(1 << 24)), "another kind of file"),
+    "something else": (f"{TEST_IMAGES}.gz", b"mine", "another kind of file"),
+}
+
+
+@pytest.mark.parametrize(("name", "file", "description"), NOT_REPLACED.values(), ids=NOT_REPLACED)
+def test_fetch_replaces_nothing(name: str, file: bytes, description: str, tmp_path: Path, mirrors: Mirrors) -> None:
+    put(tmp_path, {name: file})
+    told = re.escape(f"{tmp_path / name}: expected nothing there or MNIST's file of that name, found {description}")
+    with pytest.raises(UserError, match=f"^{told}.*, which is not replaced; choose another folder with --to, or "):
+        mirrors.fetch(tmp_path)
+    assert mirrors.asked == []
+    assert names(tmp_path) == [name]
+    assert (tmp_path / name).read_bytes() == file
+
+
+def test_fetch_does_not_write_through_a_link(tmp_path: Path, mirrors: Mirrors) -> None:
+    (tmp_path / f"{IMAGES}.gz").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(UserError, match="found neither a file nor a folder, which is not replaced"):
+        mirrors.fetch(tmp_path)
+    assert names(tmp_path) == [f"{IMAGES}.gz"]
+
+
+@pytest.mark.parametrize("links", [True, False], ids=["hard links", "no hard links"])
+@pytest.mark.parametrize("same", [True, False], ids=["same file", "other file"])
+def test_fetch_replaces_nothing_that_came_while_it_downloaded(
+    same: bool,
+    links: bool,
+    tmp_path: Path,
+    mirrors: Mirrors,
+    content: dict[str, bytes],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path = tmp_path / f"{IMAGES}.gz"
+    file = gzip.compress(content[IMAGES], 1) if same else b"mine"
+    download = pooch.HTTPDownloader.__call__
+
+    def slow(self: object, url: str, *rest: object) -> None:
+        download(self, url, *rest)
+        if url.endswith(path.name):
+            path.write_bytes(file)
+
+    monkeypatch.setattr(pooch.HTTPDownloader, "__call__", slow)
+    if not links:
+        monkeypatch.setattr(os, "link", no_hard_links)
+    with nullcontext() if same else pytest.raises(UserError, match=f"{path}: .* found another kind of file, which is"):
+        mirrors.fetch(tmp_path)
+        data.load(tmp_path)
+    assert path.read_bytes() == file
+    assert names(tmp_path) == (sorted(mirrors.registry) if same else [path.name])
+
+
+def no_hard_links(*_: object) -> None:
+    raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+
+def test_fetch_to_a_file_system_without_hard_links(
+    tmp_path: Path, mirrors: Mirrors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "link", no_hard_links)
+    mirrors.fetch(tmp_path)
+    assert names(tmp_path) == sorted(mirrors.registry)
     data.load(tmp_path)
 
 
@@ -479,7 +666,7 @@ def test_fetch_does_not_unpack_a_bomb(tmp_path: Path, mirrors: Mirrors, monkeypa
 def test_fetch_without_a_working_mirror(tmp_path: Path, mirrors: Mirrors) -> None:
     faulty = [mirrors.url("missing"), mirrors.url("truncated"), mirrors.url("altered"), "http://127.0.0.1:9/"]
     with pytest.raises(UserError) as caught:
-        mnist.fetch(tmp_path, faulty, mirrors.registry, console=quiet())
+        mnist_download.fetch(tmp_path, faulty, mirrors.registry, console=quiet())
     message = str(caught.value)
     assert message.startswith(f"{IMAGES}.gz: no mirror has it (")
     assert all(mirror in message for mirror in faulty)
@@ -514,10 +701,6 @@ def test_fetch_to_a_place_that_cannot_be_written(tmp_path: Path, mirrors: Mirror
     with pytest.raises(UserError, match=r"file/folder: cannot be written: .*; choose another folder"):
         mirrors.fetch(tmp_path / "file" / "folder")
     assert mirrors.asked == []
-    (tmp_path / "folder" / f"{IMAGES}.gz").mkdir(parents=True)
-    with pytest.raises(UserError, match=r"folder: cannot be written: Is a directory; choose another folder"):
-        mirrors.fetch(tmp_path / "folder")
-    assert names(tmp_path / "folder") == [f"{IMAGES}.gz"]
 
 
 def test_fetch_to_a_full_disk(tmp_path: Path, mirrors: Mirrors, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,14 +17,15 @@ from bench.problem.dataset import PIXELS, Dataset
 DIGITS_TO_TRAIN = 1_500  # of 1,797; the rest is for the test
 MNIST_TO_TRAIN = 50_000  # of 60,000; the book keeps the rest for validation
 
-ENVIRONMENT = "BACKPROP_MNIST"  # the variable that names a folder with the four files of MNIST
+ENVIRONMENT = "BACKPROP_MNIST"  # the variable that names a folder that holds MNIST
 
 
 def load(source: str | Path | None = None) -> Dataset:
     """Return the data set that `source` names.
 
     "digits"; "mnist", in the folder that the environment variable BACKPROP_MNIST names, or where it is not set in the
-    user's cache, where `mnist.fetch` puts it; or a folder with the four files of MNIST, each with or without .gz.
+    user's cache, where `mnist_download.fetch` puts it; or a folder that holds the four files of MNIST, compressed or
+    not, under any names, also in folders within.
     None: MNIST if BACKPROP_MNIST is set, else the digits.
     Raises UserError if MNIST is not there, or is not MNIST byte for byte.
     """
@@ -44,7 +45,7 @@ def _load_digits() -> Dataset:
 
 
 def _load_mnist(source: str | Path) -> Dataset:
-    from bench.problem import mnist  # the digits need neither pooch nor requests
+    from bench.problem import mnist  # the digits do not need pooch
 
     folder = (os.environ.get(ENVIRONMENT) or mnist.cache_folder()) if source == "mnist" else source
     (images, labels), (images_test, labels_test) = mnist.read(Path(folder))

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 
 from bench import checkpoint
-from bench.problem.mnist import read_idx
+from bench.problem import mnist
 from bench.problem.workloads import parse
 from bench.protocol import AnyRequest, Failure, Reply, Taken
 from bench.records import UNREADABLE, Results
@@ -33,7 +33,7 @@ from profiles.recording import read as read_recording
 from profiles.stacks import shares
 
 IDX = b"\0\0\x08\x03" + b"\0\0\0\2" * 3 + bytes(range(8))
-PACKED = b"\x1f\x8b"  # what gzip files begin with
+LABELS = mnist.FILES["t10k-labels-idx1-ubyte"].header + bytes(10_000)
 COURSE = checkpoint.Course("in_place", (3, 2), 1, 1.0, 0, "float64", "digits, 1 examples, check sum 00000000", 1)
 
 
@@ -47,9 +47,11 @@ def file(content: bytes, name: str) -> Iterator[Path]:
 
 
 def idx(content: bytes) -> None:
-    """A file of MNIST, packed or not."""
-    with file(content, f"train-images-idx3-ubyte{'.gz' * content.startswith(PACKED)}") as path:
-        read_idx(path, 1 << 20)
+    """A file that may be one of MNIST's, packed or not."""
+    with file(content, "train-images-idx3-ubyte") as path:
+        examined = mnist.examine(path)
+    if isinstance(examined, mnist.OtherFile):
+        one_line(UserError(examined.description))
 
 
 def results(content: bytes) -> None:
@@ -128,7 +130,7 @@ def run(target: Callable[[bytes], None], content: bytes) -> None:
 def seeds(name: str) -> list[bytes]:
     """Return good inputs of a target."""
     made: dict[str, Callable[[], list[bytes]]] = {
-        "idx": lambda: [IDX, gzip.compress(IDX, mtime=0), b"\0\0\x08\x01\0\0\0\3abc"],
+        "idx": lambda: [IDX, gzip.compress(IDX, mtime=0), LABELS, gzip.compress(LABELS, mtime=0)],
         "results": lambda: [_results(), _results("batch")],
         "stacks": lambda: [_recording()],
         "workload": lambda: [b"book", b"784-64-10:32:float32:2", b"784-30-10:10:float64:1:1500"],
