@@ -184,6 +184,7 @@ class Paused(Reply):
 class Verified(Reply):
     violations: list[Violation]
     programs: int  # that were run
+    warnings: list[str] = []  # that a correct implementation causes, each with its file and line
 
 
 AnyReply = (

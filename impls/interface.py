@@ -8,7 +8,6 @@ Dimensions, used in the shape comments of all implementations:
 Source of the algorithm: Michael Nielsen, *Neural Networks and Deep Learning* (2015), chapters 1 and 2.
 """
 
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from itertools import pairwise
 from types import TracebackType
@@ -18,6 +17,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 Array = NDArray[Any]
+DERIVING_RATE = 2.0**60  # the learning rate of a step that a gradient is derived from
 
 
 class Parameters(NamedTuple):
@@ -44,28 +44,42 @@ def product_flops(sizes: Sequence[int]) -> int:
     return 2 * first + 3 * sum(later)
 
 
-class Implementation(ABC):
+class Implementation:
     """One way of computing the gradient of the quadratic cost C = 1/(2B) * sum over the batch of |a - y|^2.
 
     A library that does not offer it says so in `cost`: "cross-entropy", C = -1/B * sum of y ln a + (1 - y) ln(1 - a)
     with y of 0 and 1, has the same products and no slope in the last delta.
 
-    The shortest implementation defines `gradients` alone, from `self.weights` and `self.biases`; a fused one
-    overrides `step` or `epoch` as well. What holds for all of them, and is checked by `impls.conformance`:
+    The shortest implementation defines `gradients` alone, or `step` alone, from `self.weights` and `self.biases`: each
+    is derived from the other. A fused one overrides `step` or `epoch` as well.
 
-    - The constructor allocates the work space. It is never timed.
-    - `load` and `parameters` copy in and out of whatever the implementation keeps natively (NumPy arrays,
-      tensors, device memory). They are never timed.
-    - `prepare` and `prepare_data` convert and validate examples once. They are never timed; what an
-      implementation must convert at every step it converts inside the timed calls.
-    - `gradients`, `step` and `epoch` are timed. They are synchronous: the result is there when the call returns.
-    - Inputs are never modified; results overwrite and never accumulate; no two results share memory.
-    - NaN in the input reaches the output, or is refused with a ValueError; it never vanishes.
-    - Wrong shapes, dtypes or sizes are a ValueError that says what was expected, what was found and what to do;
-      it is raised before anything is changed.
-    - The number of threads is a promise to use no more than that many cores. BLAS takes its threads from the
-      environment of the process; an implementation that splits the work itself holds BLAS at one thread. One that
-      computes small steps on a single core, as waking others would take longer, names the limit in `worth_sharing`.
+    What is timed: `gradients`, `step` and `epoch`. The constructor, which allocates the work space, `load` and
+    `parameters`, which copy in and out of whatever the implementation keeps natively (NumPy arrays, tensors, device
+    memory), and `prepare` and `prepare_data`, which convert examples once, are never timed. What an implementation
+    must convert at every step it converts inside the timed calls.
+
+    What must hold is listed here, and `backprop verify` demands nothing else:
+
+    - results: Gradient, step and epoch are those of the cost, as near as rounding allows: for any layer sizes, for
+      mini-batches up to the batch size, with more threads than examples, and for orders that leave out or repeat
+      examples; whatever was called before, and however often.
+    - saturation: Finite inputs give finite results, right ones also where units are saturated. Warnings are allowed.
+    - NaN: NaN in the input reaches the output, or is refused with a ValueError; it never vanishes, nor stays behind.
+    - types: Gradients and parameters are NumPy arrays of the network's dtype. A learning rate is a Python float.
+    - layouts: Arrays that are passed in may have any memory layout and be read-only.
+    - inputs: Arrays that are passed in are never modified, and `gradients` leaves the parameters unchanged.
+    - memory: Results share no memory with one another or with inputs, and later calls leave them unchanged.
+    - synchronous: When a call returns, its work is done: overwriting its inputs has no effect on it any more.
+    - no memory of earlier calls: A call computes its result from its own inputs and the current parameters.
+    - load: `load` and `parameters` copy. `load` replaces all parameters, and whatever else earlier calls have left.
+    - instances: Two instances do not affect each other, and have what they were constructed with as attributes.
+    - refusals: Wrong shapes, dtypes or sizes are a ValueError that says what was expected, and change nothing.
+    - close: `close` may be called twice, ends threads, and gives BLAS its number of threads back.
+
+    The number of threads is a promise to use no more than that many cores, which is measured in every run. BLAS takes
+    its threads from the environment of the process; an implementation that splits the work itself holds BLAS at one
+    thread. One that computes small steps on a single core, as waking others would take longer, names the limit in
+    `worth_sharing`.
     """
 
     dtypes: ClassVar[tuple[str, ...]] = ("float64", "float32")
@@ -84,8 +98,10 @@ class Implementation(ABC):
     def __init__(self, sizes: Sequence[int], batch_size: int, dtype: DTypeLike = "float64", threads: int = 1) -> None:
         """Allocate the work space for mini-batches of up to `batch_size` examples.
 
-        `sizes` are the units per layer (n_0, …, n_L), inputs first; `threads` is the number of cores to use.
+        `sizes` are the units per layer (n_0, …, n_L), inputs first; `threads` is the number of cores to use. Raises
+        ValueError for what is impossible, and TypeError for a class that computes nothing.
         """
+        check_complete(type(self))
         if len(sizes) < 2 or any(n < 1 for n in sizes):
             raise ValueError(f"sizes: expected two or more positive layer sizes, got {tuple(sizes)}")
         for what, number in (("batch_size", batch_size), ("threads", threads)):
@@ -141,9 +157,20 @@ class Implementation(ABC):
         """Return the examples at `indices` of a native data set as a native mini-batch. Timed within `epoch`."""
         return Batch(data.x[indices], data.y[indices])  # (B, n_0), (B, n_L)
 
-    @abstractmethod
     def gradients(self, batch: Any) -> Parameters:
-        """Return the gradient of the cost over a prepared mini-batch, in arrays of its own."""
+        """Return the gradient of the cost over a prepared mini-batch, in arrays of its own.
+
+        Where only `step` is defined, it is what a step subtracts: (p - p') / learning rate. The rate is so large that
+        subtracting p loses no digits of the gradient, and a power of two, so that dividing loses none. The parameters
+        are loaded again afterwards.
+        """
+        before = self.parameters()
+        self.step(batch, DERIVING_RATE)
+        after = self.parameters()
+        self.load(before)
+        return Parameters(
+            *([(p - q) / DERIVING_RATE for p, q in zip(*pair, strict=True)] for pair in zip(before, after, strict=True))
+        )
 
     def step(self, batch: Any, learning_rate: float) -> None:
         """Take one step of gradient descent: p -= learning_rate * dC/dp (the book's `update_mini_batch`)."""
@@ -170,7 +197,7 @@ class Implementation(ABC):
         """
         return 0
 
-    def close(self) -> None:  # noqa: B027 (most implementations have nothing to free)
+    def close(self) -> None:
         """Free pools and device memory. Safe to call twice."""
 
     def __enter__(self) -> Self:
@@ -199,3 +226,14 @@ class Implementation(ABC):
             raise ValueError(
                 f"{name}: expected dtype {self.dtype}, got {array.dtype}; convert it with .astype('{self.dtype}')"
             )
+
+
+def has_own_gradient(cls: type[Implementation]) -> bool:
+    """Return whether a class defines its gradient, and does not derive it from `step`."""
+    return cls.gradients is not Implementation.gradients
+
+
+def check_complete(cls: type[Implementation]) -> None:
+    """Raise TypeError if a class defines neither `gradients` nor `step`, of which it needs one."""
+    if not has_own_gradient(cls) and cls.step is Implementation.step:
+        raise TypeError(f"{cls.__name__} defines neither gradients nor step: define one of them, or both")

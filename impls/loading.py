@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def load_target(target: str) -> "type[Implementation]":
     """Import and return the class that an entry's target names. Raises RowError if it is not an Implementation."""
-    from impls.interface import Implementation
+    from impls.interface import Implementation, check_complete
 
     module_name, _, class_name = target.rpartition(":")
     by_path = module_name.endswith(".py")
@@ -26,8 +26,10 @@ def load_target(target: str) -> "type[Implementation]":
         raise RowError(f"there is no class {class_name} in {shown}")
     if not (isinstance(found, type) and issubclass(found, Implementation)):
         raise RowError(f"{class_name} in {shown}: expected a subclass of impls.interface.Implementation, got {found!r}")
-    if found.__abstractmethods__:
-        raise RowError(f"{class_name} in {shown} does not define {', '.join(sorted(found.__abstractmethods__))}")
+    try:
+        check_complete(found)
+    except TypeError as error:
+        raise RowError(f"{shown}: {error}") from error
     return found
 
 

@@ -207,12 +207,12 @@ class Exits(Right):
 # --- At the edges of floating point ------------------------------------------------------------------------------
 
 
-@rejected_by("saturated", "extreme-input")
-class OverflowingSigmoid(Right):
-    """Uses the book's formula literally, so exp overflows."""
+@rejected_by("saturated")
+class ClippedSigmoid(Right):
+    """Clips z where exp does not overflow by far, so saturated units keep a slope."""
 
     def sigmoid(self, z: Array) -> Array:
-        return 1 / (1 + np.exp(-z))
+        return 1 / (1 + np.exp(-np.clip(z, -15, 15)))  # type: ignore[no-any-return]
 
 
 @rejected_by("extreme-input")

@@ -62,8 +62,29 @@ def test_incomplete_subclass_cannot_be_made() -> None:
     class Incomplete(Implementation):
         pass
 
-    with pytest.raises(TypeError, match="gradients"):
-        Incomplete(SIZES, 1)  # type: ignore[abstract]
+    with pytest.raises(TypeError, match="Incomplete defines neither gradients nor step: define one of them, or both"):
+        Incomplete(SIZES, 1)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_a_gradient_is_derived_from_a_step_without_loss(dtype: str) -> None:
+    class StepOnly(Implementation):
+        """Moves large parameters by little."""
+
+        def step(self, batch: Batch, learning_rate: float) -> None:
+            for p in self.weights + self.biases:
+                p -= learning_rate * np.asarray(1e-4 / 3, p.dtype)
+
+    large = Parameters(*([1000 * p for p in kind] for kind in parameters(dtype)))
+    with StepOnly(SIZES, 5, dtype) as implementation:
+        implementation.load(large)
+        gradient = implementation.gradients(implementation.prepare(*examples(5, dtype)))
+        kept = implementation.parameters()
+    eps = float(np.finfo(dtype).eps)
+    for dp in gradient.weights + gradient.biases:
+        assert np.abs(dp / np.asarray(1e-4 / 3, dp.dtype) - 1).max() < 50 * eps
+    for p, before in zip(kept.weights + kept.biases, large.weights + large.biases, strict=True):
+        np.testing.assert_array_equal(p, before)
 
 
 def test_step_subtracts_learning_rate_times_gradient() -> None:

@@ -177,7 +177,9 @@ def test_path_without_an_implementation(mine: Path, name: str, words: str) -> No
 
 
 def test_unfinished_class_is_told_what_is_missing(mine: Path) -> None:
-    with pytest.raises(RowError, match=r"^Unfinished in mine\.py does not define gradients$"):
+    with pytest.raises(
+        RowError, match=r"^mine\.py: Unfinished defines neither gradients nor step: define one of them, or both$"
+    ):
         find(f"{mine}:Unfinished").load()
 
 

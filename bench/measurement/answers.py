@@ -235,11 +235,13 @@ class Worker:
 
     def _verify(self, request: protocol.Verify) -> protocol.Verified:
         """Run the whole conformance kit on the implementation."""
-        from impls.conformance import check
+        from impls.conformance import check, numerical_warnings
 
         violations = check(self._class)
-        if violations or not request.examples:
+        if violations:
             return protocol.Verified(violations, 0)
+        if not request.examples:
+            return protocol.Verified([], 0, numerical_warnings(self._class))
         os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = request.folder  # or it makes one where the user stands
         from impls.conformance import explore
 
@@ -252,7 +254,9 @@ class Worker:
             shrink_seconds=request.seconds,
             begin=lambda text: Path(request.folder, request.PROGRAM).write_text(text, encoding="utf-8"),
         )
-        return protocol.Verified([found.violation] if found.violation else [], found.programs)
+        if found.violation:
+            return protocol.Verified([found.violation], found.programs)
+        return protocol.Verified([], found.programs, numerical_warnings(self._class))
 
     def _compilations(self) -> int:
         return self._implementation.compilations() if self._implementation else 0

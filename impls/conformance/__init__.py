@@ -3,15 +3,20 @@
     oracle           gradients and epochs in float64
     comparison       tolerances, and comparisons with the oracle's arrays
     disturbance      how far rounding may move a right result
-    mistakes         what known mistakes would compute
-    diagnosis        `diagnose`: the likely mistake behind a wrong result
+    backprop         backpropagation whose parts can be replaced, and the ordinary mistakes in each part
+    shapes           results in another form than the contract's
+    scales           multiples of the right result, and what they tell
+    fit              whether a result is what a mistake would have computed
+    step_mistakes    ordinary mistakes in steps and epochs
+    shares           sums in which some examples do not count as they should
+    diagnosis        `diagnose`: the likely mistakes behind a wrong result
     violation        `Violation`: what is reported
-    gate             `check_workload`: the short check on the workload that is timed next
-    trial            what one check of the kit runs on
+    trial            what one check runs on, and the likely mistake of an implementation
     result_checks    checks of gradients, steps and epochs
     contract_checks  checks of side effects, memory of its own, and the life cycle
     refusal_checks   checks that what does not fit is refused
     kit              `check`: the table of all checks, run over networks, dtypes and numbers of threads
+    gate             `check_workload`: the checks of the kit on the workload that is timed next
     model            what an implementation must do, call by call
     program          random sequences of calls, written as programs
     exploration      `explore`: random programs, and the shortest that fails
@@ -33,9 +38,9 @@ if TYPE_CHECKING:
     from impls.conformance.kit import CHECKS as CHECKS
     from impls.conformance.kit import check as check
     from impls.conformance.kit import first_violation as first_violation
+    from impls.conformance.kit import numerical_warnings as numerical_warnings
     from impls.conformance.oracle import oracle_epoch as oracle_epoch
     from impls.conformance.oracle import oracle_gradients as oracle_gradients
-    from impls.conformance.result_checks import warnings_as_errors as warnings_as_errors
     from impls.conformance.violation import Violation as Violation
 else:
     _MODULES = {
@@ -48,9 +53,9 @@ else:
         "CHECKS": "kit",
         "check": "kit",
         "first_violation": "kit",
+        "numerical_warnings": "kit",
         "oracle_epoch": "oracle",
         "oracle_gradients": "oracle",
-        "warnings_as_errors": "result_checks",
         "Violation": "violation",
     }
 

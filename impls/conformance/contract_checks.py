@@ -204,7 +204,7 @@ def more_threads_than_examples(trial: Trial) -> Iterator[str]:
 
 def close_twice(trial: Trial) -> Iterator[str]:
     """`close` is safe to call twice, with or without use before."""
-    implementation = trial.open()
+    implementation = trial.construct()
     implementation.step(implementation.prepare(trial.x, trial.y), 0.7)
     implementation.close()
     implementation.close()

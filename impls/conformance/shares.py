@@ -2,44 +2,44 @@
 
 import numpy as np
 
-from impls.conformance.search import LEAST_MULTIPLE, Search
-from impls.conformance.variants import Case, backpropagate
+from impls.conformance.backprop import Backprop, Case
+from impls.conformance.fit import Target
+from impls.conformance.scales import LEAST_MULTIPLE, subject_of
 from impls.interface import Array
 
 MOST_EXAMPLES = 256  # whose shares in a sum are solved for
 MOST_NUMBERS = 10_000_000  # in the equations for these shares
 
 
-def unequal_shares(search: Search, case: Case) -> str:
+def unequal_shares(target: Target, case: Case) -> str:
     """Return the sentence for a gradient in which the examples do not count 1/B each.
 
     The gradient is linear in the examples' shares, so these solve a system of linear equations.
     """
-    count, names = len(case.x), search.wrong
-    numbers = sum(search.expected[name].size for name in names)
+    count, names = len(case.x), target.wrong
+    numbers = sum(target.right[name].size for name in names)
     if not 1 < count <= min(MOST_EXAMPLES, numbers) or numbers * count > MOST_NUMBERS:
         return ""
-    if any(search.found[name].shape != search.expected[name].shape for name in names):
-        return ""
-    trace = backpropagate(case)
+    done = Backprop().run(case)
     columns = []
     for name in names:
         layer = int(name.partition("[")[2].rstrip("]"))
-        delta, a = trace.deltas[layer], trace.activations[layer]  # (B, n_out), (B, n_in)
+        delta, a = done.deltas[layer], done.activations[layer]  # (B, n_out), (B, n_in)
         terms = delta[:, :, np.newaxis] * a[:, np.newaxis, :] if name.startswith("weights") else delta
         columns.append(terms.reshape(count, -1))
     matrix = np.concatenate(columns, axis=1).T  # (numbers, B); its rows add up to the right gradient
     if not np.all(np.isfinite(matrix)):
         return ""
-    shares = np.linalg.lstsq(matrix, np.concatenate([search.found[name].ravel() for name in names]), rcond=None)[0]
+    shares = np.linalg.lstsq(matrix, np.concatenate([target.tensors[name].ravel() for name in names]), rcond=None)[0]
     sentence, exact = _shares_in_words(shares)
     if not sentence:
         return ""
-    candidate, parts = dict(search.expected), np.split(matrix @ exact, np.cumsum([c.shape[1] for c in columns])[:-1])
+    candidate, parts = dict(target.right), np.split(matrix @ exact, np.cumsum([c.shape[1] for c in columns])[:-1])
     candidate |= {name: part.reshape(candidate[name].shape) for name, part in zip(names, parts, strict=True)}
-    if not search.explained_by(candidate, constants=count):
+    if not target.is_explained_by(candidate, fitted_numbers=count):
         return ""
-    return sentence if names == list(search.expected) else f"{search.subject()}: {sentence}"
+    everything = list(target.right)
+    return sentence if names == everything else f"{subject_of(names, everything, steps=False)}: {sentence}"
 
 
 def _shares_in_words(shares: Array) -> tuple[str, Array]:
@@ -50,11 +50,13 @@ def _shares_in_words(shares: Array) -> tuple[str, Array]:
         equal = times.min() == times.max()
         if np.abs(shares / unit - times).max() > LEAST_MULTIPLE or times.min() < 0.0 or equal:
             continue
-        if times.max() > 1.0:
-            return f"{_numbered(times > 1.0)} more than once", times * unit
+        alike = np.ptp(times[used]) == 0.0
+        if not alike:
+            return f"{_numbered(times > times[used].min())} more than once", times * unit
         if 2 * used.sum() <= len(shares):
             return f"only {_numbered(used)}", times * unit
-        return f"{_numbered(~used)} not at all", times * unit
+        if not used.all():
+            return f"{_numbered(~used)} not at all", times * unit
     return "", shares
 
 

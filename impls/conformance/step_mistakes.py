@@ -1,43 +1,57 @@
-"""Known mistakes in steps and epochs: where each would lead, in float64, and its one sentence.
+"""Ordinary mistakes in steps and epochs: where each would lead, in float64, and its one sentence.
 
-The tables are read as those of `impls.conformance.gradient_mistakes` are.
+The first entry that reproduces a wrong result is taken, so the likelier mistakes come first. A function raises
+ValueError or IndexError where a network or an epoch does not allow its mistake.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
-from impls.conformance.gradient_mistakes import (
-    PRECISIONS,
-)
-from impls.conformance.variants import (
-    FACTORS,
-    Case,
-    Descent,
-    Factor,
-    Gradient,
-    Rows,
-    Scale,
-    StepMistake,
-    gradient_with,
-    mapped,
-    right,
-)
+from impls.conformance.backprop import Backprop, Case, Pass, Rows
+from impls.conformance.oracle import oracle_gradients
+from impls.conformance.scales import FACTORS, Factor, Scale
 from impls.interface import Array, Parameters
+
+Gradient = Callable[[Case], Parameters]
+
+
+@dataclass(frozen=True)
+class Descent:
+    """Which steps are asked for: epochs of mini-batches, and the learning rate."""
+
+    epochs: Sequence[Sequence[Rows]]
+    learning_rate: float
+
+    @property
+    def batches(self) -> list[Rows]:
+        """Return the mini-batches of all epochs."""
+        return [rows for epoch in self.epochs for rows in epoch]
+
+
+class StepMistake(NamedTuple):
+    sentence: str
+    parameters: Callable[[Case, Descent], Parameters]  # after the steps
+
+
+def right_gradient(case: Case) -> Parameters:
+    """Return the reference's gradient."""
+    return oracle_gradients(case.parameters, case.x, case.y, case.cost)
 
 
 def descend(
     case: Case,
     batches: Sequence[Rows],
     learning_rate: float,
-    gradient: Gradient = right,
+    gradient: Gradient = right_gradient,
     factors: Callable[[str, int], float] = lambda _kind_and_layer, _examples: 1.0,
     momentum: float = 0.0,
 ) -> Parameters:
     """Return the parameters after gradient steps; `factors` is of a tensor's name and the number of examples."""
     parameters = case.parameters
-    previous = mapped(parameters, np.zeros_like, np.zeros_like)
+    previous = Parameters([0.0 * W for W in parameters.weights], [0.0 * b for b in parameters.biases])
     for rows in batches:
         part = gradient(case.at(parameters).only(rows))
         updated: list[list[Array]] = []
@@ -150,19 +164,9 @@ def _looking_ahead(case: Case, descent: Descent) -> Parameters:
     """Take each step with the gradient at the parameters that the step leads to."""
 
     def gradient(part: Case) -> Parameters:
-        return right(part.at(descend(part, [np.arange(len(part.x))], descent.learning_rate)))
+        return right_gradient(part.at(descend(part, [np.arange(len(part.x))], descent.learning_rate)))
 
     return descend(case, descent.batches, descent.learning_rate, gradient)
-
-
-def _updated_while_going_back(case: Case, descent: Descent) -> Parameters:
-    """Take delta back through weights that have just been updated."""
-
-    def back(layer: int, deltas: list[Array], weights: list[Array], inputs: list[Array]) -> Array:
-        updated = weights[layer + 1] - descent.learning_rate * deltas[0].T @ inputs[layer + 1]  # (n_out, n_in)
-        return deltas[0] @ updated
-
-    return descend(case, descent.batches, descent.learning_rate, gradient_with(back=back))
 
 
 def _one_step_behind(case: Case, descent: Descent) -> Parameters:
@@ -177,55 +181,27 @@ def _one_step_behind(case: Case, descent: Descent) -> Parameters:
 def _back_through_loaded(case: Case, descent: Descent) -> Parameters:
     """Take delta back through the weights as they were before the first step."""
     loaded = case.parameters.weights
-    gradient = gradient_with(back=lambda layer, deltas, _weights, _inputs: deltas[0] @ loaded[layer + 1])
-    return descend(case, descent.batches, descent.learning_rate, gradient)
+
+    def error_back(layer: int, done: Pass) -> Array:
+        return done.deltas[0] @ loaded[layer + 1]
+
+    return descend(case, descent.batches, descent.learning_rate, Backprop(error_back=error_back).gradient)
 
 
 def _with_momentum(momentum: float) -> Callable[[Case, Descent], Parameters]:
     return lambda case, descent: descend(case, descent.batches, descent.learning_rate, momentum=momentum)
 
 
-def _stored_in(cast: Callable[[Array], Array]) -> Callable[[Case, Descent], Parameters]:
-    """Round the parameters after each step."""
-
-    def parameters(case: Case, descent: Descent) -> Parameters:
-        after = mapped(case.parameters, cast, cast)
-        for rows in descent.batches:
-            after = mapped(descend(case.at(after), [rows], descent.learning_rate), cast, cast)
-        return after
-
-    return parameters
-
-
-def _moves(factor: Factor, tensors: Callable[[str, int], bool]) -> Callable[[Case, Descent], Parameters]:
-    """Return the parameters where the steps of some tensors, chosen by name and number of layers, are multiplied."""
-
-    def parameters(case: Case, descent: Descent) -> Parameters:
-        layers, outputs = len(case.parameters.biases), case.y.shape[1]
-
-        def factors(name: str, examples: int) -> float:
-            scale = Scale(examples, outputs, case.batch_size, descent.learning_rate)
-            return factor.value(scale) if tensors(name, layers) else 1.0
-
-        return descend(case, descent.batches, descent.learning_rate, factors=factors)
-
-    return parameters
-
-
-def _scaled_moves() -> Iterator[StepMistake]:
-    subjects: list[tuple[str, Callable[[str, int], bool]]] = [
-        ("every parameter", lambda _name, _layers: True),
-        ("every bias", lambda name, _: name.startswith("biases")),
-        ("every weight", lambda name, _: name.startswith("weights")),
-        ("every parameter of the first layer", lambda name, _: name.endswith("[0]")),
-        ("every parameter of the last layer", lambda name, layers: name.endswith(f"[{layers - 1}]")),
-        ("every parameter but those of the first layer", lambda name, _: not name.endswith("[0]")),
-        ("every parameter but those of the last layer", lambda name, layers: not name.endswith(f"[{layers - 1}]")),
-    ]
-    for subject, tensors in subjects:
+def scaled_steps(case: Case, descent: Descent) -> Iterator[tuple[str, Parameters]]:
+    """Yield the parameters where all steps, those of the biases or those of the weights are multiplied, in words."""
+    for subject, prefix in (("every parameter", ""), ("every bias", "biases"), ("every weight", "weights")):
         for factor in FACTORS:
-            words = factor.step.replace("{k} times ", "")  # k differs between mini-batches of different size
-            yield StepMistake(f"{subject} {words}", _moves(factor, tensors))
+
+            def factors(name: str, examples: int, prefix: str = prefix, factor: Factor = factor) -> float:
+                scale = Scale(examples, case.y.shape[1], case.batch_size, descent.learning_rate)
+                return factor.value(scale) if name.startswith(prefix) else 1.0
+
+            yield f"{subject} {factor.step}", descend(case, descent.batches, descent.learning_rate, factors=factors)
 
 
 STEP_MISTAKES = (
@@ -267,12 +243,7 @@ STEP_MISTAKES = (
     ),
     StepMistake("the step is taken twice", _in_epochs(lambda _, batches: [rows for rows in batches for _ in range(2)])),
     StepMistake("the gradient is computed at the parameters after the step", _looking_ahead),
-    StepMistake("delta goes back through weights that are already updated", _updated_while_going_back),
     StepMistake("the gradients of earlier steps are not cleared: they accumulate", _with_momentum(1.0)),
     StepMistake("momentum: 0.9 of the last step is added to each step", _with_momentum(0.9)),
     StepMistake("momentum: half of the last step is added to each step", _with_momentum(0.5)),
 )
-STORAGE_MISTAKES = tuple(
-    StepMistake(f"the parameters are stored in {name}", _stored_in(cast)) for name, cast in PRECISIONS
-)
-SCALED_STEPS = tuple(_scaled_moves())
