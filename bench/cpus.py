@@ -1,10 +1,13 @@
-"""The CPUs that this process may run on, and which of them are threads of the same core."""
+"""The CPUs that this process may use, and which of them are threads of the same core."""
 
 import os
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
+
+from bench.quota import smallest_quota, whole_cores
+from impls.text import one_line
 
 TOPOLOGY = Path("/sys/devices/system/cpu")
 
@@ -17,8 +20,20 @@ def usable_cpus() -> list[int]:
 
 
 def cores() -> int:
-    """Return how many CPUs this process may run on."""
-    return len(usable_cpus())
+    """Return how many CPUs this process may keep busy: those that it may run on, or fewer under a CPU quota."""
+    group = smallest_quota()
+    return whole_cores(len(usable_cpus()), group.cpus if group else None)
+
+
+def cores_text() -> str:
+    """Return in words how many CPUs this process may keep busy, and what allows it no more."""
+    count, usable, all_cpus, group = cores(), len(usable_cpus()), os.cpu_count() or 1, smallest_quota()
+    words = f"this process may use {count} core{'s' * (count != 1)}"
+    if count < usable and group is not None:
+        return f"{words}: a CPU quota of {group.cpus:.4g} (control group {one_line(str(group.folder))})"
+    if usable < all_cpus:
+        return f"{words}: its CPU affinity has {usable} of {all_cpus} CPUs (taskset, docker --cpuset-cpus)"
+    return f"{words}, all that this machine has"
 
 
 @cache

@@ -12,6 +12,7 @@ from typing import Annotated, ClassVar
 
 import msgspec
 
+from bench.quota import whole_cores
 from impls.text import one_line
 
 # These refuse NaN and infinity, too. Whatever is within can be squared and divided by, and from samples within these
@@ -285,6 +286,7 @@ class Machine(msgspec.Struct):
     cpu_model: str = "unknown processor"
     cpus: int | None = None
     usable_cpus: int | None = None
+    cpu_quota: Positive | None = None  # CPUs that a control group allows at once, where these are fewer than usable
     siblings: list[list[int]] = []  # the usable CPUs by core: those in one list are hardware threads of the same core
     memory_bytes: int | None = None
     memory_rates: list[MemoryRate] = []
@@ -298,9 +300,14 @@ class Machine(msgspec.Struct):
     variables: dict[str, str] | None = None  # of the environment that steer libraries, such as which kernels they use
 
     @property
-    def kind(self) -> tuple[str, int | None]:
+    def cores(self) -> int | None:
+        """Return how many CPUs a run could keep busy."""
+        return None if self.usable_cpus is None else whole_cores(self.usable_cpus, self.cpu_quota)
+
+    @property
+    def kind(self) -> tuple[str, int | None, float | None]:
         """Return what tells machines apart where results stand side by side: the processor and how much of it."""
-        return self.cpu_model, self.usable_cpus
+        return self.cpu_model, self.usable_cpus, self.cpu_quota
 
 
 class Results(msgspec.Struct):

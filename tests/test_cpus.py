@@ -53,7 +53,7 @@ def test_uneven_cores(topology: dict[int, str]) -> None:
 
 @pytest.mark.parametrize("usable", [1, 2, 3, 4, 6, 8, 12, 30, 60])
 def test_strides_take_a_row_to_every_cpu(monkeypatch: pytest.MonkeyPatch, usable: int) -> None:
-    monkeypatch.setattr(rounds, "cores", lambda: usable)
+    monkeypatch.setattr(rounds, "usable_cpus", lambda: range(usable))
     for wanted in (0.2, 1.0, 2.0, 3.7, 5.0, 100.0):
         stride = rounds._stride(wanted)
         assert 1 <= stride <= max(1.0, min(wanted, rounds.MAX_STRIDE))
@@ -72,3 +72,10 @@ def test_strides_take_a_row_to_every_cpu(monkeypatch: pytest.MonkeyPatch, usable
 )
 def test_shared_cores_are_said(usable: int, siblings: list[list[int]], text: str) -> None:
     assert cpus_text(Machine(usable_cpus=usable, siblings=siblings)) == text
+
+
+def test_a_quota_is_said() -> None:
+    assert (
+        cpus_text(Machine(usable_cpus=64, siblings=[[0, 1]] * 32, cpu_quota=1.5))
+        == "64 CPUs on 32 cores, CPU quota 1.50"
+    )

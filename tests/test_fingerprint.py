@@ -24,11 +24,12 @@ def test_the_same_run_differs_in_nothing() -> None:
 
 
 def test_a_machine_is_its_processor_cpus_blas_and_data() -> None:
-    new = on(cpu_model="Abacus 4000", usable_cpus=4, numpy_blas="")
+    new = on(cpu_model="Abacus 4000", usable_cpus=4, cpu_quota=1.5, numpy_blas="")
     new.data = "mnist"
     assert machine_differences(on(), new) == [
         "processor: Abacus 3000 before, Abacus 4000 now",
         "usable CPUs: 2 before, 4 now",
+        "CPU quota: none before, 1.5 now",
         "NumPy's BLAS: OpenBLAS 0.3.31 before, unknown now",
         "data: digits before, mnist now",
     ]

@@ -53,7 +53,7 @@ def test_a_specification() -> None:
         ("784-99999999-10", "layer size must be"),
         ("784-" + 5000 * "9", "layer size must be"),
         ("784-\u0663\u0660-10", "layer size must be"),  # digits, but of another script
-        ("784-30-10:10:float64:5000", "cores"),
+        ("784-30-10:10:float64:5000", "asked for 5000 threads, this process may use"),
     ],
 )
 def test_a_bad_specification_is_told_in_one_line(text: str, words: str) -> None:
@@ -69,12 +69,14 @@ def test_an_unknown_sweep() -> None:
 
 def test_one_core_has_no_multicore_workload(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cpus, "usable_cpus", lambda: [3])
+    monkeypatch.setattr(cpus, "smallest_quota", lambda: None)
     assert "large-all" not in default_workloads()
     assert [workload.threads for workload in sweeps()["threads"]] == [1]
 
 
 def test_sweeps_vary_what_they_say(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cpus, "usable_cpus", lambda: [0, 1, 2])
+    monkeypatch.setattr(cpus, "smallest_quota", lambda: None)
     assert [workload.batch_size for workload in sweeps()["batch"]] == [1 << n for n in range(15)]
     assert [workload.threads for workload in sweeps()["threads"]] == [1, 2, 3]
     assert {workload.dtype for workload in sweeps()["dtype"]} == {"float64", "float32"}

@@ -12,7 +12,7 @@ from bench import training
 from bench.atomic import check_file, check_writable
 from bench.checkpoint import Course
 from bench.completion import rows
-from bench.cpus import cores
+from bench.cpus import cores, cores_text
 from bench.problem.data import load
 from bench.problem.dataset import Dataset
 from bench.problem.workloads import DTYPES, MAX_SIZE, parse_sizes
@@ -78,7 +78,7 @@ def train(
     backprop train --impl=per_example --impl=in_place --impl=numba --plot=curves
     """
     if threads > cores():
-        raise UserError(f"--threads {threads}: this process may use {cores()} cores; ask for at most that many")
+        raise UserError(f"--threads {threads}: {cores_text()}; ask for at most that many")
     if resume and not checkpoint:
         raise UserError("--resume: expected --checkpoint=FILE beside it, found none; name the file to go on from")
     with ending_the_job():

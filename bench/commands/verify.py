@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import click
 
 from bench.completion import rows
-from bench.cpus import cores, usable_cpus
+from bench.cpus import cores, places, usable_cpus
 from bench.measurement import machine
 from bench.measurement.process import WorkerFailed, WorkerProcess
 from bench.options import Seconds
@@ -102,7 +102,7 @@ def _say(text: str) -> None:
 
 def _verified(target: str, request: Verify, time_out: float | None) -> Verified:
     """Return what a worker finds. Raises WorkerFailed."""
-    worker = WorkerProcess(1, usable_cpus(), time_out or _default_time_out(machine.load_average()))
+    worker = WorkerProcess(1, places(cores(), 0), time_out or _default_time_out(machine.load_average()))
     try:
         worker.ask(Start(target), Started)
         return worker.ask(request, Verified)
@@ -120,7 +120,7 @@ def _explored(programs: int, examples: int, seconds: float, seed: int) -> str:
 
 def _default_time_out(load_average: float | None) -> float:
     """Return how many seconds to wait: more on a busy machine, whose CPUs the worker has to share."""
-    return TIME_OUT_SECONDS * max(1.0, (load_average or 0.0) / cores())
+    return TIME_OUT_SECONDS * max(1.0, (load_average or 0.0) / len(usable_cpus()))
 
 
 def _lesson(name: str, violations: Sequence[Violation]) -> str:

@@ -11,6 +11,7 @@ import psutil
 
 from bench.cpus import siblings, usable_cpus
 from bench.measurement.process import ENVIRONMENT, THREAD_VARIABLES
+from bench.quota import smallest_quota
 from bench.records import Machine, printable
 
 # How the names of variables begin by which libraries are told what to do.
@@ -29,10 +30,12 @@ def facts() -> Machine:
     build = np.show_config(mode="dicts")
     blas = build["Build Dependencies"]["blas"] if isinstance(build, dict) else {}
     flags = _cpu_info().get("flags", "").split()
+    group = smallest_quota()
     return Machine(
         cpu_model=cpu_model(),
         cpus=os.cpu_count(),
         usable_cpus=len(usable_cpus()),
+        cpu_quota=group.cpus if group is not None and group.cpus < len(usable_cpus()) else None,
         siblings=siblings(),
         memory_bytes=psutil.virtual_memory().total,
         governor=_read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),

@@ -6,7 +6,7 @@ in multiply-adds in registers, hardly any in the product of large matrices.
 
 from collections.abc import Mapping, Sequence
 
-from bench.cpus import places, usable_cpus
+from bench.cpus import cores, places
 from bench.measurement.candidates import Candidate, WorkerKey
 from bench.measurement.process import WorkerFailed, WorkerProcess
 from bench.protocol import PreparedRate, PrepareRate, Start, Started
@@ -63,7 +63,7 @@ class RateWorkers:
     def _start(self, rate: Candidate, generation: int) -> None:
         """Start and prepare a worker; how the rate is reached is chosen once per run. Raises WorkerFailed."""
         key, chosen = rate.worker_key, self._prepared.get(rate.worker_key)
-        worker = self.workers[key] = WorkerProcess(rate.threads, usable_cpus(), self._settings.time_out)
+        worker = self.workers[key] = WorkerProcess(rate.threads, places(cores(), generation), self._settings.time_out)
         worker.ask(Start(""), Started)
         worker.confine(places(rate.threads, generation))
         request = PrepareRate(

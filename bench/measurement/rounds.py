@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.cpus import cores, places
+from bench.cpus import places, usable_cpus
 from bench.measurement import children, judge
 from bench.measurement.candidates import Candidate
 from bench.measurement.process import WorkerFailed, WorkerProcess
@@ -217,4 +217,4 @@ def plan_rounds(candidates: Sequence[Candidate], settings: Settings) -> tuple[di
 def _stride(wanted: float) -> int:
     """Return the largest stride that is wanted, up to MAX_STRIDE, with which a row gets around to every CPU."""
     most = min(MAX_STRIDE, max(1, int(wanted)))
-    return next(stride for stride in range(most, 0, -1) if math.gcd(stride, cores()) == 1)
+    return next(stride for stride in range(most, 0, -1) if math.gcd(stride, len(usable_cpus())) == 1)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import count, groupby
 from pathlib import Path
 
-from bench.cpus import places, siblings, usable_cpus
+from bench.cpus import cores, places, siblings, usable_cpus
 from bench.measurement.candidates import Candidate, WorkerKey
 from bench.measurement.examples import Shared, shared_examples
 from bench.measurement.process import WorkerFailed, WorkerProcess
@@ -218,7 +218,7 @@ class Sampler:
     def _start_workers(self, candidates: list[Candidate], generation: int) -> None:
         """Start the workers that are missing, as many side by side as there are cores."""
         missing = [c for c in candidates if c.worker_key not in self._workers or not self._workers[c.worker_key].alive]
-        cpus = places(len(usable_cpus()), generation)
+        cpus = places(cores(), generation)
         while missing:
             together, missing = missing[: len(cpus)], missing[len(cpus) :]
             for candidate, cpu in zip(together, cpus, strict=False):
@@ -274,9 +274,9 @@ def _side_by_side(
 
     Which CPU comes first depends on a number, so that no row is always on the same one. One alone is always among them,
     even where CPUs were taken away since the run began. While it is on its own, a row on one thread has its core to
-    itself.
+    itself. No more of them compute than a CPU quota allows.
     """
-    free, together = places(len(siblings()), number), []
+    free, together = places(min(len(siblings()), cores()), number), []
     for candidate in candidates:
         if len(free) < candidate.threads:
             break

@@ -5,14 +5,15 @@ from collections.abc import Iterable
 
 import msgspec
 
-from bench.cpus import cores
-from bench.records import Workload, printable
+from bench.cpus import cores, cores_text
+from bench.records import Workload, printable, threads_text
 from impls.errors import UserError
 
 DTYPES = ("float64", "float32")
 MAX_SIZE = 1 << 20  # units in a layer, or examples in a mini-batch
 SLOW_BASELINE = 1e8  # examples x weights from which the loop takes too long to be the baseline …
 LARGE_BASELINE = 1e6  # … and weights, which are read from memory and written to it for each example
+ON_ALL_CORES = "large-all"  # the workload that is there with several cores only
 MAX_EPOCH = 1_000_000  # examples that an epoch goes through
 SHOWN = 80  # letters of what was asked for, in a message
 FORM = "SIZES[:BATCH[:DTYPE[:THREADS[:EPOCH]]]], as 784-64-10:32:float32:2"
@@ -31,22 +32,24 @@ def default_workloads() -> dict[str, Workload]:
         msgspec.structs.replace(large, name="large-f32", dtype="float32"),
         Workload("epoch", (784, 30, 10), 10, timed="epoch"),
     ]
-    if cores() > 1:
-        workloads.append(msgspec.structs.replace(large, name="large-all", threads=cores()))
+    threads = cores()
+    if threads > 1:
+        workloads.append(msgspec.structs.replace(large, name=ON_ALL_CORES, threads=threads))
     return {workload.name: workload for workload in workloads}
 
 
 def sweeps() -> dict[str, list[Workload]]:
     """Return the opt-in sweeps by name; each varies one number around the book's network."""
     powers = [1 << exponent for exponent in range(15)]  # 1 to 16,384
-    counts = [threads for threads in powers if threads <= cores()]
-    if cores() not in counts:
-        counts.append(cores())
+    most_threads = cores()
+    counts = [threads for threads in powers if threads <= most_threads]
+    if most_threads not in counts:
+        counts.append(most_threads)
     return {
         "batch": [_swept("batch", (784, 30, 10), batch_size) for batch_size in powers],
         "batch-grid": [
             _swept("batch-grid", (784, 30, 10), batch_size, dtype, threads)
-            for threads in sorted({1, cores()})
+            for threads in sorted({1, most_threads})
             for dtype in DTYPES
             for batch_size in powers[::2]
         ],
@@ -87,6 +90,8 @@ def parse(text: str) -> Workload:
     known = default_workloads()
     if text in known:
         return known[text]
+    if text == ON_ALL_CORES:
+        raise UserError(f"--workload {text}: needs 2 cores at least; {cores_text()}")
     form = f"--workload {printable(text, SHOWN)}: expected {FORM}"
     fields = text.split(":")
     if len(fields) == 1 and not text[:1].isdigit() and not text.startswith("-"):
@@ -102,7 +107,7 @@ def parse(text: str) -> Workload:
         raise UserError(f"{form}; dtype must be {' or '.join(DTYPES)}, found {dtype!r}")
     threads = _positive(form, "threads", fields[3]) if len(fields) > 3 else 1
     if threads > cores():
-        raise UserError(f"{form}; {threads} threads asked for, this process may use {cores()} cores")
+        raise UserError(f"{form}; asked for {threads_text(threads)}, {cores_text()}")
     epoch = _positive(form, "examples of an epoch", fields[4], MAX_EPOCH) if len(fields) > 4 else 0
     return _made(text, sizes, batch_size, dtype, threads, epoch)
 

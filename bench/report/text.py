@@ -17,10 +17,11 @@ UNITS = (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6), ("ns", 1e-9))
 
 
 def cpus_text(machine: Machine) -> str:
-    """Return how many CPUs a run could use, and how many cores they share: 2 CPUs; 4 CPUs on 2 cores."""
+    """Return how many CPUs a run could use: 2 CPUs; 4 CPUs on 2 cores; 64 CPUs on 32 cores, CPU quota 1.5."""
     shared = len(machine.siblings) if machine.siblings else machine.usable_cpus
     on = "" if shared == machine.usable_cpus else f" on {shared} core" + "s" * (shared != 1)
-    return f"{machine.usable_cpus} CPUs{on}"
+    quota = "" if machine.cpu_quota is None else f", CPU quota {number_text(machine.cpu_quota)}"
+    return f"{machine.usable_cpus} CPUs{on}{quota}"
 
 
 def seconds_text(seconds: float) -> str:

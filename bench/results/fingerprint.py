@@ -13,6 +13,7 @@ def machine_differences(old: Results, new: Results) -> list[str]:
     facts = [
         ("processor", one.cpu_model, other.cpu_model),
         ("usable CPUs", one.usable_cpus, other.usable_cpus),
+        ("CPU quota", one.cpu_quota or "none", other.cpu_quota or "none"),
         ("NumPy's BLAS", one.numpy_blas, other.numpy_blas),
         ("data", old.data, new.data),
     ]

@@ -85,6 +85,7 @@ def _changed(before: Results, run: Results) -> str:
         for what, old, new in (
             ("processor", before.machine.cpu_model, run.machine.cpu_model),
             ("CPUs", before.machine.usable_cpus, run.machine.usable_cpus),
+            ("CPU quota", before.machine.cpu_quota or "none", run.machine.cpu_quota or "none"),
             ("BLAS", before.machine.numpy_blas, run.machine.numpy_blas),
             ("Python", before.machine.python, run.machine.python),
             ("data", before.data, run.data),

@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from bench.cpus import places, usable_cpus
+from bench.cpus import cores, places
 from bench.results.estimates import lower_quartile
 from bench.scaling.record import Sample, Told
 from impls.interface import Parameters
@@ -52,7 +52,7 @@ def timed(cls: type[Mpi]) -> type[Mpi]:
 
 def confine(rank: int) -> None:
     """Give each rank a CPU of its own, as long as there are any."""
-    cpus = places(len(usable_cpus()), 0)
+    cpus = places(cores(), 0)
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, [cpus[rank % len(cpus)]])
 

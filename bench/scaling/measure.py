@@ -109,7 +109,7 @@ def scaling(entry: Entry, asked: Asked, progress: Callable[[str, float], None]) 
         points=points,
         compute=compute,
         here=here,
-        predicted=predictions(compute, here, points, size, facts.usable_cpus or 1) if here else [],
+        predicted=predictions(compute, here, points, size, facts.cores or 1) if here else [],
     )
 
 

@@ -80,8 +80,8 @@ class Scaling(msgspec.Struct, frozen=True):
 
     @property
     def cpus(self) -> int:
-        """Return how many CPUs the ranks had."""
-        return self.machine.usable_cpus or 1
+        """Return how many CPUs the ranks could keep busy."""
+        return self.machine.cores or 1
 
     @property
     def batch(self) -> int:

@@ -34,7 +34,7 @@ class Hosts:
 
 def hosts(runs: Sequence[Results]) -> Hosts | None:
     """Return the newest run of each machine side by side; None if all runs are of one machine."""
-    newest: dict[tuple[str, int | None], Results] = {}
+    newest: dict[tuple[str, int | None, float | None], Results] = {}
     for run in sorted(runs, key=lambda each: each.started):
         newest[run.machine.kind] = run
     if len(newest) < 2:

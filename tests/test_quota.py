@@ -1,0 +1,297 @@
+"""CPU quotas of control groups: which one counts, how many cores it leaves, and what it does to samples."""
+
+import json
+import secrets
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import required
+
+from bench import cpus
+from bench.measurement import rate_workers, sampler
+from bench.measurement.candidates import plan
+from bench.measurement.process import WorkerFailed
+from bench.problem.workloads import default_workloads, parse
+from bench.quota import LimitedGroup, control_groups, limited_groups, smallest_quota, throttled_seconds
+from bench.records import Settings, Workload
+from impls import ROOT
+from impls.errors import UserError
+from impls.registry import find
+
+VERSION_1, VERSION_2 = "cgroup cgroup rw,cpu,cpuacct", "cgroup2 cgroup2 rw,nsdelegate"
+
+
+def made_up(folder: Path, cgroup: str, mounts: Mapping[str, str], files: Mapping[str, str]) -> Path:
+    """Return a process's folder of /proc in `folder`: its groups, the file systems by `ROOT MOUNT`, and their files."""
+    process = folder / "proc"
+    process.mkdir(parents=True)
+    (process / "cgroup").write_text(cgroup)
+    lines = ["21 1 0:20 / / rw,relatime - ext4 /dev/vda rw"]
+    for places, file_system in mounts.items():
+        root, _, mount = places.partition(" ")
+        lines.append(f"30 21 0:28 {root} {folder}/{mount} rw,nosuid shared:4 - {file_system}")
+    (process / "mountinfo").write_text("\n".join(lines) + "\n")
+    for name, content in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{content}\n")
+    return process
+
+
+def of_version_1(group: str, quota: int, period: int = 100_000) -> dict[str, str]:
+    return {f"{group}/cpu.cfs_quota_us": str(quota), f"{group}/cpu.cfs_period_us": str(period)}
+
+
+# --- Which quota holds -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("cgroup", "mounts", "files", "expected"),
+    [
+        pytest.param("0::/a", {"/ fs": VERSION_2}, {"fs/a/cpu.max": "150000 100000"}, {"fs/a": 1.5}, id="version 2"),
+        pytest.param("0::/a", {"/ fs": VERSION_2}, {"fs/a/cpu.max": "max 100000"}, {}, id="version 2, no quota"),
+        pytest.param(
+            "5:memory:/m\n4:cpu,cpuacct:/a/b\n1:name=systemd:/c",
+            {"/ memory": "cgroup cgroup rw,memory", "/ cpu": VERSION_1},
+            of_version_1("cpu/a/b", 50_000) | of_version_1("cpu", -1),
+            {"cpu/a/b": 0.5},
+            id="version 1",
+        ),
+        pytest.param(
+            "0::/a/b/c",
+            {"/ fs": VERSION_2},
+            {"fs/a/b/c/cpu.max": "400000 100000", "fs/a/b/cpu.max": "max 100000", "fs/a/cpu.max": "20000 10000"},
+            {"fs/a/b/c": 4.0, "fs/a": 2.0},
+            id="nested",
+        ),
+        pytest.param(
+            "1:cpu:/a\n0::/b",
+            {"/ cpu": VERSION_1, "/ unified": VERSION_2},
+            of_version_1("cpu/a", 300_000) | {"unified/b/cgroup.procs": "1"},
+            {"cpu/a": 3.0},
+            id="both versions",
+        ),
+        pytest.param("0::/", {"/ fs": VERSION_2}, {"fs/cpu.max": "5000 10000"}, {"fs": 0.5}, id="cgroup namespace"),
+        pytest.param(
+            "4:cpu:/docker/0123",
+            {"/docker/0123 cpu": VERSION_1},
+            of_version_1("cpu", 200_000),
+            {"cpu": 2.0},
+            id="only the own group is mounted",
+        ),
+        pytest.param(
+            "4:cpu:/docker/0123",
+            {"/ cpu": VERSION_1},
+            of_version_1("cpu", 200_000),
+            {"cpu": 2.0},
+            id="path of the host",
+        ),
+        pytest.param(
+            "0::/../other",
+            {"/ fs": VERSION_2},
+            {"fs/cpu.max": "10000 10000", "other/cpu.max": "1 9"},
+            {"fs": 1.0},
+            id="group outside of the namespace",
+        ),
+        pytest.param(
+            "0::/a:b",
+            {r"/ my\040fs": VERSION_2},
+            {"my fs/a:b/cpu.max": "10000 10000"},
+            {"my fs/a:b": 1.0},
+            id="odd letters",
+        ),
+    ],
+)
+def test_quotas_of_the_own_group_and_of_those_around_it(
+    tmp_path: Path, cgroup: str, mounts: dict[str, str], files: dict[str, str], expected: dict[str, float]
+) -> None:
+    process = made_up(tmp_path, cgroup, mounts, files)
+    groups = limited_groups(process)
+    assert [(str(group.folder.relative_to(tmp_path)).removesuffix("/."), group.cpus) for group in groups] == [
+        *expected.items()
+    ]
+    smallest = smallest_quota(process)
+    assert (smallest.cpus if smallest else None) == min(expected.values(), default=None)
+
+
+@pytest.mark.parametrize(
+    "content", ["", "max", "100000", "1 2 3", "0 100000", "1 0", "-1 -1", "a b", "9" * 400 + " 1", "9" * 5000 + " 1"]
+)
+def test_a_quota_that_cannot_be_read_is_none(tmp_path: Path, content: str) -> None:
+    assert limited_groups(made_up(tmp_path, "0::/", {"/ fs": VERSION_2}, {"fs/cpu.max": content})) == []
+    files = {"fs/cpu.cfs_quota_us": content.split(" ")[0], "fs/cpu.cfs_period_us": content.partition(" ")[2]}
+    assert limited_groups(made_up(tmp_path / "1", "1:cpu:/", {"/ fs": VERSION_1}, files)) == []
+
+
+def test_without_proc_or_with_something_else_in_it_there_is_no_quota(tmp_path: Path) -> None:
+    assert limited_groups(tmp_path / "nothing") == []
+    process = made_up(tmp_path, "::\n\n0\n\0", {"/ fs": VERSION_2}, {"fs/cpu.max/a": "a folder"})
+    assert limited_groups(process) == []
+    (process / "mountinfo").write_bytes(b" - \n - cgroup2\n1 2 3 4 5 - \n\xff \xff - cgroup2 cgroup2 rw\n")
+    assert limited_groups(process) == []
+
+
+def test_throttled_time_of_both_versions_is_added_up_in_seconds(tmp_path: Path) -> None:
+    contents = "nr_periods 9\nnr_throttled 3\nthrottled_time 1500000000", "usage_usec 7\nthrottled_usec 250000", "a", ""
+    groups = []
+    for number, content in enumerate(contents):
+        (tmp_path / str(number)).mkdir()
+        (tmp_path / str(number) / "cpu.stat").write_text(content)
+        groups.append(LimitedGroup(tmp_path / str(number), 1.0, 0.1))
+    assert throttled_seconds(groups) == pytest.approx(1.75)
+    assert throttled_seconds([*groups, LimitedGroup(tmp_path / "gone", 1.0, 0.1)]) == pytest.approx(1.75)
+
+
+# --- How many cores it leaves ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """Return a machine of 64 CPUs, to be changed: how many of them may be used, and a quota."""
+    machine = SimpleNamespace(usable=64, quota=None)
+    monkeypatch.setattr("os.cpu_count", lambda: 64)
+    monkeypatch.setattr(cpus, "usable_cpus", lambda: list(range(machine.usable)))
+    monkeypatch.setattr(
+        cpus,
+        "smallest_quota",
+        lambda: machine.quota and LimitedGroup(Path("/sys/fs/cgroup/a"), machine.quota, 0.1),
+    )
+    return machine
+
+
+@pytest.mark.parametrize(
+    ("usable", "quota", "expected"),
+    [(64, None, 64), (64, 2.0, 2), (64, 2.9, 2), (64, 1.5, 1), (64, 0.2, 1), (2, 8.0, 2), (1, 0.2, 1), (1, None, 1)],
+)
+def test_cores_are_those_of_affinity_and_quota(
+    machine: SimpleNamespace, usable: int, quota: float | None, expected: int
+) -> None:
+    machine.usable, machine.quota = usable, quota
+    assert cpus.cores() == expected
+    workload = default_workloads().get("large-all")
+    assert (workload.threads if workload else 1) == expected
+
+
+@pytest.mark.parametrize(
+    ("usable", "quota", "words"),
+    [
+        (64, 1.5, "this process may use 1 core: a CPU quota of 1.5 (control group /sys/fs/cgroup/a)"),
+        (1, 1.5, "this process may use 1 core: its CPU affinity has 1 of 64 CPUs (taskset, docker --cpuset-cpus)"),
+        (1, None, "this process may use 1 core: its CPU affinity has 1 of 64 CPUs (taskset, docker --cpuset-cpus)"),
+    ],
+)
+def test_why_there_is_one_core_only_is_said(
+    machine: SimpleNamespace, usable: int, quota: float | None, words: str
+) -> None:
+    machine.usable, machine.quota = usable, quota
+    with pytest.raises(UserError) as error:
+        parse("large-all")
+    assert str(error.value) == f"--workload large-all: needs 2 cores at least; {words}"
+    with pytest.raises(UserError) as error:
+        parse("784-30-10:10:float64:2")
+    assert str(error.value).endswith(f"; asked for 2 threads, {words}")
+
+
+def test_a_machine_that_has_no_more_cores_is_said(machine: SimpleNamespace) -> None:
+    assert cpus.cores_text() == "this process may use 64 cores, all that this machine has"
+
+
+def test_workers_stay_within_a_quota(machine: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many as it allows prepare side by side, and what asks the system for its CPUs finds no more of them."""
+    machine.usable, machine.quota = 8, 2.5
+    monkeypatch.setattr(cpus, "core_of", str)
+    monkeypatch.setattr(sampler, "usable_cpus", cpus.usable_cpus)
+    alone = plan(Workload("alone", (3, 2), 1), [find("in_place"), find("batched_2d")])
+    together, waiting = sampler._side_by_side(alone, 0)
+    assert ([candidate for candidate, _ in together], waiting) == (alone[:2], alone[2:])
+
+    places: list[list[int]] = []
+
+    def start(_threads: int, place: list[int], *_: Any, **__: Any) -> None:
+        places.append(place)
+        raise WorkerFailed("crashed", "not today")
+
+    monkeypatch.setattr(sampler, "WorkerProcess", start)
+    monkeypatch.setattr(rate_workers, "WorkerProcess", start)
+    both = {"both": plan(Workload("both", (3, 2), 1, threads=2, baseline="batched_2d"), [find("in_place")])}
+    sampler.Sampler(both, Settings(), (np.zeros((1, 3)), np.zeros((1, 2))), print)._start_workers(both["both"], 5)
+    rate_workers.RateWorkers(both, Settings()).ready(both["both"][0].workload, 5)
+    assert places == [[5], [6], [5, 6], [5, 6], [5, 6]]
+
+
+# --- A real quota ------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def group_with_quota(quota_us: int, period_us: int) -> Iterator[Path]:
+    """Give the folder of a control group with a CPU quota, or skip the test. It comes first where CPUs are scarce."""
+    for parent in reversed(control_groups()):  # the outermost one of a version is the one that may have others in it
+        folder = parent / f"backprop-test-{secrets.token_hex(4)}"
+        try:
+            folder.mkdir()
+        except OSError:
+            continue
+        try:
+            if limit(folder, quota_us, period_us):
+                yield folder
+                return
+        finally:
+            remove(folder)
+    required.skip("quota", "no control group with a CPU quota can be made here")
+
+
+def limit(folder: Path, quota_us: int, period_us: int) -> bool:
+    """Give a control group a CPU quota; return whether that is possible."""
+    files = {"cpu.cfs_period_us": str(period_us), "cpu.cfs_quota_us": str(quota_us), "cpu.shares": "262144"}
+    if (folder / "cpu.max").exists():
+        files = {"cpu.max": f"{quota_us} {period_us}", "cpu.weight": "10000"}
+    try:
+        for name, content in files.items():
+            (folder / name).write_text(content)
+    except OSError:
+        return False
+    return True
+
+
+def remove(folder: Path) -> None:
+    """Remove a control group, once the last of its processes is gone."""
+    for _ in range(100):
+        try:
+            return folder.rmdir()
+        except OSError:
+            time.sleep(0.1)
+    raise AssertionError(f"{folder} has processes left: {(folder / 'cgroup.procs').read_text().split()}")
+
+
+def run_in(group: Path, program: str) -> Any:
+    """Return what a Python program prints as JSON that runs in a control group."""
+    join = 'echo $$ > "$0/cgroup.procs" && exec "$@"'
+    command = ["sh", "-c", join, str(group), sys.executable, "-c", program]
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True, timeout=300)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+TELL = """
+import json
+from bench.cpus import cores, cores_text
+from bench.measurement.machine import facts
+from bench.problem.workloads import default_workloads
+print(json.dumps([cores(), cores_text(), facts().cpu_quota, "large-all" in default_workloads()]))
+"""
+
+
+def test_a_process_under_a_real_quota_has_one_core() -> None:
+    with group_with_quota(150_000, 100_000) as group:
+        count, words, quota, has_large_all = run_in(group, TELL)
+    assert (count, has_large_all) == (1, False)
+    if len(cpus.usable_cpus()) > 1:
+        assert words == f"this process may use 1 core: a CPU quota of 1.5 (control group {group})"
+        assert quota == 1.5
