@@ -184,6 +184,7 @@ class Row(msgspec.Struct):
     build: dict[str, str] = {}
     compilations: int = 0  # during samples: those hold the compiler's time, too
     first_calls: list[FirstCall] = []  # of fresh processes
+    throttled_samples: Count = 0  # in which a CPU quota stopped the process, although they were taken again
     strayed: str = ""  # threads and processes that left the CPUs they were given, in words
     worst_error: float | None = None  # of the parameters that timed calls left behind, as a share of what is allowed
     # Made from the samples, for rows that were timed:
@@ -328,6 +329,7 @@ class Results(msgspec.Struct):
     rows: list[Row]
     notes: list[str]
     other_cpus: float | None = None  # that other processes kept busy meanwhile, on average
+    throttled_seconds: float | None = None  # for which a CPU quota stopped processes meanwhile; None without a quota
     against: str = ""  # the revision or the folder that the rows `…-before` are of
 
     @property

@@ -28,12 +28,14 @@ from bench.problem.memory import check_fits
 from bench.problem.problem import EPOCH_EXAMPLES
 from bench.problem.workloads import select
 from bench.progress import report_progress
+from bench.quota import limited_groups, throttled_seconds
 from bench.records import SCHEMA, MemoryRate, Results, Row, Settings, Workload
 from bench.results.files import LATEST
 from bench.results.kernels import note_on_kernels, note_on_variables
 from bench.results.notes import (
     note_on_cpus,
     notes_on_peaks,
+    notes_on_quota,
     notes_on_references,
     notes_on_run,
     notes_on_workloads,
@@ -155,12 +157,14 @@ class Run:
         date, start = datetime.now().astimezone(), time.monotonic()
         load_average, before = machine.load_average(), machine.cpu_ticks()
         busy, own = machine.busy_seconds(), machine.own_seconds()
-        cpus = usable_cpus()
+        cpus, limited = usable_cpus(), limited_groups()
+        throttled_before = throttled_seconds(limited)
         with report_progress(console) as progress:
             sampler = self._sampler = Sampler(selected, self.settings, (x, y), progress)
             sampler.run()
         steal_percent = machine.steal_percent(before, machine.cpu_ticks())
         duration, busy_after = time.monotonic() - start, machine.busy_seconds()
+        throttled = throttled_seconds(limited) - throttled_before if limited else None
         others = None
         if busy is not None and busy_after is not None:
             others = max(0.0, busy_after - busy - (machine.own_seconds() - own)) / duration
@@ -178,6 +182,7 @@ class Run:
         ]
         facts = msgspec.structs.replace(machine.facts(), memory_rates=memory)
         notes = notes_on_run(sampler.interrupted, steal_percent, others, sampler.failure)
+        notes += notes_on_quota(facts, duration, throttled)
         notes += note_on_cpus(cpus, usable_cpus()) + notes_on_memory
         if self.timed:
             notes += note_on_variables(facts)
@@ -196,6 +201,7 @@ class Run:
             load_average_before=load_average,
             steal_percent=steal_percent,
             other_cpus=others,
+            throttled_seconds=throttled,
             against=self._against,
             workloads=workloads,
             rows=[row for of in rows.values() for row in of],

@@ -4,16 +4,18 @@ import msgspec
 import pytest
 from made_up_results import BOOK, estimate, made_up_rate, made_up_results, processes, workload_result
 
-from bench.records import CONTROL, Estimate, Process, Row, Sample
+from bench.records import CONTROL, Estimate, Machine, Process, Row, Sample
 from bench.results.notes import (
     BUSY_CPUS,
     MAX_OVERHEAD_PERCENT,
+    MAX_THROTTLED,
     NOISY_SPREAD,
     NOISY_STEAL_PERCENT,
     OVER_SHARE,
     jittery,
     note_on_cpus,
     notes_on_peaks,
+    notes_on_quota,
     notes_on_references,
     notes_on_rows,
     notes_on_run,
@@ -42,6 +44,14 @@ def test_other_cpus_at_the_end_are_said() -> None:
     assert note_on_cpus([0, 1], [0, 1]) == []
     (note,) = note_on_cpus([0, 1], [2])
     assert note.startswith("the run began on CPUs 0, 1 and ended on 2: its figures mix both")
+
+
+def test_a_quota_is_said_and_whether_it_stopped_processes() -> None:
+    assert notes_on_quota(Machine(usable_cpus=2), 60.0, None) == []
+    assert notes_on_quota(Machine(usable_cpus=2), 60.0, 60 * MAX_THROTTLED) == []
+    allowed, stopped = notes_on_quota(Machine(usable_cpus=64, cpu_quota=1.5), 60.0, 61 * MAX_THROTTLED)
+    assert allowed == "a CPU quota of 1.5 allows 1 core: no row was given more threads than that"
+    assert stopped.startswith("the CPU quota stopped processes for 0.6 s, summed over CPUs, of 60.0 s: ")
 
 
 def test_why_there_is_no_peak_is_said_once() -> None:
@@ -98,6 +108,14 @@ def test_all_jittery_rows_that_have_a_time_are_found(rows: list[Row]) -> None:
             process.samples = [Sample(number, 1.0 if number < 3 else 1.5) for number in range(5)]
     rows[2].seconds = None
     assert jittery(rows) == pytest.approx({CONTROL: 1.5, "in_place": 1.5})
+
+
+def test_samples_that_a_quota_stopped_are_said(rows: list[Row]) -> None:
+    for process in rows[2].processes + rows[3].processes:
+        process.samples *= 20
+    rows[2].throttled_samples, rows[3].throttled_samples = 5, 6  # of 500
+    (note,) = notes_on_rows(rows)
+    assert note.startswith("book: the CPU quota stopped in_place in more than 1 % of the samples, although they were ")
 
 
 # --- On a baseline that was lost ---------------------------------------------------------------------------------

@@ -14,14 +14,17 @@ from typing import Any
 import numpy as np
 import pytest
 import required
+from test_judge import taken
 
 from bench import cpus
-from bench.measurement import rate_workers, sampler
+from bench.measurement import rate_workers, rounds, sampler
 from bench.measurement.candidates import plan
 from bench.measurement.process import WorkerFailed
+from bench.measurement.rounds import RETAKES, Rounds
 from bench.problem.workloads import default_workloads, parse
+from bench.protocol import Arrange, Arranged, Take, Taken
 from bench.quota import LimitedGroup, control_groups, limited_groups, smallest_quota, throttled_seconds
-from bench.records import Settings, Workload
+from bench.records import Process, Settings, Workload
 from impls import ROOT
 from impls.errors import UserError
 from impls.registry import find
@@ -227,6 +230,68 @@ def test_workers_stay_within_a_quota(machine: SimpleNamespace, monkeypatch: pyte
     assert places == [[5], [6], [5, 6], [5, 6], [5, 6]]
 
 
+# --- What it does to samples -------------------------------------------------------------------------------------
+
+
+class StoppedWorker:
+    """A worker whose first samples are each stopped for a while by the quota of a group."""
+
+    pid = 0
+
+    def __init__(self, group: Path, stops_ns: list[int]) -> None:
+        self.taken = 0
+        self._stat, self._stops_ns, self._throttled_ns = group / "cpu.stat", stops_ns, 0
+        self._stat.write_text("throttled_time 0\n")
+
+    def confine(self, *_: Any, **__: Any) -> None:
+        pass
+
+    def ask(self, request: Arrange | Take, _expected: type[Any]) -> Arranged | Taken:
+        """Take a sample of 5 ms, whose calls tell which one it is."""
+        if isinstance(request, Arrange):
+            self._throttled_ns += 1_000_000_000  # before the sample: no matter
+        else:
+            self._throttled_ns += self._stops_ns[self.taken] if self.taken < len(self._stops_ns) else 0
+            self.taken += 1
+        self._stat.write_text(f"throttled_time {self._throttled_ns}\n")
+        return Arranged() if isinstance(request, Arrange) else taken(calls=self.taken)
+
+
+SHORT_NS, LONG_NS = 40_000, 60_000  # below and above one per cent of a sample
+
+
+@pytest.mark.parametrize(
+    ("stops_ns", "kept", "throttled"),
+    [
+        ([], 1, 0),
+        ([SHORT_NS], 1, 0),
+        ([LONG_NS], 2, 0),
+        ([LONG_NS, LONG_NS, SHORT_NS], 3, 0),
+        ([LONG_NS] * 10, 1 + RETAKES, 1),
+    ],
+)
+def test_a_sample_that_a_quota_stopped_is_taken_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stops_ns: list[int], kept: int, throttled: int
+) -> None:
+    """It stays one sample, of the same round; the wait is one period of the quota."""
+    waits: list[float] = []
+    monkeypatch.setattr("time.sleep", waits.append)
+    monkeypatch.setattr(rounds, "limited_groups", lambda: [LimitedGroup(tmp_path, 0.5, 0.1)])
+    workload = Workload("small", (3, 2), 1)
+    candidate = plan(workload, [])[0]
+    candidate.calls, candidate.call_seconds = 1, 0.005
+    candidate.row.processes.append(Process(0, 1))
+    problem: Any = SimpleNamespace(workload=workload)
+    worker: Any = StoppedWorker(tmp_path, stops_ns)
+    Rounds(problem, [candidate], {candidate.worker_key: worker}, Settings(), 0, tmp_path)._round(
+        7, [candidate], compared=False
+    )
+    (sample,) = candidate.process.samples
+    assert (sample.round, sample.seconds, worker.taken) == (7, 0.005 / kept, kept)
+    assert candidate.row.throttled_samples == throttled
+    assert waits == [0.1] * (kept - 1)
+
+
 # --- A real quota ------------------------------------------------------------------------------------------------
 
 
@@ -295,3 +360,29 @@ def test_a_process_under_a_real_quota_has_one_core() -> None:
     if len(cpus.usable_cpus()) > 1:
         assert words == f"this process may use 1 core: a CPU quota of 1.5 (control group {group})"
         assert quota == 1.5
+
+
+MEASURE = """
+import io, json, sys
+from rich.console import Console
+from bench.records import Settings
+from bench.run import Asked, Run
+settings = Settings(generations=1, workload_seconds=0.1)
+run = Run(Asked(implementations=("in_place",), workloads=("20-8-4:16",), data="digits", settings=settings))
+run.select([("20-8-4:16", "in_place")])
+results = run.sample(Console(file=io.StringIO()))
+run.close()
+print(json.dumps([results.throttled_seconds, [row.outcome for row in results.rows], results.notes]))
+"""
+
+
+@pytest.mark.slow("runs a benchmark")
+def test_a_run_that_a_real_quota_stops_says_so() -> None:
+    """A sample takes 5 ms, and no two periods together allow more: it is stopped, however often it is taken."""
+    with group_with_quota(2_500, 10_000) as group:
+        seconds, outcomes, notes = run_in(group, MEASURE)
+    assert seconds > 0
+    assert outcomes == ["ok"] * 3
+    assert any(note.startswith("the CPU quota stopped processes for ") for note in notes), notes
+    stopped = "20-8-4:16: the CPU quota stopped per_example, control, in_place in more than 1 % of the samples, "
+    assert any(note.startswith(stopped) for note in notes), notes

@@ -26,7 +26,8 @@ from impls.errors import UserError
 
 SCHEMA_1 = Path(__file__).parent / "fixtures" / "schema1"
 SPEEDUPS = ["overview.png", "overview.svg", "speedups.png", "speedups.svg"]
-OPTIONAL = {"schema", "against", "other_cpus"}  # in the form of today; a file without a schema is not ours
+# What may be missing in the form of today; a file without a schema is not ours.
+OPTIONAL = {"schema", "against", "other_cpus", "throttled_seconds"}
 OF_ALL_WORKLOADS = ["seven-ways.png", "seven-ways.svg"]
 DRAWN = {
     "default": sorted([*SPEEDUPS, *OF_ALL_WORKLOADS]),

@@ -31,6 +31,7 @@ PENDING_AFTER_ONE = 0.3  # … and of a call, where one is looked at alone …
 PENDING_SECONDS = 5e-5  # … beside what differs from reading to reading
 DISTURBANCES = 8  # of the oracle, before a row is called wrong
 MAX_IDLE_CPUS = 0.1  # that a row may use while others are timed
+MAX_THROTTLED = 0.01  # of a sample, for which a CPU quota may have stopped the process
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,12 @@ class Answered:
     asked: float
     taken: Taken
     answered: float
+    throttled_seconds: float = 0.0  # for which a CPU quota stopped processes meanwhile
+
+    @property
+    def throttled(self) -> bool:
+        """Return whether a CPU quota lengthened the sample."""
+        return self.throttled_seconds > MAX_THROTTLED * self.taken.seconds
 
     @property
     def missed_seconds(self) -> float:

@@ -18,12 +18,14 @@ from bench.measurement.process import WorkerFailed, WorkerProcess
 from bench.measurement.timing import perf_counter
 from bench.problem.problem import Problem
 from bench.protocol import Arrange, Arranged, HandedOver, HandOver, Take, Taken
+from bench.quota import limited_groups, throttled_seconds
 from bench.records import Sample, Settings
 
 SLOW = 3  # times a typical row's sample, from which a row is sampled less often …
 MAX_STRIDE = 5  # … but at least in every fifth round
 TRIALS = 3  # of a row's times, before it is called unfinished or implausible
 REST_SECONDS = 0.02  # between two samples of a row alone
+RETAKES = 2  # of a sample during which a CPU quota stopped the process
 MAX_ROUNDS = 10_000  # of a generation, so that every turn of a run has a number of its own
 
 
@@ -56,6 +58,7 @@ class Rounds:
         self._exchange = exchange
         self._random = random.Random(f"{settings.seed} {problem.workload.name} {generation}")
         self._evidence = {candidate.label: Evidence() for candidate in candidates}
+        self._limited = limited_groups()  # the workers are in the same control groups as this process
         self.strides, self.count = plan_rounds(candidates, settings)
 
     def run(self) -> None:
@@ -83,7 +86,7 @@ class Rounds:
             worker, place = self._workers[candidate.worker_key], cpus[: candidate.threads]
             worker.confine(place, candidate.busiest_threads, children=candidate.children)
             try:
-                one = self._ask(candidate, turn)
+                one = self._sample(candidate, turn)
                 answered.append((candidate, one))
                 self._evidence[candidate.label].last = turn, one.taken
                 if compared:
@@ -97,6 +100,7 @@ class Rounds:
             per_call = reply.seconds / reply.calls, reply.cpu_seconds / reply.calls
             candidate.process.samples.append(Sample(number, *per_call))
             candidate.row.compilations += reply.compilations
+            candidate.row.throttled_samples += one.throttled
 
     def _hand_over(self, candidate: Candidate) -> None:
         """Fetch what the calls of a row's last sample left behind. Raises WorkerFailed."""
@@ -155,6 +159,16 @@ class Rounds:
         if suspicion is not None:
             candidate.row.fail(*suspicion)
 
+    def _sample(self, candidate: Candidate, turn: int) -> judge.Answered:
+        """Have a worker take a sample of a turn, and take it again if a CPU quota stopped it. Raises WorkerFailed."""
+        answered = self._ask(candidate, turn)
+        for _ in range(RETAKES):
+            if not answered.throttled:
+                break
+            time.sleep(max(group.period_seconds for group in self._limited))  # then nothing of the quota is used up
+            answered = self._ask(candidate, turn)
+        return answered
+
     def _sample_alone(self, candidate: Candidate) -> judge.Answered:
         """Take one more sample of a row, for the judge only. Raises WorkerFailed."""
         time.sleep(REST_SECONDS)
@@ -165,9 +179,11 @@ class Rounds:
         """Have a worker take a sample of a turn. Raises WorkerFailed."""
         worker = self._workers[candidate.worker_key]
         worker.ask(Arrange(turn), Arranged)
+        throttled = throttled_seconds(self._limited)
         asked = perf_counter()
         reply = worker.ask(Take(), Taken)
-        return judge.Answered(asked, reply, perf_counter())
+        answered = perf_counter()
+        return judge.Answered(asked, reply, answered, throttled_seconds(self._limited) - throttled)
 
 
 def _wrong_after(calls: int) -> str:

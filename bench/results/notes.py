@@ -3,13 +3,14 @@
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
 
-from bench.records import NOT_TIMED_HERE, OK, Process, Rate, Row, WorkloadResult
+from bench.records import NOT_TIMED_HERE, OK, Machine, Process, Rate, Row, WorkloadResult
 from bench.results import estimates
 from bench.results.controls import controls_off
 
 MIN_PROCESSES = 3  # for a claim
 NOISY_SPREAD = 0.10  # interquartile range of the baseline's samples over their median
 NOISY_STEAL_PERCENT = 1.0  # of the CPU time, given to others
+MAX_THROTTLED = 0.01  # of a run's time, or of a row's samples, in which a CPU quota stopped processes
 BUSY_CPUS = 0.1  # that other processes use, from which on it is said
 WIDE = 0.03  # half-width of an interval over its value
 JITTER = 1.05  # upper over lower quartile, relative to the baseline's, from which on it is said where it is sure
@@ -35,6 +36,21 @@ def notes_on_run(
         notes.append(
             f"other processes kept {other_cpus:.1f} CPUs busy during the run; calls take longer then, and rows may be "
             "left out as too slow: repeat it on an idle machine"
+        )
+    return notes
+
+
+def notes_on_quota(machine: Machine, seconds: float, throttled_seconds: float | None) -> list[str]:
+    """Return what a CPU quota meant for a run of so many seconds, for some of which it stopped processes."""
+    notes = []
+    if machine.cpu_quota is not None and machine.cores is not None:
+        cores = _count(machine.cores, "core")
+        notes.append(f"a CPU quota of {machine.cpu_quota:.4g} allows {cores}: no row was given more threads than that")
+    if throttled_seconds is not None and throttled_seconds > MAX_THROTTLED * seconds:
+        notes.append(
+            f"the CPU quota stopped processes for {throttled_seconds:.1f} s, summed over CPUs, of {seconds:.1f} s: "
+            "samples that it stopped were taken again, but first calls took longer, and rows may be left out as too "
+            "slow; allow one CPU more than the most threads that are timed (docker run --cpus)"
         )
     return notes
 
@@ -102,6 +118,12 @@ def notes_on_rows(rows: list[Row], off: Sequence[str] | None = None, precision: 
         notes += [
             f"{name}, {row.label}: {note}" for note in _notes_on_row(row, rows[0], row.is_control and name in off)
         ]
+    throttled = [row.label for row in timed if row.throttled_samples > MAX_THROTTLED * _samples(row)]
+    if throttled:
+        notes.append(
+            f"{name}: the CPU quota stopped {', '.join(throttled)} in more than {100 * MAX_THROTTLED:g} % of the "
+            "samples, although they were taken again: their times are too long; raise the quota (docker run --cpus)"
+        )
     widest = WIDE if precision is None else precision
     wide = [row.label for row in timed if _is_wider(row, widest) and not (row.is_control and name in off)]
     if wide:
@@ -238,6 +260,11 @@ def _count(number: int, what: str) -> str:
     """Return a number of things: 1 process, 2 processes, 3 rounds."""
     plural = "es" if what.endswith("s") else "s"
     return f"{number} {what}{plural * (number != 1)}"
+
+
+def _samples(row: Row) -> int:
+    """Return the number of a row's samples."""
+    return sum(len(process.samples) for process in row.processes)
 
 
 def _is_wider(row: Row, widest: float) -> bool:
