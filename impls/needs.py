@@ -57,6 +57,15 @@ def no_compiler() -> str | None:
     return None if any(map(shutil.which, filter(None, compilers))) else "a C++ compiler, such as g++, on PATH"
 
 
+def switched_off(compiler: str, *variables: str) -> str | None:
+    """Return what is missing for a row if one of these variables switches its compiler off, or None."""
+    for name in variables:
+        value = os.environ.get(name, "")
+        if value.lower() not in ("", "0", "false"):
+            return f"{compiler}, which {name}={value[:20]} switches off: unset it"
+    return None
+
+
 def pip_command(requirement: str) -> str:
     """Return the command that installs a requirement where the user stands: for this very Python."""
     return f"{_from_here(Path(sys.executable))} -m pip install {requirement}"

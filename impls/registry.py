@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from impls.errors import RowError, Unavailable
 from impls.loading import load_target
 from impls.mpiexec import no_mpiexec
-from impls.needs import Needs, extra_command, make_command, no_compiler, no_gpu, pip_command
+from impls.needs import Needs, extra_command, make_command, no_compiler, no_gpu, pip_command, switched_off
 from impls.text import one_line
 
 if TYPE_CHECKING:
@@ -69,14 +69,18 @@ class Entry:
         return load_target(self.target)
 
 
-NUMBA = Needs(("numba",), lambda: pip_command("numba"))
+NUMBA = Needs(("numba",), lambda: pip_command("numba"), lambda: switched_off("Numba's compiler", "NUMBA_DISABLE_JIT"))
 RUST = Needs(("backprop_bench_rust",), lambda: make_command("rust"))
 RUST_TCH = Needs(("backprop_bench_rust_tch",), lambda: make_command("rust-tch"))  # into an environment of its own
 TORCH = Needs(("torch",), lambda: extra_command("torch"))
-TORCH_COMPILED = Needs(("torch",), TORCH.command, no_compiler)
+TORCH_COMPILED = Needs(
+    ("torch",),
+    TORCH.command,
+    lambda: no_compiler() or switched_off("torch.compile", "TORCH_COMPILE_DISABLE", "TORCHDYNAMO_DISABLE"),
+)
 TORCH_CUDA = Needs(("torch",), TORCH.command, no_gpu)
-JAX = Needs(("jax",), lambda: extra_command("jax"))
-JAX_CUDA = Needs(("jax", "jax_plugins"), lambda: pip_command("'jax[cuda13]'"), no_gpu)
+JAX = Needs(("jax",), lambda: extra_command("jax"), lambda: switched_off("JAX's compiler", "JAX_DISABLE_JIT"))
+JAX_CUDA = Needs(("jax", "jax_plugins"), lambda: pip_command("'jax[cuda13]'"), lambda: no_gpu() or JAX.machine())
 TENSORFLOW = Needs(("tensorflow",), lambda: extra_command("tensorflow"))
 RUST_TENSORFLOW = Needs(("backprop_bench_rust_tensorflow", "tensorflow"), lambda: make_command("rust-tensorflow"))
 SCIKIT_LEARN = Needs(("sklearn",), lambda: pip_command("scikit-learn"))

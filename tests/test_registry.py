@@ -362,3 +362,22 @@ def test_the_benchmarks_own_rows_are_reserved() -> None:
 def test_a_row_of_the_project_by_its_path_is_that_row() -> None:
     """What Numba keeps on disk has the module's name in it: under another name, the row could not read it again."""
     assert find(f"{ROOT / 'impls' / 'in_place.py'}:InPlace").load() is find("in_place").load()
+
+
+@pytest.mark.parametrize(("value", "is_off"), [("1", True), ("true", True), ("0", False), ("", False)])
+def test_a_row_whose_compiler_is_switched_off_is_unavailable(
+    value: str, is_off: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would be timed as something else than what it is."""
+    monkeypatch.setattr("importlib.util.find_spec", lambda _name: object())  # as if all were installed
+    monkeypatch.setattr("impls.registry.no_compiler", lambda: None)
+    for name, variable in (
+        ("numba", "NUMBA_DISABLE_JIT"),
+        ("jax", "JAX_DISABLE_JIT"),
+        ("torch_compiled", "TORCH_COMPILE_DISABLE"),
+        ("torch_compiled", "TORCHDYNAMO_DISABLE"),
+    ):
+        monkeypatch.setenv(variable, value)
+        words = (find(name).unavailable() or "").partition("which ")[2]
+        assert words == (f"{variable}={value} switches off: unset it" if is_off else "")
+        monkeypatch.delenv(variable)
