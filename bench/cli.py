@@ -31,6 +31,7 @@ def _run(debug: bool) -> int:
     """Run the command line and return its exit status."""
     import click
 
+    from bench.numpy_check import check_numpy
     from bench.table_of_commands import cli
     from impls.errors import UserError
     from impls.needs import in_checkout
@@ -41,6 +42,7 @@ def _run(debug: bool) -> int:
         )
         return _tell(message, UserError.exit_status)
     try:
+        check_numpy()
         status = cli.main(standalone_mode=False)
     except click.Abort:
         return INTERRUPTED

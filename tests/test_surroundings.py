@@ -1,13 +1,16 @@
 """What a run may find: no home, no locale, a checkout that cannot be written to, another run beside it."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
+from bench.numpy_check import MIN_VERSION
 from bench.results.files import read
 from impls import ROOT
 
@@ -60,3 +63,47 @@ def test_two_runs_at_once_into_one_folder(tmp_path: Path) -> None:
     said = [run.communicate()[0] for run in runs]
     assert [run.returncode for run in runs] == [0, 0], said
     assert_whole(tmp_path / "out")
+
+
+# --- Another NumPy -----------------------------------------------------------------------------------------------
+
+OTHERS = {
+    "that is broken": (
+        "raise ImportError('no\\nC extension')",
+        r"one that cannot be imported \(ImportError: no C extension\)",
+    ),
+    "that is too old": ("__version__ = '1.26.4'", r"1\.26\.4"),
+}
+
+
+def numpy_in(folder: Path, text: str) -> Path:
+    """Make a package of that name; return the folder that it is in."""
+    (folder / "numpy").mkdir()
+    (folder / "numpy" / "__init__.py").write_text(text)
+    (folder / "numpy" / "typing.py").touch()
+    return folder
+
+
+@pytest.mark.parametrize("other", OTHERS)
+@pytest.mark.parametrize("command", ["bench", "verify in_place"])
+def test_another_numpy_on_the_path_is_told_in_one_line(other: str, command: str, tmp_path: Path) -> None:
+    text, words = OTHERS[other]
+    environment = os.environ | {"PYTHONPATH": str(numpy_in(tmp_path, text))}
+    done = subprocess.run([BACKPROP, *command.split()], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert re.match(rf"backprop: error: expected NumPy 2 or newer, found {words}: {tmp_path}/numpy/__init__.py, ", line)
+    assert line.endswith("; unset PYTHONPATH or take that folder out of it")
+
+
+def test_another_numpy_that_can_be_used_is_used(tmp_path: Path) -> None:
+    path = os.pathsep.join((str(numpy_in(tmp_path, "__version__ = '2.9.0'")), str(ROOT)))
+    program = "from bench.numpy_check import check_numpy; check_numpy(); import numpy; print(numpy.__version__)"
+    environment = os.environ | {"PYTHONPATH": path}
+    out = subprocess.check_output([sys.executable, "-c", program], env=environment, text=True)
+    assert out == "2.9.0\n"
+
+
+def test_the_numpy_that_is_asked_for_is_that_of_the_project() -> None:
+    asked = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    assert f"numpy>={MIN_VERSION}.0" in asked
