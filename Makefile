@@ -40,7 +40,8 @@ test-all: $(INSTALLED)
 
 SIDE_BY_SIDE := -n auto --maxprocesses=4 --dist=loadfile
 
-# The share of lines and branches that the tests reach, in every process that they start.
+# The share of lines and branches that the tests reach, in every process that they start; workers are traced as well.
+coverage: export BACKPROP_TRACE_WORKERS := 1
 coverage: $(INSTALLED)
 	$(PIP) 'coverage>=7.10,<8'
 	rm -f .coverage .coverage.*

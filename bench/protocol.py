@@ -125,6 +125,7 @@ class Prepared(Reply):
     cost: Cost  # that it computes the gradient of
     children: bool  # whether it has started processes
     first_call: FirstCall | None  # where nothing was done in this process before
+    tracing: list[str] = []  # what traced or checks the process, in words
 
 
 class PreparedRate(Reply):

@@ -186,6 +186,7 @@ class Row(msgspec.Struct):
     first_calls: list[FirstCall] = []  # of fresh processes
     throttled_samples: Count = 0  # in which a CPU quota stopped the process, although they were taken again
     strayed: str = ""  # threads and processes that left the CPUs they were given, in words
+    tracing: list[str] = []  # what traced or checked its processes, in words
     worst_error: float | None = None  # of the parameters that timed calls left behind, as a share of what is allowed
     # Made from the samples, for rows that were timed:
     seconds: Seconds | None = None
@@ -224,6 +225,10 @@ class Row(msgspec.Struct):
     def samples(self) -> list[dict[int, float]]:
         """Return the seconds by round, of each generation; empty for one in which the row was not sampled."""
         return seconds_by_round(self.processes)
+
+    def note_tracing(self, words: list[str]) -> None:
+        """Record what traced or checked a process of this row, in words that may hold the row's own."""
+        self.tracing = list(dict.fromkeys([*self.tracing, *(printable(each, MAX_REASON) for each in words)]))
 
     def fail(self, outcome: str, reason: str) -> None:
         """Record why the row cannot be timed."""

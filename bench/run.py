@@ -16,7 +16,7 @@ from bench.atomic import check_writable, write_whole
 from bench.before import Before
 from bench.cpus import usable_cpus
 from bench.ends import ended_by_signals
-from bench.measurement import machine
+from bench.measurement import machine, tracers, worker_environment
 from bench.measurement.bandwidth import memory_rates
 from bench.measurement.candidates import Candidate, plan
 from bench.measurement.open_files import check_open_files
@@ -41,6 +41,7 @@ from bench.results.notes import (
     notes_on_workloads,
 )
 from bench.results.summary import summarise
+from bench.results.tracing import note_on_environment, notes_on_tracing
 from bench.temporary import folder_of_this_process
 from impls.conformance.violation import in_words
 from impls.errors import UserError
@@ -186,6 +187,8 @@ class Run:
         notes += note_on_cpus(cpus, usable_cpus()) + notes_on_memory
         if self.timed:
             notes += note_on_variables(facts)
+            notes += note_on_environment(worker_environment.debugging(), tracers.KEEP, kept=tracers.kept())
+            notes += notes_on_tracing(row for of in rows.values() for row in of)
             notes += note_on_kernels(facts, (row for of in rows.values() for row in of))
             notes += notes_on_peaks(workloads)
             notes += notes_on_references({name: sampler.rate(name, REFERENCE) for name in selected})

@@ -6,6 +6,7 @@ from made_up_results import row
 
 from bench.measurement import machine
 from bench.measurement.process import ENVIRONMENT, THREAD_VARIABLES
+from bench.measurement.tracers import KEEP
 from bench.records import Machine, Row, ThreadPool
 from bench.results.kernels import note_on_kernels, note_on_variables
 
@@ -44,16 +45,21 @@ def test_what_the_environment_tells_libraries_is_told() -> None:
 
 
 def test_variables_that_steer_libraries_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(KEEP, raising=False)
     for name in machine.steering_variables():
         monkeypatch.delenv(name)
     for name in (*THREAD_VARIABLES, *ENVIRONMENT, "PATH_TO_MKL", "BACKPROP_MNIST"):
         monkeypatch.setenv(name, "1")
+    monkeypatch.setenv("MALLOC_PERTURB_", "1")  # which workers do not inherit
+    monkeypatch.setenv("MKL_DYNAMIC", "")
     assert machine.steering_variables() == {}
     monkeypatch.setenv("OPENBLAS_CORETYPE", "Haswell")
     monkeypatch.setenv("MKL_CBWR", "\x1b[31mAVX2\n" + 1000 * "x")
+    monkeypatch.setenv("NPY_DISABLE_CPU_FEATURES", "AVX512F")
+    monkeypatch.setenv("PYTHONMALLOC", "malloc")
     found = machine.facts().variables
     assert found is not None
-    assert list(found) == ["MKL_CBWR", "OPENBLAS_CORETYPE"]
+    assert list(found) == ["MKL_CBWR", "NPY_DISABLE_CPU_FEATURES", "OPENBLAS_CORETYPE", "PYTHONMALLOC"]
     assert found["OPENBLAS_CORETYPE"] == "Haswell"
     assert len(found["MKL_CBWR"]) == 100
     assert found["MKL_CBWR"].isprintable()

@@ -276,9 +276,10 @@ def test_replies_of_ranks_become_one() -> None:
     prepared = [
         Prepared(1.0, 2, [thread], 0.1, [], {}, "quadratic", False, FirstCall(1.0, 2.0, 3.0, 10)) for thread in (7, 8)
     ]
+    prepared[1].tracing = ["tracemalloc was on"]
     one = merged(prepared)
     assert isinstance(one, Prepared)
-    assert (one.busiest_threads, one.children) == ([7, 8], True)
+    assert (one.busiest_threads, one.children, one.tracing) == ([7, 8], True, ["tracemalloc was on"])
     assert one.first_call == FirstCall(1.0, 2.0, 3.0, 20)
     assert merged([Looped(1, 1.0), Failure("wrong", "why")]) == Failure("wrong", "rank 1: why")
     assert merged([Failure("wrong", "why")] * 2) == Failure("wrong", "why")

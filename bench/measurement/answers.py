@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import protocol, records
-from bench.measurement import children, linux, memory
+from bench.measurement import children, linux, memory, tracers
 from bench.measurement.timing import TimedCall, perf_counter, time_calls
 from bench.problem import Call
 
@@ -39,6 +39,7 @@ class Worker:
         self._target = ""
         self._import_seconds = 0.0
         self._class: type[Implementation]
+        self._tracing: list[str] = []  # what traced or checks this process, in words
         self._used = False  # whether this process has computed anything with the implementation
         self._implementation: Implementation | None = None
         self._native_data: Any = None
@@ -71,12 +72,14 @@ class Worker:
     def _start(self, target: str) -> protocol.Started:
         """Import the implementation."""
         self._target = target
+        self._tracing = tracers.agents()
         start = perf_counter()
         if target:
             from impls.loading import load_target
 
             self._class = load_target(target)
         self._import_seconds = perf_counter() - start
+        self._tracing += tracers.switch_off()
         gc.collect()
         gc.freeze()  # what the imports made is not looked at again
         return protocol.Started(self._import_seconds, os.getpid())
@@ -105,6 +108,7 @@ class Worker:
                 raise _too_slow(seconds, budget)
 
         self._timed = self._timed_call(problem, threads, call)
+        self._tracing += tracers.switch_off()
         if request.calls:
             call_seconds = request.call_seconds
             self._timed.warm_up(request.sample_seconds, request.calls)
@@ -125,6 +129,7 @@ class Worker:
             cost=str(self._class.cost),
             children=children.look(),
             first_call=first_call if fresh else None,
+            tracing=list(dict.fromkeys(self._tracing)),
         )
 
     def _prepare_first(self, request: protocol.PrepareFirst) -> protocol.FirstCalled:

@@ -5,6 +5,7 @@ import ctypes
 import os
 import signal
 import sys
+from pathlib import Path
 
 PARENT = "BACKPROP_PARENT"  # the environment variable that tells a process who started it
 HERE = sys.platform == "linux"
@@ -37,3 +38,12 @@ def allow_tracing() -> None:
     """Let any process of this user attach, where Linux's Yama would let only a parent (prctl PR_SET_PTRACER)."""
     with contextlib.suppress(*ELSEWHERE):
         ctypes.CDLL(None).prctl(0x59616D61, ctypes.c_ulong(-1 & (2**64 - 1)), 0, 0, 0)
+
+
+def tracer() -> str:
+    """Return the name of the program that is attached to this process by ptrace, as strace and gdb are; "" for none."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("TracerPid:") and (pid := int(line.split()[1])):
+                return Path(f"/proc/{pid}/comm").read_text().strip()
+    return ""

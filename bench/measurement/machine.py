@@ -11,13 +11,16 @@ import psutil
 
 from bench.cpus import siblings, usable_cpus
 from bench.measurement.process import ENVIRONMENT, THREAD_VARIABLES
+from bench.measurement.worker_environment import removed
 from bench.quota import smallest_quota
 from bench.records import Machine, printable
 
 # How the names of variables begin by which libraries are told what to do.
 STEERING = (
-    "BLIS_", "DNNL_", "GLIBC_TUNABLES", "GOMP_", "GOTO_", "JAX_", "KMP_", "LD_PRELOAD", "MALLOC_", "MKL_", "NUMBA_",
-    "OMP_", "ONEDNN_", "OPENBLAS_", "RAYON_", "TF_ENABLE_", "TF_GPU_", "TF_NUM_", "TF_XLA_", "TORCH", "VECLIB_", "XLA_",
+    "BLIS_", "DNNL_", "DYLD_INSERT_LIBRARIES", "GLIBC_TUNABLES", "GOMP_", "GOTO_", "JAX_", "KMP_", "LD_AUDIT",
+    "LD_PRELOAD", "MALLOC_", "MKL_", "NPY_", "NUMBA_", "NUMPY_", "OMP_", "ONEDNN_", "OPENBLAS_", "PYTHONMALLOC",
+    "PYTHONOPTIMIZE", "PYTHON_CPU_COUNT", "PYTHON_GIL", "PYTHON_JIT", "RAYON_", "TF_ENABLE_", "TF_GPU_", "TF_NUM_",
+    "TF_XLA_", "TORCH", "VECLIB_", "XLA_",
 )  # fmt: skip
 LONGEST_VALUE = 100
 BY_SCIKIT_LEARN = {"KMP_DUPLICATE_LIB_OK", "KMP_INIT_AT_FORK"}  # set when it is imported
@@ -50,10 +53,14 @@ def facts() -> Machine:
 
 
 def steering_variables() -> dict[str, str]:
-    """Return the variables of the environment that steer libraries, but for those that every worker sets itself."""
-    own = {*THREAD_VARIABLES, *ENVIRONMENT, *BY_SCIKIT_LEARN}
-    names = sorted(name for name in os.environ if name.startswith(STEERING) and name not in own)
-    return {printable(name, LONGEST_VALUE): printable(os.environ[name], LONGEST_VALUE) for name in names}
+    """Return the variables that steer libraries in workers, but for those that every worker sets itself."""
+    own = {*THREAD_VARIABLES, *ENVIRONMENT, *BY_SCIKIT_LEARN, *removed()}
+    told = {name: value for name, value in os.environ.items() if value and name.startswith(STEERING)}
+    return {
+        printable(name, LONGEST_VALUE): printable(value, LONGEST_VALUE)
+        for name, value in sorted(told.items())
+        if name not in own
+    }
 
 
 def cpu_model() -> str:

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from bench import protocol, records
-from bench.measurement import launch, leftovers, linux
+from bench.measurement import launch, leftovers, linux, worker_environment
 from bench.measurement.children import confine as confine_children
 from bench.measurement.children import kill_with_children
 from bench.measurement.replies import LONGEST, Replies
@@ -74,7 +74,9 @@ class WorkerProcess:
         try:
             self._mark = leftovers.new_mark()
             own = {"PYTHONPATH": path, linux.PARENT: str(os.getpid()), leftovers.VARIABLE: self._mark}
-            environment = os.environ | dict.fromkeys(THREAD_VARIABLES, str(threads)) | ENVIRONMENT | own
+            environment = (
+                worker_environment.inherited() | dict.fromkeys(THREAD_VARIABLES, str(threads)) | ENVIRONMENT | own
+            )
             with contextlib.ExitStack() as unless_started, confined_to(cpus):
                 self._stderr = unless_started.enter_context(tempfile.TemporaryFile())
                 self._process = subprocess.Popen(

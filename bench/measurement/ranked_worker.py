@@ -67,6 +67,7 @@ def merged(replies: Sequence[protocol.Reply]) -> protocol.Reply:
             reply.busiest_threads = [thread for one in prepared for thread in one.busiest_threads[:1]]
             reply.children = True
             reply.first_call = _first_call([one.first_call for one in prepared])
+            reply.tracing = list(dict.fromkeys(words for one in prepared for words in one.tracing))
         case protocol.FirstCalled():
             first_call = _first_call([one.first_call for one in replies if isinstance(one, protocol.FirstCalled)])
             assert first_call is not None

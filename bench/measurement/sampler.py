@@ -184,6 +184,7 @@ class Sampler:
                 candidate.cost, candidate.children = prepared.cost, prepared.children
                 row = candidate.row
                 row.processes.append(Process(generation, prepared.calls, prepared.overhead_percent))
+                row.note_tracing(prepared.tracing)
                 if prepared.first_call is not None:
                     row.first_calls.append(prepared.first_call)
                 if generation == 0:

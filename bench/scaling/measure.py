@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from bench.measurement import machine
+from bench.measurement import machine, worker_environment
 from bench.measurement.children import kill_with_children
 from bench.measurement.launch import clean, command
 from bench.measurement.linux import PARENT
@@ -52,9 +52,10 @@ def run_job(entry: Entry, asked: Asked, case: Case) -> Told:
     task = Task(entry.target, asked.sizes, case.batch_size, asked.dtype, asked.seconds)
     one_thread = dict.fromkeys(THREAD_VARIABLES, "1")
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+    own = {"PYTHONPATH": path, PARENT: str(os.getpid())}
     with subprocess.Popen(
         command(case.ranks, "bench.scaling.job", msgspec.json.encode(task).decode()),
-        env=os.environ | one_thread | ENVIRONMENT | {"PYTHONPATH": path, PARENT: str(os.getpid())},
+        env=worker_environment.inherited() | one_thread | ENVIRONMENT | own,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
