@@ -1,10 +1,12 @@
 """A temporary folder that is gone with this process, however it ends."""
 
+import atexit
 import secrets
 import shutil
 import tempfile
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import cache
 from pathlib import Path
 
 from bench.watcher import start_watcher
@@ -36,3 +38,11 @@ def folder_of_this_process(prefix: str = PREFIX, where: Path | None = None) -> G
     finally:
         remover.communicate()
         shutil.rmtree(folder, ignore_errors=True)  # something else may have ended the remover
+
+
+@cache
+def folder_of_workers() -> Path:
+    """Return the folder for the temporary files of all workers of this process, gone with it. Raises UserError."""
+    until_the_end = ExitStack()
+    atexit.register(until_the_end.close)
+    return until_the_end.enter_context(folder_of_this_process())

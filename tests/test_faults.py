@@ -19,7 +19,7 @@ from rich.console import Console
 from bench.commands import bench as bench_command
 from bench.cpus import cores, usable_cpus
 from bench.ends import ended_by_signals
-from bench.measurement import sampler
+from bench.measurement import leftovers, sampler, worker_environment
 from bench.measurement.candidates import plan
 from bench.measurement.process import WorkerFailed, WorkerProcess
 from bench.measurement.rate_workers import RateWorkers
@@ -294,6 +294,7 @@ def test_once_a_run_has_ended_no_signal_is_heeded(heeded: bool) -> None:
 
 
 def test_a_process_that_cannot_be_started_costs_its_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    leftovers.new_mark(), worker_environment.folders()  # so that what they start once a process does not count
     start, started = subprocess.Popen, 0
 
     def refuse(*arguments: Any, **keywords: Any) -> subprocess.Popen[bytes]:

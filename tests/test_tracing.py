@@ -1,22 +1,27 @@
 """Timed processes are free of tracers, coverage and debug settings, and a run tells what was removed from them."""
 
 import gc
+import getpass
 import json
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 import tracemalloc
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from made_up_results import row
 
 from bench.cpus import usable_cpus
 from bench.measurement import linux, tracers, worker_environment
+from bench.measurement.process import WorkerFailed, WorkerProcess
 from bench.results.files import read
 from bench.results.tracing import note_on_environment, notes_on_tracing
+from bench.temporary import PREFIX
+from impls.errors import UserError
 
 BACKPROP = Path(sys.executable).with_name("backprop")
 SET = {  # what other tools and other people's shells leave in the environment
@@ -54,7 +59,7 @@ worker.ask(Start(sys.argv[2]), Started)
 worker.close()
 """
 TRACES = """
-import sys, tracemalloc
+import sys, tempfile, tracemalloc
 from impls.batched_2d import Batched2D
 
 def trace(*_):
@@ -64,6 +69,10 @@ sys.settrace(trace)
 tracemalloc.start()
 
 class Mine(Batched2D):
+    def __init__(self, *arguments, **keywords):
+        super().__init__(*arguments, **keywords)
+        tempfile.mkstemp(prefix="left_behind")
+
     def gradients(self, batch):
         assert sys.gettrace() is None and not tracemalloc.is_tracing()
         return super().gradients(batch)
@@ -175,13 +184,14 @@ def test_a_tool_that_was_loaded_before_is_told(monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.slow("runs a benchmark")
-def test_a_run_tells_what_it_removed(tmp_path: Path) -> None:
+def test_a_run_tells_what_it_removed_and_leaves_no_temporary_files(tmp_path: Path) -> None:
+    (tmp_path / "temporary").mkdir()
     (tmp_path / "traces.py").write_text(TRACES)
     variables = ("COV_CORE_SOURCE", "MALLOC_PERTURB_", "PYTHONASYNCIODEBUG")  # that do not slow the benchmark itself
     options = ("--workload=20-8-4:4", "--impl=traces.py:Mine", "--generations=1", "--seconds=0.2", "--data=digits")
     done = subprocess.run(
         [BACKPROP, "bench", *options, "--results=out"],
-        env=os.environ | dict.fromkeys(variables, "1"),
+        env=os.environ | dict.fromkeys(variables, "1") | {"TMPDIR": str(tmp_path / "temporary")},
         cwd=tmp_path,
         capture_output=True,
         text=True,
@@ -198,6 +208,7 @@ def test_a_run_tells_what_it_removed(tmp_path: Path) -> None:
         f"Mine: the trace function of {tmp_path / 'traces.py'}",
         "Mine: tracemalloc",
     ]
+    assert list((tmp_path / "temporary").iterdir()) == []
 
 
 def test_what_holds_for_all_rows_is_told_once() -> None:
@@ -216,3 +227,48 @@ def test_what_is_removed_or_kept_is_told() -> None:
     assert note.startswith("workers were started without PYTHONTRACEMALLOC (every allocation is recorded); KEEP=1 ")
     (note,) = note_on_environment(variables, "KEEP", kept=True)
     assert note.startswith("KEEP=1: workers were started with PYTHONTRACEMALLOC (every allocation is recorded); their")
+
+
+# --- Where workers keep files ------------------------------------------------------------------------------------
+
+
+def test_a_worker_has_a_temporary_folder_of_the_runs_own(tmp_path: Path) -> None:
+    (tmp_path / "temporary").mkdir()
+    seen = started_by(tmp_path, TMPDIR=str(tmp_path / "temporary"), TORCHINDUCTOR_CACHE_DIR="")
+    folder = Path(seen["environment"]["TMPDIR"])
+    assert folder.parent == tmp_path / "temporary"
+    assert folder.name.startswith(PREFIX)
+    assert list((tmp_path / "temporary").iterdir()) == []
+    assert Path(seen["environment"]["TORCHINDUCTOR_CACHE_DIR"]).parent == tmp_path / "temporary"  # as PyTorch has it
+
+
+def test_without_room_for_temporary_files_a_worker_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full() -> NoReturn:
+        raise UserError("no temporary folder can be made in /tmp: No space left on device")
+
+    monkeypatch.setattr(worker_environment, "folder_of_workers", full)
+    with pytest.raises(
+        WorkerFailed, match="its process cannot be started: no temporary folder can be made in /tmp: No"
+    ):
+        WorkerProcess(1, usable_cpus()[:1], 60.0)
+
+
+def test_caches_stay_where_they_outlive_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
+    monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
+    folders = worker_environment.folders()
+    inductor = Path(tempfile.gettempdir(), f"torchinductor_{getpass.getuser()}")
+    assert folders == {"TMPDIR": folders["TMPDIR"], "TORCHINDUCTOR_CACHE_DIR": str(inductor)}
+    assert worker_environment.folders(launched=True) == {}
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "/elsewhere")
+    assert worker_environment.folders()["TORCHINDUCTOR_CACHE_DIR"] == "/elsewhere"
+
+
+def test_where_numba_can_keep_nothing_it_is_given_a_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(worker_environment, "ROOT", tmp_path / "file")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "caches"))
+    assert "NUMBA_CACHE_DIR" not in worker_environment.folders()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    folders = worker_environment.folders()
+    assert Path(folders["NUMBA_CACHE_DIR"]).parent == Path(folders["TMPDIR"])

@@ -19,6 +19,7 @@ from bench.measurement.children import confine as confine_children
 from bench.measurement.children import kill_with_children
 from bench.measurement.replies import LONGEST, Replies
 from impls import ROOT
+from impls.errors import UserError
 
 AnyReply = TypeVar("AnyReply", bound=protocol.Reply)
 THREAD_VARIABLES = (
@@ -74,6 +75,7 @@ class WorkerProcess:
         try:
             self._mark = leftovers.new_mark()
             own = {"PYTHONPATH": path, linux.PARENT: str(os.getpid()), leftovers.VARIABLE: self._mark}
+            own |= worker_environment.folders(launched=self._launched)
             environment = (
                 worker_environment.inherited() | dict.fromkeys(THREAD_VARIABLES, str(threads)) | ENVIRONMENT | own
             )
@@ -90,6 +92,8 @@ class WorkerProcess:
                 unless_started.pop_all()
         except OSError as error:
             raise WorkerFailed("crashed", f"its process cannot be started: {error.strerror}") from error
+        except UserError as error:
+            raise WorkerFailed("crashed", f"its process cannot be started: {error}") from error
         self.pid = self._process.pid
         assert self._process.stdout is not None
         self._replies = Replies(self._process.stdout)

@@ -52,7 +52,7 @@ def run_job(entry: Entry, asked: Asked, case: Case) -> Told:
     task = Task(entry.target, asked.sizes, case.batch_size, asked.dtype, asked.seconds)
     one_thread = dict.fromkeys(THREAD_VARIABLES, "1")
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
-    own = {"PYTHONPATH": path, PARENT: str(os.getpid())}
+    own = worker_environment.folders(launched=True) | {"PYTHONPATH": path, PARENT: str(os.getpid())}
     with subprocess.Popen(
         command(case.ranks, "bench.scaling.job", msgspec.json.encode(task).decode()),
         env=worker_environment.inherited() | one_thread | ENVIRONMENT | own,
