@@ -33,6 +33,7 @@ from bench.report.strong_plot import break_even, gains, strong
 from bench.report.sweep_plot import sweep
 from bench.report.table import markdown, summary_lines
 from bench.report.text import estimate_text, flops_text, interval_text, margin_text, number_text, seconds_text
+from bench.results.notes import failure_text
 
 LARGE = Workload("large", (784, 512, 512, 10), 256, threads=2, baseline="batched_2d")
 HOSTILE = ("$\\frac{$", "bell\aand\x1b[31mred", "批处理", "a|b", "two\nlines", "<&>\"'", "x" * 300, "")
@@ -574,6 +575,22 @@ def test_the_whole_table_says_it_all(results: Results) -> None:
         line.split()[0] for line in of_rows if line.strip().startswith(("per_example", "control", "batched", "in_"))
     ]
     assert order == ["control", "per_example", "batched_2d", "in_place"]  # the slowest first
+
+
+def test_why_rows_failed_is_said_however_many_notes_there_are(results: Results) -> None:
+    for label in ("first", "second"):
+        results.rows.append(Row("book", label, label, 1, "crashed", f"it is the {label}"))
+    results.rows += [Row(name, "second", "second", 1, "crashed", "it is the second") for name in ("deep", "large")]
+    results.notes = [f"note {number}" for number in range(9)]
+    results.notes[7:7] = [failure_text(row) for row in results.rows[-4:]]
+    assert [line for line in summary_lines(results) if line.startswith("note: ")] == [
+        "note: book, first: crashed: it is the first",
+        "note: book, second: crashed: it is the second (and on 2 more)",
+        *(f"note: note {number}" for number in range(6)),
+    ]
+    assert summary_lines(results)[-1] == "3 more in the results; -v prints all notes"
+    whole = [line for line in summary_lines(results, whole=True) if line.startswith("note: ")]
+    assert whole == [f"note: {note}" for note in results.notes]
 
 
 def test_more_cores_than_were_given_are_marked(results: Results) -> None:

@@ -18,7 +18,7 @@ from bench.report.text import (
     short_outcome,
     short_seconds_text,
 )
-from bench.results.notes import OVER_SHARE, jittery, no_peak_text
+from bench.results.notes import OVER_SHARE, failure_text, jittery, no_peak_text
 
 PERCENT = "% of peak"
 SHORT = ("row", "time", "speed-up", "95 % interval", PERCENT, "cores")
@@ -52,12 +52,27 @@ def summary_lines(results: Results, whole: bool = False, styled: bool = False) -
             _print_overview(console, results)
         for sentence in findings(results):
             console.print(sentence)
-        notes = results.notes if whole else results.notes[:NOTES]
+        notes, left_out = (results.notes, 0) if whole else _short_notes(results)
         for note in notes:
             console.print(f"note: {note}", soft_wrap=whole)
-        if len(notes) < len(results.notes):
-            console.print(f"{len(results.notes) - len(notes)} more in the results; -v prints all notes")
+        if left_out:
+            console.print(f"{left_out} more in the results; -v prints all notes")
     return [line.rstrip() for line in capture.get().splitlines()]
+
+
+def _short_notes(results: Results) -> tuple[list[str], int]:
+    """Return the notes of the short summary, and how many others there are: why rows failed, then the first few.
+
+    Whatever else is left out, each row's reason is there, with the workload on which it failed first.
+    """
+    failures: dict[tuple[str, str, str], list[str]] = {}  # by label, outcome and reason
+    for row in results.rows:
+        if failure_text(row) in results.notes:
+            failures.setdefault((row.label, row.outcome, row.reason), []).append(failure_text(row))
+    told = {note for notes in failures.values() for note in notes}
+    others = [note for note in results.notes if note not in told]
+    first = [notes[0] + (f" (and on {len(notes) - 1} more)" if notes[1:] else "") for notes in failures.values()]
+    return first + others[:NOTES], len(others[NOTES:])
 
 
 def _print_workload(console: Console, results: Results, of: WorkloadResult, columns: tuple[str, ...]) -> None:

@@ -102,6 +102,11 @@ def notes_on_workloads(workloads: Iterable[list[Row]], precision: float | None =
     return [note for rows in by_workload for note in notes_on_rows(rows, off, precision)]
 
 
+def failure_text(row: Row) -> str:
+    """Return in one line that a row failed, and why."""
+    return f"{row.workload}, {row.label}: {row.outcome}: {row.reason}"
+
+
 def notes_on_rows(rows: list[Row], off: Sequence[str] | None = None, precision: float | None = None) -> list[str]:
     """Return what holds for the rows of one workload, the baseline first among them.
 
@@ -109,9 +114,7 @@ def notes_on_rows(rows: list[Row], off: Sequence[str] | None = None, precision: 
     """
     name = rows[0].workload
     off = controls_off(rows) if off is None else off
-    notes = [
-        f"{name}, {row.label}: {row.outcome}: {row.reason}" for row in rows if row.outcome not in (OK, *NOT_TIMED_HERE)
-    ]
+    notes = [failure_text(row) for row in rows if row.outcome not in (OK, *NOT_TIMED_HERE)]
     notes += [f"{name}: {note}" for note in _notes_on_lost_baseline(rows)]
     timed = [row for row in rows if row.timed]
     for row in timed:
