@@ -21,7 +21,7 @@ def main() -> None:
         if debug:
             raise
         hidden = _follows_an_interrupt(error)
-        status = INTERRUPTED if hidden else _tell(f"{type(error).__name__}: {error} (--debug shows where)", 1)
+        status = INTERRUPTED if hidden else _tell_fault(error)
     if status == INTERRUPTED:
         print("backprop: interrupted", file=sys.stderr)
     sys.exit(status)
@@ -60,6 +60,12 @@ def _follows_an_interrupt(error: BaseException | None) -> bool:
     while error is not None and not isinstance(error, KeyboardInterrupt):
         error = error.__cause__ or error.__context__
     return error is not None
+
+
+def _tell_fault(error: Exception) -> int:
+    from impls.tracebacks import in_words
+
+    return _tell(f"{in_words(error)}; --debug shows the whole traceback", 1)
 
 
 def _tell(message: str, status: int) -> int:

@@ -187,6 +187,12 @@ def found(request: pytest.FixtureRequest, workload: str, label: str) -> Row:
 
 
 @pytest.fixture
+def failure(request: pytest.FixtureRequest, workload: str, label: str) -> str:
+    """Return why the row of a test failed, with the traceback if there is one."""
+    return request.config.stash[RUN].failure(workload, label)
+
+
+@pytest.fixture
 def replay(request: pytest.FixtureRequest) -> Replay:
     """Return the timer of a test, to be loaded with the samples of its row."""
     marker = request.node.get_closest_marker("benchmark")

@@ -100,10 +100,11 @@ class Reply(msgspec.Struct, tag_field="reply", tag=str.lower):
 
 
 class Failure(Reply):
-    """The row cannot be timed: the outcome's name and the reason in words."""
+    """The row cannot be timed: the outcome's name, the reason in one line, and the traceback of an exception."""
 
     outcome: FailedOutcome
     reason: str
+    traceback: str = ""
 
 
 class Started(Reply):

@@ -232,7 +232,7 @@ class Row(msgspec.Struct):
 
     def fail(self, outcome: str, reason: str) -> None:
         """Record why the row cannot be timed."""
-        self.outcome, self.reason = outcome, printable(reason, MAX_REASON)
+        self.outcome, self.reason = outcome, reason
 
 
 class Rate(msgspec.Struct):

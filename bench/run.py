@@ -43,9 +43,9 @@ from bench.results.notes import (
 from bench.results.summary import summarise
 from bench.results.tracing import note_on_environment, notes_on_tracing
 from bench.temporary import folder_of_this_process
-from impls.conformance.violation import in_words
 from impls.errors import UserError
 from impls.registry import RESERVED, Entry, entries, find_all
+from impls.tracebacks import in_words
 
 RUNS = Path("results/runs")  # of the current folder: a run that is not given a folder gets one of its own here
 RESULTS, REPORT = "results.json", "report.html"
@@ -215,6 +215,11 @@ class Run:
         """Return what was found about a row."""
         return self._candidate(workload, label).row
 
+    def failure(self, workload: str, label: str) -> str:
+        """Return why a row failed: in one line, and further lines such as a traceback."""
+        candidate = self._candidate(workload, label)
+        return "\n".join(filter(None, (f"{candidate.row.outcome}: {candidate.row.reason}", candidate.details)))
+
     def write(self, content: dict[str, Any]) -> Iterator[str]:
         """Write the results file, then what is made of it, and give a line about each file as soon as it is there.
 
@@ -239,7 +244,7 @@ class Run:
                 yield f"error: {error}"
             except Exception as error:  # of whatever draws: it costs no other file
                 self.failed = True
-                yield f"error: {type(error).__name__}: {error}; try again: backprop plot {path}, backprop report {path}"
+                yield f"error: {in_words(error)}; try again: backprop plot {path}, backprop report {path}"
 
     def _table(self, folder: Path) -> Iterator[tuple[str, Path]]:
         """Write the table; give what it is and its path, as those below do."""
@@ -281,7 +286,7 @@ def _memory_rates(threads: Iterable[int]) -> tuple[list[MemoryRate], list[str]]:
     try:
         return memory_rates(threads), []
     except (RuntimeError, MemoryError, OSError) as error:  # no room for another thread or for the arrays
-        return [], [f"no memory rates: {in_words(error, set())}"]
+        return [], [f"no memory rates: {in_words(error)}"]
 
 
 def _usual(entry: Entry, workload: Workload) -> bool:

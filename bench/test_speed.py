@@ -9,12 +9,12 @@ from bench.replay import Replay
 
 
 @pytest.mark.filterwarnings("ignore:Benchmark fixture was not used")  # by a row that has no samples
-def test_speed(found: Row, replay: Replay, benchmark: Any, replayed: list[Any]) -> None:
+def test_speed(found: Row, failure: str, replay: Replay, benchmark: Any, replayed: list[Any]) -> None:
     """Replay the samples of a row; skip one that could not be timed here, fail one that must not be."""
     if found.outcome in NOT_TIMED_HERE:
         pytest.skip(f"{found.outcome}: {found.reason}")
     if found.outcome != OK:
-        pytest.fail(f"{found.outcome}: {found.reason}", pytrace=False)
+        pytest.fail(failure, pytrace=False)
     samples = [seconds for generation in found.samples for seconds in generation.values()]
     replay.load(samples)
     benchmark.pedantic(lambda: None, rounds=max(1, len(samples)), iterations=1)

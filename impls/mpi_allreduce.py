@@ -24,6 +24,7 @@ from numpy.typing import DTypeLike, NDArray
 from impls.interface import Array, Batch, Implementation, Parameters
 from impls.ranks import Watch, agree, check_same, communicator, in_place
 from impls.registry import find
+from impls.tracebacks import in_words
 
 
 class Share(NamedTuple):
@@ -152,7 +153,7 @@ class Mpi(Implementation):
 
     def _raise(self, error: Exception | None) -> None:
         """Raise this rank's own error, or that of the first rank that has one, on all ranks."""
-        told = self._comm.allgather("" if error is None else f"{type(error).__name__}: {error}")
+        told = self._comm.allgather("" if error is None else in_words(error))
         if error is not None:
             raise error
         rank = next(rank for rank, words in enumerate(told) if words)

@@ -19,6 +19,7 @@ import numpy as np
 from impls.errors import UserError
 from impls.interface import Array
 from impls.mpiexec import EXPECTED, ONE_MACHINE, launched, rank
+from impls.tracebacks import in_words
 
 TIME_OUT = "BACKPROP_MPI_TIME_OUT"
 TIME_OUT_SECONDS = 120.0  # that a rank waits for the others, if TIME_OUT says nothing else
@@ -182,4 +183,4 @@ def ending_the_job() -> Iterator[None]:
             time.sleep(SAME_ERROR_SECONDS)  # rank 0 tells what all of them found, and mpiexec ends the others
         if isinstance(error, UserError):
             end_job(str(error), error.exit_status)
-        end_job(f"{type(error).__name__}: {error}", 1)
+        end_job(in_words(error), 1)

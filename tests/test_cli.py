@@ -108,11 +108,41 @@ def test_verify_shows_where_a_row_raises(backprop: Backprop) -> None:
     lines = out.splitlines()
     assert status == 1
     assert lines[0].startswith("Raises: step: 1-2-1, ")
-    assert "  found      raised RuntimeError: the tensor was not there" in lines
+    assert lines[2].startswith("  found      raised RuntimeError: the tensor was not there (faulty_rows.py:")
     at = next(line for line in lines if line.startswith("  at "))
     assert at.startswith("  at         faulty_rows.py:")
     assert at.endswith('in step: raise RuntimeError("the tensor\\nwas not there")')
     assert not any(kit in out for kit in ("trial.py", "kit.py", "result_checks.py"))
+    assert lines[-1] == "(-v shows the details)"
+
+
+def test_verify_shows_the_line_of_another_file_and_the_whole_traceback(backprop: Backprop, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "import net_of_mine\nfrom impls.interface import Implementation\n\nclass Mine(Implementation):\n"
+        "    def gradients(self, batch):\n        return net_of_mine.backward(batch)\n"
+    )
+    (tmp_path / "net_of_mine.py").write_text("def backward(batch):\n    a = [batch.x]\n    return a[3]\n")
+    status, out, _ = backprop("verify", f"{tmp_path / 'mine.py'}:Mine", "-v")
+    assert status == 1
+    assert "  found      raised IndexError: list index out of range (net_of_mine.py:3)\n" in out
+    assert "  at         mine.py:6, in gradients: return net_of_mine.backward(batch)\n" in out
+    assert "             net_of_mine.py:3, in backward: return a[3]\n" in out
+    assert f'\n\nTraceback (most recent call last):\n  File "{tmp_path / "mine.py"}", line 6, in gradients\n' in out
+    assert out.endswith("\nIndexError: list index out of range\n")
+    assert out.count("Traceback") == 1
+
+
+def test_verify_shows_the_line_of_an_import_that_fails(backprop: Backprop, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("import half_written\n")
+    (tmp_path / "half_written.py").write_text("\ndef f(:\n")
+    line = "Mine: crashed: SyntaxError: invalid syntax (half_written.py:2)\n"
+    assert backprop("verify", f"{tmp_path / 'mine.py'}:Mine") == (1, f"{line}(-v shows the details)\n", "")
+    out = backprop("verify", f"{tmp_path / 'mine.py'}:Mine", "--verbose")[1]
+    assert out.startswith(f'{line}\nTraceback (most recent call last):\n  File "{tmp_path / "mine.py"}", line 1')
+
+
+def test_verify_shows_what_a_dying_worker_wrote(backprop: Backprop) -> None:
+    assert backprop("verify", f"{FAULTY}:ExitsHard", "-v")[1].endswith("last words: goodbye\n\ngoodbye\n")
 
 
 @pytest.mark.parametrize(("load", "factor"), [(None, 1.0), (0.1, 1.0), (5.0, 2.5)])
@@ -311,7 +341,11 @@ def test_an_installed_copy_is_told_from_a_checkout(tmp_path: Path, monkeypatch: 
     ("error", "status", "told"),
     [
         (KeyboardInterrupt(), 130, "\nbackprop: interrupted\n"),
-        (ValueError("two\nlines"), 1, "backprop: error: ValueError: two lines (--debug shows where)\n"),
+        (
+            ValueError("two\nlines"),
+            1,
+            "backprop: error: ValueError: two lines (test_cli.py:{line}); --debug shows the whole traceback\n",
+        ),
         (RowError("not\nthere"), 2, "backprop: error: not there\n"),
     ],
 )
@@ -322,6 +356,7 @@ def test_how_a_command_may_end(
         raise error
 
     monkeypatch.setattr("bench.commands.list.entries", fail)
+    told = told.replace("{line}", str(fail.__code__.co_firstlineno + 1))
     assert backprop("list") == (status, "", told)
     if isinstance(error, Exception):
         monkeypatch.setattr(sys, "argv", ["backprop", "--debug", "list"])

@@ -85,8 +85,10 @@ def test_an_exception_is_a_violation_with_its_place() -> None:
 
     found = explored(Raises, shrink=30.0).violation
     assert found
-    assert found.found == "raised RuntimeError: the tensor was not there"
-    assert "test_exploration.py" in found.frames[-1]
+    place = f"test_exploration.py:{Raises.epoch.__code__.co_firstlineno + 1}"
+    assert found.found == f"raised RuntimeError: the tensor was not there ({place})"
+    assert found.frames[-1].startswith(f"{place}, in epoch: ")
+    assert found.traceback.splitlines()[-1] == "was not there"
     assert found.program.splitlines()[-1] == "row1.epoch(data1, order, 1.0)"
 
 

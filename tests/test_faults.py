@@ -74,7 +74,8 @@ def test_without_matplotlib_there_are_no_plots_and_everything_else(tmp_path: Pat
     path = os.pathsep.join(filter(None, (str(broken.parent), os.environ.get("PYTHONPATH"))))
     done = bench(tmp_path / "out", environment={"PYTHONPATH": path})
     assert names(tmp_path / "out") == {"results.json", "speedups.md", "report.html"}
-    assert "error: ImportError: libpng is missing; try again: backprop plot " in done.stdout
+    error = "error: ImportError: libpng is missing (matplotlib/__init__.py:1); try again: backprop plot "
+    assert error in done.stdout
     assert f"results: {tmp_path}/out/results.json" in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
     assert done.returncode == pytest.ExitCode.INTERNAL_ERROR
@@ -127,7 +128,7 @@ def test_memory_rates_that_cannot_be_measured_cost_no_row(
     results = sampled(tmp_path).results
     assert results is not None
     assert {row.outcome for row in results.rows} == {"ok"}
-    assert f"no memory rates: {words}" in results.notes
+    assert f"no memory rates: {words} (test_faults.py:{fail.__code__.co_firstlineno + 1})" in results.notes
     assert results.machine.memory_rates == []
     assert markdown(results)
     assert page(results, [])

@@ -112,12 +112,19 @@ def test_a_regression_ends_with_our_tables_and_status_1(
 @pytest.mark.slow("runs benchmarks")
 def test_more_workloads_share_one_table_and_details_are_there_when_asked_for(tmp_path: Path) -> None:
     more = [f"--workload=20-8-4:{batch_size}" for batch_size in (1, 2, 3)]
-    done = bench(tmp_path, "--impl=in_place", *more, "--generations=1")
+    options = ("--impl=in_place", f"--impl={FAULTY}:Raises", *more, "--generations=1")
+    done = bench(tmp_path, *options)
     lines = [line for line in done.stdout.splitlines() if line.startswith("in_place ")]
     assert len([line for line in lines if " is the fastest " not in line]) == 1
-    done = bench(tmp_path, "--impl=in_place", *more, "--generations=1", "-v")
+    said = " ".join(done.stdout.split())
+    assert "note: 20-8-4:4, Raises: crashed: RuntimeError: the tensor was not there (faulty_rows.py:" in said
+    assert said.count("the tensor was not there") == 1
+    assert "Traceback" not in said
+    done = bench(tmp_path, *options, "-v")
     assert "Legend:" in done.stdout
     assert "peak MB" in done.stdout
+    assert f'Traceback (most recent call last):\n  File "{FAULTY}", line ' in done.stdout
+    assert "Traceback" not in (tmp_path / "results.json").read_text()
 
 
 @pytest.mark.alone

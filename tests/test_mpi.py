@@ -283,6 +283,12 @@ def test_replies_of_ranks_become_one() -> None:
     assert one.first_call == FirstCall(1.0, 2.0, 3.0, 20)
     assert merged([Looped(1, 1.0), Failure("wrong", "why")]) == Failure("wrong", "rank 1: why")
     assert merged([Failure("wrong", "why")] * 2) == Failure("wrong", "why")
+    failures = [
+        Failure("crashed", "a", "trace a"),
+        Failure("crashed", "b", "trace b"),
+        Failure("crashed", "b", "trace b"),
+    ]
+    assert merged(failures) == Failure("crashed", "a", "rank 0:\ntrace a\nrank 1:\ntrace b")
 
 
 @pytest.mark.slow("starts MPI jobs")

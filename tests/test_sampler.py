@@ -76,6 +76,10 @@ def test_a_faulty_row_costs_only_itself() -> None:
     }
     assert "gradient" in rows["Wrong"].reason
     assert rows["Raises"].reason.startswith("RuntimeError: the tensor was not there (faulty_rows.py:")
+    details = {candidate.label: candidate.details for of in sampler.candidates.values() for candidate in of}
+    assert details["Raises"].startswith(f'Traceback (most recent call last):\n  File "{FAULTY}", line ')
+    assert details["ExitsHard"] == "goodbye"
+    assert (details["Wrong"], details["in_place"]) == ("", "")
     assert "SIGSEGV" in rows["Segfaults"].reason
     assert "SystemExit" in rows["Exits"].reason
     assert "exit status 7" in rows["ExitsHard"].reason
@@ -401,7 +405,7 @@ def test_a_fault_of_the_benchmark_ends_the_run_once_and_keeps_what_was_finished(
     rounds_run = Rounds.run
     monkeypatch.setattr(Rounds, "run", fail)
     sampler = sample(["in_place"], generations=3)
-    assert sampler.failure == "OSError: too many open files"
+    assert sampler.failure == f"OSError: too many open files (test_sampler.py:{fail.__code__.co_firstlineno + 2})"
     assert not sampler.interrupted
     rows = by_label(sampler)
     summary(sampler)

@@ -58,7 +58,7 @@ def bench(options: tuple[str, ...]) -> int:
     --time-out=S            longest silence of a worker (120)
     --against=REV|DIR       time the rows of another revision or folder, too, in the same rounds, and compare
     --results=DIR           where the results go (results/runs/DATE-TIME)
-    -v                      every column and note, and pytest-benchmark's own tables
+    -v                      every column and note, whole tracebacks, and pytest-benchmark's own tables
 
     All options of pytest and pytest-benchmark work, too. Example:
 

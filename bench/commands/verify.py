@@ -50,8 +50,15 @@ EXAMPLES, SECONDS = 300, 8.0  # enough for all of them and a row in NumPy, withi
     help=f"Seconds to wait.  [default: {TIME_OUT_SECONDS:g}, as many times more as processes wait for each CPU]",
 )
 @click.option("--all", "everything", is_flag=True, help="Print every violation, not the simplest failing case only.")
+@click.option("-v", "--verbose", is_flag=True, help="Print whole tracebacks, too.")
 def verify(
-    implementation: str, examples: int, seed: int | None, seconds: float, time_out: float | None, everything: bool
+    implementation: str,
+    examples: int,
+    seed: int | None,
+    seconds: float,
+    time_out: float | None,
+    everything: bool,
+    verbose: bool,
 ) -> int:
     """Check an implementation against the contract; exit with 1 if it does not conform.
 
@@ -75,6 +82,7 @@ def verify(
             found = _verified(entry.target, Verify(examples, seed, seconds, str(folder)), time_out)
         except WorkerFailed as failure:
             _say(f"{entry.name}: {failure.outcome}: {failure}")
+            _say_details(failure.details, verbose)
             program = folder / Verify.PROGRAM
             if program.is_file():
                 text = program.read_text(encoding="utf-8", errors="replace")
@@ -89,6 +97,7 @@ def verify(
             _say(f"{entry.name}: {violation}")
     else:
         _say(_lesson(entry.name, found.violations))
+    _say_details(_tracebacks(found.violations, everything), verbose)
     for violation in found.violations:
         if violation.program:
             _say(f"\nThis program shows it; {repeat} finds it again.\n\n{violation.program}")
@@ -98,6 +107,18 @@ def verify(
 def _say(text: str) -> None:
     """Print a text that may hold a row's own words."""
     click.echo(printable_lines(text))
+
+
+def _say_details(details: str, verbose: bool) -> None:
+    """Print details such as a traceback, if there are any, or how to see them."""
+    if details:
+        _say(f"\n{details}" if verbose else "(-v shows the details)")
+
+
+def _tracebacks(violations: Sequence[Violation], everything: bool) -> str:
+    """Return the tracebacks of the violations that are printed, each once."""
+    shown = violations if everything or not violations else [simplest(violations)]
+    return "\n\n".join(dict.fromkeys(violation.traceback for violation in shown if violation.traceback))
 
 
 def _verified(target: str, request: Verify, time_out: float | None) -> Verified:

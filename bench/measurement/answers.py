@@ -1,8 +1,6 @@
 """What a worker does for each request: it holds one class and at most one call that is ready to be timed."""
 
-import contextlib
 import gc
-import importlib.util
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -265,20 +263,6 @@ class Worker:
 
     def _compilations(self) -> int:
         return self._implementation.compilations() if self._implementation else 0
-
-    def files(self) -> set[str]:
-        """Return the files that the row is written in; only the one that is imported if that fails."""
-        from impls.conformance.violation import source_files
-
-        if hasattr(self, "_class"):
-            return source_files(self._class)
-        module = self._target.rpartition(":")[0]
-        if module.endswith(".py"):
-            return {module}
-        with contextlib.suppress(Exception):  # whatever a package's own import does
-            spec = importlib.util.find_spec(module)
-            return {spec.origin} if spec and spec.origin else set()
-        return set()
 
     def release(self) -> None:
         """Free the prepared call and what it holds."""

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from bench.measurement.process import WorkerFailed
 from bench.protocol import Prepared, PreparedRate
 from bench.records import CONTROL, Process, Row, Workload
 from impls.registry import Entry, find
@@ -22,6 +23,12 @@ class Candidate:
     busiest_threads: tuple[int, ...] = ()
     cost: str = "quadratic"  # that it computes the gradient of
     children: bool = False  # whether its worker has started processes
+    details: str = ""  # lines about its failure, such as a traceback; no results file has them
+
+    def fail(self, failure: WorkerFailed) -> None:
+        """Record that a worker gave no good reply."""
+        self.row.fail(failure.outcome, str(failure))
+        self.details = failure.details
 
     def calibrated(self, prepared: Prepared | PreparedRate) -> None:
         """Keep what a worker told of this generation's calls."""

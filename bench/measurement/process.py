@@ -20,6 +20,7 @@ from bench.measurement.children import kill_with_children
 from bench.measurement.replies import LONGEST, Replies
 from impls import ROOT
 from impls.errors import UserError
+from impls.tracebacks import shortened
 
 AnyReply = TypeVar("AnyReply", bound=protocol.Reply)
 THREAD_VARIABLES = (
@@ -47,11 +48,15 @@ LAST_SECONDS = 5.0  # that a worker has to end, once it has closed its standard 
 
 
 class WorkerFailed(Exception):
-    """A worker that gave no good reply: `outcome` is its name, the message what happened."""
+    """A worker that gave no good reply: `outcome` is its name, the message what happened.
 
-    def __init__(self, outcome: str, reason: str) -> None:
-        super().__init__(records.printable(reason, records.MAX_REASON))  # a row's own words
+    `details` are further lines: the traceback, or the last lines that the worker wrote to standard error.
+    """
+
+    def __init__(self, outcome: str, reason: str, details: str = "") -> None:
+        super().__init__(records.printable(reason, records.MAX_REASON))  # an implementation's own words, cleaned here
         self.outcome = outcome
+        self.details = shortened(details.splitlines())
 
 
 class WorkerProcess:
@@ -120,16 +125,16 @@ class WorkerProcess:
             self.close()
             raise WorkerFailed("crashed", f"the worker's reply is longer than {LONGEST >> 20} MiB")
         if not line.endswith(b"\n"):
-            raise WorkerFailed("crashed", self._last_words(line if self._launched else b""))
+            raise self._ended(line if self._launched else b"")
         try:
             reply: Any = msgspec.json.decode(line, type=protocol.Failure | expected)
         except records.UNREADABLE as error:
             if self._launched:  # some launchers report the end of a rank on standard output
-                raise WorkerFailed("crashed", self._last_words(line)) from error
+                raise self._ended(line) from error
             self.close()
             raise WorkerFailed("crashed", f"the worker's reply cannot be read: {error}") from error
         if isinstance(reply, protocol.Failure):
-            raise WorkerFailed(reply.outcome, reply.reason)
+            raise WorkerFailed(reply.outcome, reply.reason, reply.traceback)
         assert isinstance(reply, expected)
         return reply
 
@@ -169,8 +174,8 @@ class WorkerProcess:
                 with contextlib.suppress(OSError):
                     stream.close()
 
-    def _last_words(self, received: bytes) -> str:
-        """Return how the process ended and the last line that it wrote to standard error.
+    def _ended(self, received: bytes) -> WorkerFailed:
+        """Return how the process ended and the last lines that it wrote to standard error.
 
         Of several ranks, also what the launcher wrote to standard output, `received` and what follows.
         """
@@ -188,7 +193,8 @@ class WorkerProcess:
         if self._launched:
             lines = _of_ranks(lines)
         self.close()
-        return f"the worker {ending}" + (f"; its last words: {lines[-1][:200]}" if lines else "")
+        last_words = f"; its last words: {lines[-1][:200]}" if lines else ""
+        return WorkerFailed("crashed", f"the worker {ending}{last_words}", "\n".join(lines))
 
 
 def _status_text(status: int) -> str:

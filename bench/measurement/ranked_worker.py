@@ -53,7 +53,9 @@ def merged(replies: Sequence[protocol.Reply]) -> protocol.Reply:
     if failures:
         rank, first = failures[0]
         alone = f"rank {rank}: " if len(failures) < len(replies) else ""
-        return protocol.Failure(first.outcome, f"{alone}{first.reason}")
+        tracebacks = {reply.traceback: f"rank {rank}:" for rank, reply in reversed(failures) if reply.traceback}
+        lines = [line for traceback, of_rank in reversed(tracebacks.items()) for line in (of_rank, traceback)]
+        return protocol.Failure(first.outcome, f"{alone}{first.reason}", "\n".join(lines))
     reply = replies[0]
     match reply:
         case protocol.Taken():

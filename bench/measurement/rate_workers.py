@@ -54,7 +54,7 @@ class RateWorkers:
         except WorkerFailed as failure:
             if key in self.workers:
                 self.workers.pop(key).close()
-            rate.row.fail(failure.outcome, str(failure))
+            rate.fail(failure)
             return False
         rate.calibrated(self._prepared[key])
         rate.row.processes.append(Process(generation, self._prepared[key].calls))

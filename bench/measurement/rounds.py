@@ -93,7 +93,7 @@ class Rounds:
                     candidate.row.strayed = children.strayed(worker.pid, set(place)) or candidate.row.strayed
                     self._hand_over(candidate)
             except WorkerFailed as failure:
-                candidate.row.fail(failure.outcome, str(failure))
+                candidate.fail(failure)
         for candidate, one in answered:
             self._evidence[candidate.label].answered.append(one)
             reply = one.taken
@@ -127,7 +127,7 @@ class Rounds:
                 try:
                     self._hand_over(candidate)
                 except WorkerFailed as failure:
-                    candidate.row.fail(failure.outcome, str(failure))
+                    candidate.fail(failure)
         left = {c.label: one for c in sampled if (one := self._evidence[c.label].left) is not None}
         verdicts = judge.verdicts(self._problem, left)
         missed = [judge.missed_seconds(self._evidence[candidate.label].answered) for candidate in sampled]
@@ -155,7 +155,8 @@ class Rounds:
                 again = [self._sample_alone(candidate) for _ in answered]
                 suspicion = judge.suspicion(again, typical)
         except WorkerFailed as failure:
-            suspicion = failure.outcome, str(failure)
+            candidate.fail(failure)
+            return
         if suspicion is not None:
             candidate.row.fail(*suspicion)
 

@@ -25,6 +25,7 @@ from bench.records import OK, PENDING, Process, Rate, Settings, Workload
 from bench.results.before import look_slower
 from bench.results.precision import MAX_GENERATIONS, narrow_enough
 from impls.interface import Array
+from impls.tracebacks import in_words
 
 BASELINE_BUDGETS = 4.0  # that a call of the baseline may take: without it there is no speed-up
 
@@ -68,7 +69,7 @@ class Sampler:
         except Exception as error:  # not a row's: those are WorkerFailed; hours of samples must not be lost for it
             self.ended = True
             traceback.print_exc()
-            self.failure = f"{type(error).__name__}: {error}"
+            self.failure = in_words(error)
         finally:
             self._rates.close()
         ended = "ended early" if self.failure else "was interrupted"
@@ -241,7 +242,7 @@ class Sampler:
                     self._record(candidate, failure)
 
     def _record(self, candidate: Candidate, failure: WorkerFailed) -> None:
-        candidate.row.fail(failure.outcome, str(failure))
+        candidate.fail(failure)
         if failure.outcome == "timed out":
             self._note_hung(candidate, str(failure))
 

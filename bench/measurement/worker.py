@@ -34,12 +34,9 @@ def answered(worker: Worker, line: bytes) -> protocol.Reply:
     except Refused as refused:
         return refused.failure
     except BaseException as error:  # even SystemExit is the row's failure, told in words
-        import traceback
+        from impls.tracebacks import in_words, whole
 
-        from impls.conformance.violation import in_words
-
-        traceback.print_exc()
-        return protocol.Failure("crashed", in_words(error, worker.files()))
+        return protocol.Failure("crashed", in_words(error), whole(error))
 
 
 def main() -> None:

@@ -25,8 +25,8 @@ from hypothesis import strategies as st
 from impls.conformance import program
 from impls.conformance.model import Model, OutOfRange, Violated
 from impls.conformance.trial import Factory, counted
-from impls.conformance.violation import Violation, frames, source_files
-from impls.text import one_line
+from impls.conformance.violation import Violation
+from impls.tracebacks import frames, in_words, whole
 
 CHECK = "exploration"
 PROMISE = "Whatever is called in whatever order: results are the oracle's, inputs and earlier results stay as they are."
@@ -178,12 +178,13 @@ class _Search:
         violated = isinstance(error, Violated)
         return Violation(
             CHECK,
-            str(error) if violated else f"raised {type(error).__name__}: {one_line(str(error))}",
+            str(error) if violated else f"raised {in_words(error)}",
             diagnosis=error.diagnose() if isinstance(error, Violated) else "",
             promise=PROMISE,
             setting=_setting(model) if model else "",
-            frames=() if violated else frames(error, source_files(self._factory)),
+            frames=() if violated else frames(error),
             program=program.script(self._failure.body, self._target),
+            traceback="" if violated else whole(error),
         )
 
 

@@ -12,8 +12,9 @@ import numpy as np
 from impls.conformance import contract_checks, refusal_checks, result_checks
 from impls.conformance.comparison import Watch, tolerance
 from impls.conformance.trial import CheckFunction, Factory, Trial
-from impls.conformance.violation import Network, Violation, frames, inputs_modified, rank, source_files
+from impls.conformance.violation import Network, Violation, inputs_modified, rank
 from impls.text import one_line
+from impls.tracebacks import frames, in_words, whole
 
 
 @dataclass(frozen=True)
@@ -186,12 +187,15 @@ def _violation(entry: Check, trial: Trial) -> Violation | None:
     watch = Watch(trial.parameters, x=trial.x, y=trial.y, order=trial.order)
     errors: list[str] = []
     places: tuple[str, ...] = ()
+    traceback = ""
     try:
         errors.extend(error for error in entry.function(trial) if error)
     except (Exception, SystemExit) as error:
-        errors.append(f"raised {type(error).__name__}: {one_line(str(error))}")
-        places = frames(error, source_files(trial.factory))
-    return replace(violation_of(entry, trial, errors, watch), frames=places) if errors else None
+        errors.append(f"raised {in_words(error)}")
+        places, traceback = frames(error), whole(error)
+    if not errors:
+        return None
+    return replace(violation_of(entry, trial, errors, watch), frames=places, traceback=traceback)
 
 
 def violation_of(entry: Check, trial: Trial, errors: list[str], watch: Watch) -> Violation:

@@ -11,7 +11,7 @@ import numpy as np
 from impls.conformance.comparison import differences
 from impls.conformance.trial import CheckFunction, Trial, prefixed
 from impls.interface import Parameters
-from impls.text import one_line
+from impls.tracebacks import in_words
 
 
 def bad_load(trial: Trial) -> Iterator[str]:
@@ -115,5 +115,5 @@ def _refusal_error(what: str, function: Callable[..., object], *arguments: objec
     except ValueError as error:
         return "" if str(error) else f"{what}: expected a message, got an empty ValueError"
     except Exception as error:
-        return f"{what}: expected ValueError, got {type(error).__name__}: {one_line(str(error))}"
+        return f"{what}: expected ValueError, got {in_words(error)}"
     return f"{what}: expected ValueError, but the call was accepted"

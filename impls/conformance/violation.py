@@ -1,16 +1,8 @@
 """A violation of the contract as a record: what was checked on which network, what is wrong, and the likely mistake."""
 
-import sys
-import traceback
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
-from typing import Any
-
-from impls.text import one_line
-
-INTERFACE = "impls.interface"  # its frames are nobody's fault
 
 
 @dataclass(frozen=True)
@@ -37,9 +29,10 @@ class Violation:
     promise: str = ""  # what the check checks, in one sentence
     setting: str = ""  # the network, dtype and number of threads, in words
     extent: str = ""  # how many other settings fail, in words
-    frames: tuple[str, ...] = ()  # of an exception: lines of the row's own files, innermost last
+    frames: tuple[str, ...] = ()  # of an exception: the implementation's lines, innermost last
     rank: tuple[int, int, int] = (0, 0, 0)  # the lower, the simpler is the case that failed
     program: str = ""  # that shows it, in Python
+    traceback: str = ""  # of an exception, as lines
 
     @property
     def detail(self) -> str:
@@ -74,25 +67,3 @@ def summary(violations: Sequence[Violation]) -> str:
         brief.append(f"{violation.check}: {first}" + (f" and {len(more)} more" if more else ""))
     diagnosis = next((violation.diagnosis for violation in violations if violation.diagnosis), "")
     return f"{diagnosis} ({'; '.join(brief)})" if diagnosis else "; ".join(brief)
-
-
-def source_files(cls: Any) -> set[str]:
-    """Return the files in which a class and its bases are written, or a function, without the contract's own."""
-    modules = {base.__module__ for base in getattr(cls, "__mro__", (cls,))} - {INTERFACE, "builtins", "abc"}
-    return {file for module in modules if (file := getattr(sys.modules.get(module), "__file__", None))}
-
-
-def frames(error: BaseException, files: set[str]) -> tuple[str, ...]:
-    """Return the frames of an exception that lie in these files: `half.py:9, in step: raise …`, innermost last."""
-    return tuple(
-        f"{Path(frame.filename).name}:{frame.lineno}, in {frame.name}: {frame.line}"
-        for frame in traceback.extract_tb(error.__traceback__)
-        if frame.filename in files
-    )
-
-
-def in_words(error: BaseException, files: set[str]) -> str:
-    """Return an exception in one line, with its innermost line in these files: `RuntimeError: boom (half.py:9)`."""
-    words = one_line(str(error)) or "no message"
-    places = frames(error, files)
-    return f"{type(error).__name__}: {words}" + (f" ({places[-1].partition(',')[0]})" if places else "")
