@@ -35,6 +35,7 @@ class Evidence:
 
     answered: list[judge.Answered] = field(default_factory=list)
     last: tuple[int, Taken] | None = None  # turn and reply, whether or not the round came to its end
+    unanswered: bool = False  # the worker owes a reply: an interrupt came before it
     left: judge.Left | None = None  # in the round that is compared
 
 
@@ -108,7 +109,9 @@ class Rounds:
         if not candidate.entry.target or evidence.last is None:
             return  # the worker of the peak or of the reference rate
         turn, reply = evidence.last
+        evidence.unanswered = True
         handed_over = self._workers[candidate.worker_key].ask(HandOver(str(self._exchange)), HandedOver)
+        evidence.unanswered = False
         candidate.children = handed_over.children
         dtypes = judge.wrong_dtypes(handed_over, self._problem.workload)
         if dtypes:
@@ -121,13 +124,18 @@ class Rounds:
 
     def _judge(self) -> None:
         """Judge what every row left behind and what times its worker told; drop what could not be compared."""
+        for candidate in self._candidates:
+            evidence = self._evidence[candidate.label]
+            if not candidate.row.open or not evidence.answered or evidence.left is not None:
+                continue
+            if evidence.unanswered and candidate.entry.target:
+                self._drop(candidate)
+                continue
+            try:  # the run was interrupted before the round that is compared
+                self._hand_over(candidate)
+            except WorkerFailed as failure:
+                candidate.fail(failure)
         sampled = [candidate for candidate in self._candidates if self._evidence[candidate.label].answered]
-        for candidate in sampled:
-            if candidate.row.open and self._evidence[candidate.label].left is None:  # interrupted before that round
-                try:
-                    self._hand_over(candidate)
-                except WorkerFailed as failure:
-                    candidate.fail(failure)
         left = {c.label: one for c in sampled if (one := self._evidence[c.label].left) is not None}
         verdicts = judge.verdicts(self._problem, left)
         missed = [judge.missed_seconds(self._evidence[candidate.label].answered) for candidate in sampled]
@@ -145,12 +153,20 @@ class Rounds:
             if row.open:
                 self._examine(candidate, evidence.answered, typical)
 
+    def _drop(self, candidate: Candidate) -> None:
+        """Drop a row's samples of this generation: its worker's next reply would be the one that it still owes."""
+        candidate.process.samples.clear()
+        self._evidence[candidate.label].answered.clear()
+
     def _examine(self, candidate: Candidate, answered: Sequence[judge.Answered], typical: float) -> None:
         """Fail a row whose times cannot be believed; a suspicion has to come up again in samples of the row alone."""
         suspicion = judge.suspicion(answered, typical)
         try:
             for _ in range(TRIALS - 1):
                 if suspicion is None:
+                    return
+                if self._evidence[candidate.label].unanswered:
+                    self._drop(candidate)
                     return
                 again = [self._sample_alone(candidate) for _ in answered]
                 suspicion = judge.suspicion(again, typical)
@@ -178,12 +194,14 @@ class Rounds:
 
     def _ask(self, candidate: Candidate, turn: int) -> judge.Answered:
         """Have a worker take a sample of a turn. Raises WorkerFailed."""
-        worker = self._workers[candidate.worker_key]
+        worker, evidence = self._workers[candidate.worker_key], self._evidence[candidate.label]
+        evidence.unanswered = True
         worker.ask(Arrange(turn), Arranged)
         throttled = throttled_seconds(self._limited)
         asked = perf_counter()
         reply = worker.ask(Take(), Taken)
         answered = perf_counter()
+        evidence.unanswered = False
         return judge.Answered(asked, reply, answered, throttled_seconds(self._limited) - throttled)
 
 

@@ -64,12 +64,12 @@ class Sampler:
             with shared_examples(*self._data) as shared:
                 self._run_groups(shared)
                 self.ended = True
-        except KeyboardInterrupt:
-            self.interrupted = self.ended = True
         except Exception as error:  # not a row's: those are WorkerFailed; hours of samples must not be lost for it
             self.ended = True
             traceback.print_exc()
             self.failure = in_words(error)
+        except BaseException:  # Ctrl-C, or what a plugin of pytest ends a test with, such as a timeout
+            self.interrupted = self.ended = True
         finally:
             self._rates.close()
         ended = "ended early" if self.failure else "was interrupted"
