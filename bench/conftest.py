@@ -1,8 +1,13 @@
 """How the benchmark meets pytest and pytest-benchmark: options, tests, and what is written at the end.
 
-The tests do not time anything themselves. The first one that runs has the run take the samples of all that was
-selected; each test then replays its own through pytest-benchmark's `timer`, so that its table, JSON, comparison
-and storage work as its users know them.
+The tests do not time anything themselves. Before the first one, the run takes the samples of all that was selected, so
+that no timeout, repetition or new attempt of a single test has a part in it. Each test then replays its own samples
+through pytest-benchmark's `timer`, so that its table, JSON, comparison and storage work as its users know them.
+
+`pytest bench/` times what it collects. Where other tests are collected, too (`pytest .`), nothing is timed unless
+--benchmark-only asks for it, and our tests are skipped. Where pytest-xdist runs tests side by side, rows are only
+checked: they would disturb each other. This file may also be loaded late, while `pytest .` collects; all options have
+their defaults then.
 """
 
 import contextlib
@@ -32,7 +37,10 @@ from impls.text import one_line
 RUN = pytest.StashKey[Run]()
 WRITTEN = pytest.StashKey[list[str]]()  # lines about the files, for the summary
 REPLAYED = pytest.StashKey[list[Any]]()  # pytest-benchmark's records of the rows that were replayed
-SESSION = pytest.StashKey[pytest.Session]()
+NOT_TIMED = pytest.StashKey[str]()  # why nothing is timed, for the summary
+SESSION = pytest.StashKey[pytest.Session]()  # its exit status may have to change while the summary is printed
+BESIDE_OTHERS = "rows are not timed beside other tests; to time them: pytest bench/ --benchmark-only"
+SIDE_BY_SIDE = "pytest-xdist runs tests side by side, which disturbs rows; add -n0 (PYTEST_ADDOPTS may hold another -n)"
 ENDED_BY_INTERRUPT = 130
 
 
@@ -112,22 +120,24 @@ def pytest_configure(config: pytest.Config) -> None:
                 timed=not (option("benchmark_disable") or _in_parallel(config)),
             )
         )
-        if run.timed and not option("collectonly"):
-            run.check_writable()
     except UserError as error:
         raise pytest.UsageError(one_line(str(error))) from error
     config.stash[RUN], config.stash[WRITTEN], config.stash[REPLAYED] = run, [], []
+    if _in_parallel(config) and not option("benchmark_disable"):
+        config.stash[NOT_TIMED] = SIDE_BY_SIDE
 
 
 def _in_parallel(config: pytest.Config) -> bool:
     """Return whether pytest-xdist runs tests side by side: they would disturb each other, so nothing is timed."""
-    return hasattr(config, "workerinput") or bool(config.getoption("numprocesses", None))
+    return hasattr(config, "workerinput") or config.getoption("dist", "no") != "no"
 
 
 def _check_options(config: pytest.Config) -> None:
     """Refuse options that cannot work together or lack what they need. Raises UserError."""
     if config.getoption("benchmark_only") and config.getoption("benchmark_skip"):
         raise UserError("--benchmark-only and --benchmark-skip exclude each other: give one of them")
+    if config.getoption("benchmark_only") and _in_parallel(config):
+        raise UserError(f"nothing can be timed: {SIDE_BY_SIDE}")
     for option in ("against", "data", "results"):
         if config.getoption(option) == "":
             raise UserError(f"--{option}=: expected something after the =, found nothing; leave the option out")
@@ -142,8 +152,11 @@ def pytest_report_teststatus(report: pytest.TestReport, config: pytest.Config) -
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Make a test of every row of every workload, with a replay of its own as its timer."""
-    if "found" in metafunc.fixturenames:
+    """Make a test of every row of every workload, with a replay of its own as its timer.
+
+    Other tests have no part in it: pytest calls this for those of this folder only.
+    """
+    if "result" in metafunc.fixturenames:
         metafunc.parametrize(
             ("workload", "label"),
             [
@@ -151,7 +164,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
                     name,
                     candidate.label,
                     id=f"{name}-{candidate.label}",
-                    marks=pytest.mark.benchmark(group=f"{name}: {candidate.workload.describe()}", timer=Replay()),
+                    marks=pytest.mark.benchmark(
+                        group=f"{name}: {candidate.workload.describe()}", timer=Replay(name, candidate.label)
+                    ),
                 )
                 for name, of_workload in metafunc.config.stash[RUN].candidates.items()
                 for candidate in of_workload
@@ -165,25 +180,49 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     collected = list(items)
     yield
     run = config.stash[RUN]
+    ours = [item for item in items if _replay(item)]
+    if len(ours) < len(items) and not (config.getoption("benchmark_only") or config.getoption("benchmark_disable")):
+        for item in ours:
+            item.add_marker(pytest.mark.skip(reason=BESIDE_OTHERS))
+            config.stash[NOT_TIMED] = BESIDE_OTHERS
+    run.select(row for item in ours if (row := _row(item)) and not item.get_closest_marker("skip"))
     kept = {id(item) for item in items}
-    run.select(row for item in items if (row := _row(item)))
-    items[:] = [item for item in collected if id(item) in kept or _row(item) in run.selected]
+    items += [item for item in collected if id(item) not in kept and _row(item) in run.selected]
+
+
+def _replay(item: pytest.Item) -> Replay | None:
+    """Return the timer of one of our tests, None for any other test, whatever its fixtures are called."""
+    marker = item.get_closest_marker("benchmark")
+    timer = marker.kwargs.get("timer") if marker else None
+    return timer if isinstance(timer, Replay) else None
 
 
 def _row(item: pytest.Item) -> tuple[str, str] | None:
     """Return the workload and the label of one of our tests, None for any other test."""
-    if "found" not in getattr(item, "fixturenames", ()) or not hasattr(item, "callspec"):
-        return None
-    return item.callspec.params["workload"], item.callspec.params["label"]
+    replay = _replay(item)
+    return (replay.workload, replay.label) if replay else None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> None:
+    """Have all samples taken, before any test begins; pytest goes on with the tests."""
+    config, run = session.config, session.config.stash[RUN]
+    failed = session.testsfailed and not config.getoption("continue_on_collection_errors")
+    if not run.selected or failed or config.getoption("collectonly") or config.getoption("setuponly", False):
+        return
+    if run.timed:
+        try:
+            run.check_writable()
+        except UserError as error:
+            raise pytest.UsageError(one_line(str(error))) from error
+    with config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
+        run.sample(Console())
 
 
 @pytest.fixture
-def found(request: pytest.FixtureRequest, workload: str, label: str) -> Row:
-    """Return what was found about the row of a test; the first test has the samples of all of them taken."""
-    run = request.config.stash[RUN]
-    with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
-        run.sample(Console())
-    return run.row(workload, label)
+def result(request: pytest.FixtureRequest, workload: str, label: str) -> Row:
+    """Return the row of a test, with all that was found out about it."""
+    return request.config.stash[RUN].row(workload, label)
 
 
 @pytest.fixture
@@ -195,9 +234,8 @@ def failure(request: pytest.FixtureRequest, workload: str, label: str) -> str:
 @pytest.fixture
 def replay(request: pytest.FixtureRequest) -> Replay:
     """Return the timer of a test, to be loaded with the samples of its row."""
-    marker = request.node.get_closest_marker("benchmark")
-    timer = marker.kwargs["timer"] if marker else None
-    assert isinstance(timer, Replay)
+    timer = _replay(request.node)
+    assert timer is not None
     return timer
 
 
@@ -223,6 +261,7 @@ def pytest_benchmark_update_json(config: pytest.Config, output_json: dict[str, A
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Write the results file and the plots; an interrupted run ends with exit status 130."""
     config = session.config
+    config.stash[SESSION] = session
     run = config.stash.get(RUN, None)
     if run is None or run.results is None:
         return
@@ -264,6 +303,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         yield
     except PerformanceRegression as regression:
         failure = f"error: --benchmark-compare-fail: {regression}"
+    if NOT_TIMED in config.stash and not config.getoption("collectonly"):
+        terminalreporter.write_line(f"nothing was timed: {config.stash[NOT_TIMED]}")
     run = config.stash.get(RUN, None)
     if run is None or run.results is None or not run.timed:
         return
@@ -286,8 +327,3 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         run.close()
     with contextlib.suppress(AttributeError, OSError):
         config._benchmarksession.storage.path.rmdir()  # type: ignore[attr-defined]
-
-
-def pytest_sessionstart(session: pytest.Session) -> None:
-    """Keep the session, whose exit status the summary may have to change."""
-    session.config.stash[SESSION] = session

@@ -9,7 +9,9 @@ class Replay:
 
     __name__ = "backprop_bench_replay"  # pytest-benchmark stores it in the JSON
 
-    def __init__(self) -> None:
+    def __init__(self, workload: str, label: str) -> None:
+        """Take the names of the workload and of the row whose samples are to be played back."""
+        self.workload, self.label = workload, label
         self._readings: list[float] = []
 
     def load(self, seconds: Sequence[float]) -> None:

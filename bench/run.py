@@ -87,6 +87,7 @@ class Run:
         self.failed = False  # by a fault of the benchmark itself: not all samples were taken, or not all files made
         self.selected: set[tuple[str, str]] = set()  # rows to sample, by workload and label
         self._folder = asked.folder
+        self._started = False
         self._sampler: Sampler | None = None
         self.ending = False  # from now on, no signal ends the run
 
@@ -129,14 +130,19 @@ class Run:
         self.selected = chosen | baselines
 
     def sample(self, console: Console) -> Results:
-        """Take the samples of what was selected, on the first call; return what was found."""
-        if self.results is None:
-            self._until_the_end.enter_context(ended_by_signals(self._is_ending))
-            try:
-                self.results = self._sampled(console)
-            finally:
-                self.ending = self.results is not None
-                self._sampler = None
+        """Take the samples of what was selected; return what was found.
+
+        Only once, however it ended: a second start would mix its samples with those of the first.
+        """
+        if self._started:
+            raise RuntimeError("the samples of a run can be taken only once")
+        self._started = True
+        self._until_the_end.enter_context(ended_by_signals(self._is_ending))
+        try:
+            self.results = self._sampled(console)
+        finally:
+            self.ending = self.results is not None
+            self._sampler = None
         return self.results
 
     def _is_ending(self) -> bool:

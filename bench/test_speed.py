@@ -9,13 +9,13 @@ from bench.replay import Replay
 
 
 @pytest.mark.filterwarnings("ignore:Benchmark fixture was not used")  # by a row that has no samples
-def test_speed(found: Row, failure: str, replay: Replay, benchmark: Any, replayed: list[Any]) -> None:
+def test_speed(result: Row, failure: str, replay: Replay, benchmark: Any, replayed: list[Any]) -> None:
     """Replay the samples of a row; skip one that could not be timed here, fail one that must not be."""
-    if found.outcome in NOT_TIMED_HERE:
-        pytest.skip(f"{found.outcome}: {found.reason}")
-    if found.outcome != OK:
+    if result.outcome in NOT_TIMED_HERE:
+        pytest.skip(f"{result.outcome}: {result.reason}")
+    if result.outcome != OK:
         pytest.fail(failure, pytrace=False)
-    samples = [seconds for generation in found.samples for seconds in generation.values()]
+    samples = [seconds for generation in result.samples for seconds in generation.values()]
     replay.load(samples)
     benchmark.pedantic(lambda: None, rounds=max(1, len(samples)), iterations=1)
     if benchmark.enabled:

@@ -162,13 +162,25 @@ def test_options_that_cannot_act_are_refused_at_once(tmp_path: Path, options: tu
 
 @pytest.mark.slow("runs benchmarks")
 @pytest.mark.parametrize("places", [("tests/test_workloads.py", "bench"), ("bench", "tests/test_workloads.py")])
-def test_tests_and_benchmark_can_be_run_together(tmp_path: Path, places: tuple[str, ...]) -> None:
-    command = [sys.executable, "-m", "pytest", *places, "-k", "operations or book-in_place", "--generations=1"]
-    options = ("--seconds=0.1", f"--results={tmp_path}", "-p", "no:cacheprovider")
-    done = subprocess.run([*command, *options], cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
+def test_beside_other_tests_nothing_is_timed_unasked(tmp_path: Path, places: tuple[str, ...]) -> None:
+    selected = (
+        "-k",
+        "operations or book-in_place",
+        "--generations=1",
+        "--seconds=0.1",
+        f"--results={tmp_path / 'out'}",
+    )
+    command = [sys.executable, "-m", "pytest", *places, *selected, "-p", "no:cacheprovider"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stdout
-    assert "4 passed" in done.stdout  # a test, the row, its baseline and its control
-    assert (tmp_path / "results.json").exists()
+    assert "1 passed, 1 skipped" in done.stdout
+    assert "nothing was timed: rows are not timed beside other tests; to time them: pytest bench/" in done.stdout
+    assert not (tmp_path / "out").exists()
+    command.append("--benchmark-only")
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stdout
+    assert "3 passed, 1 skipped" in done.stdout  # the row, its baseline and its control; the test
+    assert (tmp_path / "out" / "results.json").exists()
 
 
 @pytest.mark.slow("runs benchmarks")
@@ -185,7 +197,19 @@ def test_tests_side_by_side_are_checked_and_not_timed(tmp_path: Path) -> None:
     )
     assert done.returncode == 1
     assert "1 failed, 3 passed" in done.stdout
+    assert "nothing was timed: pytest-xdist runs tests side by side, which disturbs rows; add -n0" in done.stdout
     assert not (tmp_path / "results").exists()
+
+
+def test_what_cannot_be_timed_side_by_side_is_told_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTEST_ADDOPTS", "-n auto")
+    done = bench(tmp_path / "results", "--impl=in_place")
+    assert done.returncode == 2
+    (line,) = done.stderr.strip().splitlines()
+    assert line.startswith("ERROR: nothing can be timed: pytest-xdist runs tests side by side, which disturbs rows;")
+    assert line.endswith("add -n0 (PYTEST_ADDOPTS may hold another -n)")
+    done = bench(tmp_path / "results", "--impl=in_place", "-n0", "--co")
+    assert done.returncode == 0, done.stderr
 
 
 # --- Interrupted, killed -----------------------------------------------------------------------------------------
