@@ -2,6 +2,8 @@
 
 A row of this project is loaded with the whole of `impls` as it was there, `bench` is today's. A row that is given by
 its path is loaded from the same place in the other revision of its own repository, or from the folder that is given.
+One whose code is in an installed distribution, a wheel in Rust or a third party's package, would be compared with
+itself: it is unavailable.
 """
 
 import io
@@ -16,7 +18,7 @@ from bench.records import BEFORE
 from impls import ROOT
 from impls.errors import UserError
 from impls.needs import Needs
-from impls.registry import RUST, Entry
+from impls.registry import Entry
 from impls.text import one_line
 
 BUILT = shutil.ignore_patterns("__pycache__", "target")  # what Python and cargo leave there
@@ -42,9 +44,9 @@ class Before:
         module, _, class_name = entry.target.rpartition(":")
         if module.endswith(".py"):
             return replace(before, target=f"{self._file(Path(module))}:{class_name}")
-        if entry.needs is RUST:
-            words = "the wheel of that revision; the Rust rows are those of the wheel that is installed"
-            return replace(before, needs=_lacks(words))
+        if entry.needs and entry.needs.distribution:
+            words = f"{entry.needs.distribution} of that revision: the installed one would be compared with itself"
+            return replace(before, needs=_lacks(f"{words}; time each in a run of its own, then: backprop compare"))
         tree = self._impls()
         file = tree.joinpath(*module.split(".")).with_suffix(".py")
         if not file.is_file():

@@ -101,6 +101,7 @@ class Needs:
     modules: tuple[str, ...]
     command: Callable[[], str]  # returns the command that installs them where the user stands
     machine: Callable[[], str | None] = lambda: None  # returns what the machine itself lacks, or None
+    distribution: str = ""  # that holds the implementation's own code, if it is installed and not of this checkout
 
     def missing(self) -> str | None:
         """Return what is missing here, with what to do, or None. Imports nothing."""

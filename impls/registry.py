@@ -70,8 +70,12 @@ class Entry:
 
 
 NUMBA = Needs(("numba",), lambda: pip_command("numba"), lambda: switched_off("Numba's compiler", "NUMBA_DISABLE_JIT"))
-RUST = Needs(("backprop_bench_rust",), lambda: make_command("rust"))
-RUST_TCH = Needs(("backprop_bench_rust_tch",), lambda: make_command("rust-tch"))  # into an environment of its own
+RUST = Needs(("backprop_bench_rust",), lambda: make_command("rust"), distribution="backprop-bench-rust")
+RUST_TCH = Needs(
+    ("backprop_bench_rust_tch",),
+    lambda: make_command("rust-tch"),  # into an environment of its own
+    distribution="backprop-bench-rust-tch",
+)
 TORCH = Needs(("torch",), lambda: extra_command("torch"))
 TORCH_COMPILED = Needs(
     ("torch",),
@@ -82,7 +86,11 @@ TORCH_CUDA = Needs(("torch",), TORCH.command, no_gpu)
 JAX = Needs(("jax",), lambda: extra_command("jax"), lambda: switched_off("JAX's compiler", "JAX_DISABLE_JIT"))
 JAX_CUDA = Needs(("jax", "jax_plugins"), lambda: pip_command("'jax[cuda13]'"), lambda: no_gpu() or JAX.machine())
 TENSORFLOW = Needs(("tensorflow",), lambda: extra_command("tensorflow"))
-RUST_TENSORFLOW = Needs(("backprop_bench_rust_tensorflow", "tensorflow"), lambda: make_command("rust-tensorflow"))
+RUST_TENSORFLOW = Needs(
+    ("backprop_bench_rust_tensorflow", "tensorflow"),
+    lambda: make_command("rust-tensorflow"),
+    distribution="backprop-bench-rust-tensorflow",
+)
 SCIKIT_LEARN = Needs(("sklearn",), lambda: pip_command("scikit-learn"))
 MPI = Needs(("mpi4py",), lambda: extra_command("mpi"), no_mpiexec)
 TORCH_DDP = Needs(("torch", "mpi4py"), lambda: extra_command("ddp"), no_mpiexec)
@@ -172,15 +180,17 @@ def entries() -> dict[str, Entry]:
     """
     found = dict(ENTRIES)
     for point in importlib.metadata.entry_points(group=ENTRY_POINTS):
-        summary = f"entry point of {point.dist.name if point.dist else '?'}"
+        distribution = point.dist.name if point.dist else "?"
         module = point.value.partition(":")[0]
         package = module.partition(".")[0]
-        needs = Needs((package,), lambda: "the package that declares the entry point is not whole")
+        needs = Needs(
+            (package,), lambda: "the package that declares the entry point is not whole", distribution=distribution
+        )
         name = point.name
         if name in found or name in RESERVED or not LABEL.fullmatch(name):
             needs = _another_name(name, point.value)
             name = one_line(f"{name} ({point.value})")
-        found[name] = Entry(name, point.value, summary, needs)
+        found[name] = Entry(name, point.value, f"entry point of {distribution}", needs)
     return found
 
 

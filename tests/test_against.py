@@ -1,5 +1,6 @@
 """Rows of another revision beside today's: where they come from, when they are measured once more, what is said."""
 
+import importlib.metadata
 import os
 import shutil
 import subprocess
@@ -21,7 +22,7 @@ from bench.results.before import compare_with_before, look_slower
 from bench.run import Asked, Run
 from impls import ROOT
 from impls.errors import UserError
-from impls.registry import find
+from impls.registry import ENTRIES, ENTRY_POINTS, find
 
 MINE = """
 from impls.batched_2d import Batched2D
@@ -86,15 +87,29 @@ def test_a_row_of_ours_comes_with_all_of_impls(tmp_path: Path, copies: Path) -> 
         (tmp_path / "impls" / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "impls" / path).write_text("")
     before = Before(str(tmp_path), copies)
-    in_place, numba, rust = before.entries(map(find, ("in_place", "batched_2d", "rust_fused")))
+    in_place, batched = before.entries(map(find, ("in_place", "batched_2d")))
     assert in_place.unavailable() is None
     assert {str(path.relative_to(in_place.tree)) for path in Path(in_place.tree).rglob("*")} == {
         "impls",  # nothing else could be imported from there
         "impls/interface.py",
         "impls/in_place.py",
     }
-    assert numba.unavailable() == f"needs impls.batched_2d, which {tmp_path} does not have"
-    assert "the wheel of that revision" in str(rust.unavailable())
+    assert batched.unavailable() == f"needs impls.batched_2d, which {tmp_path} does not have"
+
+
+def test_code_in_an_installed_distribution_is_not_compared_with_itself(
+    tmp_path: Path, copies: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of ours that are built from Rust, over MPI or not, and those of other packages."""
+    (tmp_path / "impls").mkdir()
+    (tmp_path / "impls" / "interface.py").write_text("")
+    point = importlib.metadata.EntryPoint("theirs", "theirs.module:Theirs", ENTRY_POINTS)
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda **_: [point])
+    names = [name for name in ENTRIES if name.startswith("rust_")] + ["theirs"]
+    assert {"rust_fused", "rust_tch", "rust_tensorflow"} <= set(names)
+    names += [] if ENTRIES["mpi"].unavailable() else ["mpi-rust_fused"]
+    for old in Before(str(tmp_path), copies).entries(map(find, names)):
+        assert "of that revision: the installed one would be compared with itself" in str(old.unavailable())
 
 
 def test_a_folder_that_cannot_be_copied_is_told(tmp_path: Path, copies: Path) -> None:
