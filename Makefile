@@ -1,6 +1,6 @@
 # `make bench` and `make test` do all of their own set-up: a virtual environment in .venv, from pyproject.toml.
 # Another Python: make PYTHON=python3.13 bench; from then on, the environment's own is meant. uv is used where it is
-# installed.
+# installed; an environment that it made before, with pip or without, is kept.
 PYTHON ?= $(or $(shell .venv/bin/python -c '' 2>/dev/null && echo .venv/bin/python),python3)
 BIN := .venv/bin
 VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
@@ -13,10 +13,13 @@ else
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 VENV := $(PYTHON) -m venv
 endif
+# `uv venv` and `uv sync` make environments without pip.
+CAN_INSTALL = test -n "$(UV)" || $(BIN)/python -c 'import pip' 2>/dev/null || { \
+    echo "make: no pip in $(BIN:/bin=) and no uv on PATH; put uv there, or run: $(BIN)/python -m ensurepip" >&2; exit 1; }
 
 # What is timed must not share the machine with the tests, whatever `make -j` says.
 .NOTPARALLEL:
-.PHONY: bench bench-all clean coverage figures fuzz lint mutants profiles reference reference-runs rust rust-tch rust-tensorflow rust-test rust-test-arm test test-all
+.PHONY: bench bench-all clean coverage figures fuzz installer lint mutants profiles reference reference-runs rust rust-tch rust-tensorflow rust-test rust-test-arm test test-all
 
 bench: $(INSTALLED)
 	$(BIN)/backprop bench
@@ -148,6 +151,7 @@ rust-tch: export LIBTORCH_USE_PYTORCH := 1
 rust-tch:
 	@$(CARGO)
 	@test -x $(BIN)/python || $(VENV) .venv-tch
+	@$(CAN_INSTALL)
 	@echo "installing PyTorch into .venv-tch, and building its Rust bindings; minutes"
 	$(PIP) --editable '.[dev,tch]'
 	$(call crate,rust_tch)
@@ -171,14 +175,21 @@ rust-test-arm: export CARGO_PROFILE_RELEASE_DEBUG := 0
 rust-test-arm:
 	cd impls/rust && cargo test --release --lib --no-default-features --target $(ARM) --target-dir target/arm
 
+# Targets that install more, into an environment that is there.
+bench-all coverage fuzz rust rust-tensorflow: | installer
+installer: $(INSTALLED)
+	@$(CAN_INSTALL)
+
 $(INSTALLED): pyproject.toml
-	@test -n "$(VERSION)" || { echo "make: there is no $(PYTHON); name another: make PYTHON=python3.13" >&2; exit 1; }
+	@test -n "$(VERSION)" || { echo "make: there is no $(PYTHON); name another: make PYTHON=python3.13" \
+	    "(or have uv fetch one: uv venv --python 3.13)" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	    echo "make: needs Python 3.11 or newer, $(PYTHON) is $(VERSION); name another: make PYTHON=python3.13" >&2; exit 1; }
 	@$(BIN)/python -c 'import sys; sys.exit("%d.%d" % sys.version_info[:2] != "$(VERSION)")' 2>/dev/null || rm -rf .venv
 	@echo "installing into .venv what pyproject.toml asks for; about a minute"
 	@test -x $(BIN)/python || $(VENV) .venv || { rm -rf .venv; \
 	    echo "make: $(PYTHON) lacks its module venv; on Debian: apt install python3-venv" >&2; exit 1; }
+	@$(CAN_INSTALL)
 	@$(PIP) --editable '.[dev]'
 	@touch $@
 

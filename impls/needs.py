@@ -67,8 +67,25 @@ def switched_off(compiler: str, *variables: str) -> str | None:
 
 
 def pip_command(requirement: str) -> str:
-    """Return the command that installs a requirement where the user stands: for this very Python."""
-    return f"{_from_here(Path(sys.executable))} -m pip install {requirement}"
+    """Return the command that installs a requirement where the user stands: for this very Python.
+
+    `uv venv` and `uv sync` make environments without pip; there uv installs.
+    """
+    python = _from_here(Path(sys.executable))
+    if importlib.util.find_spec("pip") is not None:
+        return f"{python} -m pip install {requirement}"
+    if shutil.which("uv") or _made_by_uv():
+        return f"uv pip install --python {python} {requirement}"
+    return f"{python} -m ensurepip && {python} -m pip install {requirement}"
+
+
+def _made_by_uv() -> bool:
+    """Return whether uv made this environment: it writes its version into pyvenv.cfg."""
+    try:
+        lines = Path(sys.prefix, "pyvenv.cfg").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:  # no virtual environment
+        return False
+    return any(line.partition("=")[0].strip() == "uv" for line in lines)
 
 
 def backprop_command(arguments: str) -> str:

@@ -12,6 +12,7 @@ from bench.cpus import usable_cpus
 from bench.measurement.examples import files_of_this_process
 from bench.measurement.process import WorkerProcess, confined_to
 from impls.errors import UserError
+from impls.needs import pip_command
 
 PY_SPY = "BACKPROP_PY_SPY"  # the environment variable that names another py-spy
 MARGIN_SECONDS = 30.0  # for py-spy to start and to write
@@ -53,7 +54,7 @@ def py_spy() -> str:
         return named
     found = shutil.which("py-spy", path=str(Path(sys.executable).parent)) or shutil.which("py-spy")
     if not found:
-        raise NotPermitted("py-spy is missing: pip install py-spy")
+        raise NotPermitted(f"py-spy is missing: {pip_command('py-spy')}")
     return found
 
 
@@ -76,7 +77,8 @@ def attach(
                     errors="replace",
                 )
         except OSError as error:
-            raise NotPermitted(f"py-spy cannot be started: {program}: {error.strerror}; pip install py-spy") from error
+            advice = pip_command("py-spy")
+            raise NotPermitted(f"py-spy cannot be started: {program}: {error.strerror}; {advice}") from error
         try:
             said, _ = profiler.communicate(timeout=seconds + MARGIN_SECONDS)
         except subprocess.TimeoutExpired:

@@ -1,9 +1,17 @@
 """Processes that tests start or find."""
 
 import contextlib
+import os
 from collections.abc import Iterable
 
 import psutil
+
+HANDED_DOWN = ("MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS", "PYTHON")  # by `make PYTHON=python3.13 test`
+
+
+def outside_of_make() -> dict[str, str]:
+    """Return this process's environment without what a make that runs the tests hands down to one that a test runs."""
+    return {name: value for name, value in os.environ.items() if name not in HANDED_DOWN}
 
 
 def gone(processes: Iterable[psutil.Process], seconds: float) -> bool:

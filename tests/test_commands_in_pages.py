@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from processes import outside_of_make
 
 from bench.measurement.launch import ENVIRONMENT as LAUNCHING
 from bench.report.pages import MARKED, pages
@@ -78,7 +79,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(folder: Path, command: str) -> "subprocess.CompletedProcess[str]":
     """Run a command of a page as a shell does in an activated environment."""
-    environment = os.environ | LAUNCHING | {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
+    environment = (
+        outside_of_make() | LAUNCHING | {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
+    )
     return subprocess.run(
         command, shell=True, cwd=folder, capture_output=True, text=True, env=environment, timeout=120, check=False
     )

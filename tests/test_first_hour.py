@@ -11,11 +11,13 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from processes import outside_of_make
 
 from bench.report.table import NOTES
 
 ROOT = Path(__file__).parent.parent
 BACKPROP = Path(sys.executable).with_name("backprop")
+VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
 FAULTY = ROOT / "tests" / "faulty_rows.py"
 QUICK = ("--workload=20-8-4:4", "--generations=2", "--seconds=0.2", "--data=digits")
 
@@ -246,8 +248,8 @@ def test_a_killed_run_leaves_nothing_in_the_temporary_folder(tmp_path: Path) -> 
 # --- Set-up ------------------------------------------------------------------------------------------------------
 
 
-def fake_python(folder: Path, version: str, venv: bool = True) -> Path:
-    """Make a `python3` of another version, or without the module venv."""
+def fake_python(folder: Path, version: str, venv: bool = True, pip: bool = True) -> Path:
+    """Make a `python3` of another version, or without the module venv or pip."""
     real = sys.executable
     major, minor = version.split(".")
     path = folder / "python3"
@@ -257,7 +259,8 @@ def fake_python(folder: Path, version: str, venv: bool = True) -> Path:
         f'*"%d.%d"*) echo {version};;\n'
         f"*version_info*) exit {int((int(major), int(minor)) < (3, 11))};;\n"
         + ("" if venv else '*venv*) echo "No module named venv" >&2; exit 1;;\n')
-        + f'*) exec {real} "$@";;\n'
+        + f'*"import pip"*) exit {int(not pip)};;\n'
+        f'*) exec {real} "$@";;\n'
         f"esac\n"
     )
     path.chmod(0o755)
@@ -275,7 +278,7 @@ def checkout(tmp_path: Path) -> Path:
 
 
 def make(folder: Path, *arguments: str, path: str = "") -> "subprocess.CompletedProcess[str]":
-    environment = os.environ | {"PATH": path or os.environ["PATH"]}
+    environment = outside_of_make() | {"PATH": path or os.environ["PATH"]}
     return subprocess.run(
         ["make", *arguments], cwd=folder, capture_output=True, text=True, env=environment, timeout=60, check=False
     )
@@ -308,12 +311,40 @@ def test_make_says_that_there_is_no_such_python(checkout: Path) -> None:
     assert "there is no python3.99" in done.stderr
 
 
-@pytest.mark.skipif(shutil.which("make") is None, reason="no make")
-def test_make_keeps_an_environment_of_another_python(checkout: Path) -> None:
-    """Made by `make PYTHON=…`; a plain `make` after it once removed it, with all that was installed in it."""
+def environment_of(checkout: Path, version: str, **options: bool) -> Path:
+    """Put an environment of a fake Python into a checkout; return that Python."""
     programs = checkout / ".venv" / "bin"
     programs.mkdir(parents=True)
-    python = fake_python(programs, "3.14").rename(programs / "python")
+    return fake_python(programs, version, **options).rename(programs / "python")
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="no make")
+@pytest.mark.parametrize("target", [f".venv/installed-{VERSION}", "rust"])
+def test_make_says_that_an_environment_has_no_pip(checkout: Path, target: str) -> None:
+    """As one that uv made before, when uv is no longer there."""
+    python = environment_of(checkout, VERSION, pip=False)
+    if target == "rust":
+        (checkout / ".venv" / f"installed-{VERSION}").touch()
+    done = make(checkout, target, "UV=")
+    words = "make: no pip in .venv and no uv on PATH; put uv there, or run: .venv/bin/python -m ensurepip"
+    assert done.stderr.splitlines()[0] == words
+    assert done.returncode != 0
+    assert python.exists()
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="no make")
+@pytest.mark.parametrize("handed_down", [None, "PYTHON=python3.99"])
+def test_make_keeps_an_environment_of_another_python(
+    checkout: Path, handed_down: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Made by `make PYTHON=…`; a plain `make` after it once removed it, with all that was installed in it.
+
+    Whether the tests run by themselves or by a make that hands its variables down.
+    """
+    if handed_down:
+        monkeypatch.setenv("MAKEFLAGS", f" -- {handed_down}")
+        monkeypatch.setenv(*handed_down.split("="))
+    python = environment_of(checkout, "3.14")
     before = python.read_text()
     done = make(checkout, "figures", "UV=", "PIP=echo PIP")
     assert "PIP --editable .[dev]" in done.stdout, done.stderr
@@ -324,7 +355,6 @@ def test_make_keeps_an_environment_of_another_python(checkout: Path) -> None:
 @pytest.mark.slow("runs benchmarks")
 @pytest.mark.skipif(shutil.which("make") is None, reason="no make")
 def test_make_works_in_a_path_with_blanks_and_rebuilds_a_stale_environment(checkout: Path) -> None:
-    version = f"{sys.version_info.major}.{sys.version_info.minor}"
     stale = checkout / ".venv" / "bin" / "python"
     stale.parent.mkdir(parents=True)
     stale.write_text("#!/bin/sh\nexit 1\n")
@@ -333,7 +363,7 @@ def test_make_works_in_a_path_with_blanks_and_rebuilds_a_stale_environment(check
     done = make(checkout, "figures", f"PYTHON={sys.executable}", "UV=", "PIP=echo PIP")
     assert "PIP --editable .[dev]" in done.stdout, done.stderr
     assert stale.resolve() != stale or stale.read_bytes()[:2] != b"#!"
-    assert (checkout / ".venv" / f"installed-{version}").exists()
+    assert (checkout / ".venv" / f"installed-{VERSION}").exists()
 
 
 # --- Packaging ---------------------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ import pytest
 
 from bench.cli import main
 from impls.errors import UserError
+from impls.needs import pip_command
 from impls.registry import ENTRIES
 from profiles import flamegraph, stacks
 from profiles.py_spy import py_spy
@@ -359,7 +360,7 @@ def test_profiling_that_is_not_permitted_is_told_apart_from_a_failure(tmp_path: 
 def test_a_missing_py_spy(tmp_path: Path) -> None:
     done = profile(tmp_path, tmp_path / "no" / "py-spy", "in_place")
     assert done.returncode == 3
-    assert "pip install py-spy" in done.stderr
+    assert pip_command("py-spy") in done.stderr
 
 
 def test_py_spy_is_found_beside_python() -> None:

@@ -1,6 +1,7 @@
 """The registry: what listing costs, how rows are found and loaded, and what it says when they are not."""
 
 import importlib.metadata
+import importlib.util
 import json
 import re
 import shlex
@@ -266,6 +267,42 @@ def command_of(name: str) -> list[str]:
     return shlex.split(needs.command())
 
 
+@pytest.fixture
+def with_pip(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have an environment with pip, whatever the tests run in."""
+    real = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: real("json" if name == "pip" else name))
+
+
+@pytest.fixture
+def without_pip(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Have an environment without pip, and no uv on PATH; return its folder."""
+    real = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "pip" else real(name))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(sys, "prefix", str(tmp_path))
+    return tmp_path
+
+
+@pytest.mark.parametrize("sign", ["uv on PATH", "uv in pyvenv.cfg"])
+def test_without_pip_uv_installs(without_pip: Path, sign: str) -> None:
+    if sign == "uv on PATH":
+        (without_pip / "uv").touch(mode=0o755)
+    else:
+        (without_pip / "pyvenv.cfg").write_text("home = /usr/bin\nimplementation = CPython\nuv = 0.9.9\n")
+    program, *words = command_of("numba")
+    assert [program, *words[:3]] == ["uv", "pip", "install", "--python"]
+    assert Path(words[3]).resolve() == Path(sys.executable).resolve()
+    assert words[4:] == ["numba"]
+
+
+def test_without_pip_and_uv_pip_comes_first(without_pip: Path) -> None:
+    (without_pip / "pyvenv.cfg").write_text("home = /usr/uv\nversion = 3.11.7\ncommand = uv venv\n")
+    assert command_of("numba")[1:4] == ["-m", "ensurepip", "&&"]
+    assert command_of("numba")[5:] == ["-m", "pip", "install", "numba"]
+
+
+@pytest.mark.usefixtures("with_pip")
 def test_the_command_works_at_the_root_of_the_checkout(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     python, *words = command_of("torch")
@@ -276,12 +313,14 @@ def test_the_command_works_at_the_root_of_the_checkout(monkeypatch: pytest.Monke
     assert command_of("rust_fused") == ["make", "rust"]
 
 
+@pytest.mark.usefixtures("with_pip")
 def test_the_command_works_anywhere_else(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     assert command_of("torch") == [sys.executable, "-m", "pip", "install", "-e", f"{ROOT}[torch]"]
     assert command_of("rust_fused") == ["make", "-C", str(ROOT), "rust"]
 
 
+@pytest.mark.usefixtures("with_pip")
 def test_blanks_in_paths_are_quoted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     root = tmp_path / "my check'out"
     python = root / "virtual env" / "bin" / "python"
@@ -294,6 +333,7 @@ def test_blanks_in_paths_are_quoted(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     assert command_of("torch") == ["virtual env/bin/python", "-m", "pip", "install", "-e", ".[torch]"]
 
 
+@pytest.mark.usefixtures("with_pip")
 def test_the_commands_name_extras_and_targets_that_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
