@@ -19,7 +19,7 @@ CAN_INSTALL = test -n "$(UV)" || $(BIN)/python -c 'import pip' 2>/dev/null || { 
 
 # What is timed must not share the machine with the tests, whatever `make -j` says.
 .NOTPARALLEL:
-.PHONY: bench bench-all clean coverage figures fuzz installer lint mutants profiles reference reference-runs rust rust-tch rust-tensorflow rust-test rust-test-arm test test-all
+.PHONY: bench bench-all clean coverage figures fuzz installer lint profiles reference reference-runs rust rust-tch rust-tensorflow rust-test rust-test-arm test test-all
 
 bench: $(INSTALLED)
 	$(BIN)/backprop bench
@@ -115,10 +115,6 @@ reference-runs:
 	find profiles/recordings -type f -size +293k | sed -E 's/(\.svg|\.raw\.txt)$$//' | sort -u | \
 	    while read big; do rm -f "$$big.svg" "$$big.raw.txt"; done
 	$(MAKE) figures
-
-# The score of the conformance kit, made anew: minutes.
-mutants: $(INSTALLED)
-	$(BIN)/python -m tests.mutants
 
 figures: $(INSTALLED)
 	$(BIN)/backprop figures

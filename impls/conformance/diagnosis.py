@@ -27,6 +27,7 @@ from impls.interface import Array, Parameters
 
 SEARCH_SECONDS = 5.0  # for one result: the workload may be large
 LOWER_PRECISION = {"float64": (1e-11, 1e-5), "float32": (1e-5, 5e-3)}  # relative errors, as of the next lower one
+FEWEST_ROUNDED = 12  # numbers off by as much as in a lower precision: fewer may be off for another reason
 AND = "; and "  # between the sentences of several mistakes
 MOST_MISTAKES = 3  # of form and of values together
 
@@ -319,7 +320,10 @@ def _lower_precision(found: Tensors, right: Tensors, dtype: str) -> str:
         float(np.linalg.norm(found[name] - tensor) / (np.linalg.norm(tensor) or 1.0)) for name, tensor in right.items()
     ]
     lowest, highest = LOWER_PRECISION[dtype]
-    if not lowest <= max(errors) <= highest:
+    rounded = sum(
+        int(np.count_nonzero(np.abs(found[name] - tensor) > lowest * np.abs(tensor))) for name, tensor in right.items()
+    )
+    if not lowest <= max(errors) <= highest or rounded < FEWEST_ROUNDED:
         return ""
     lower = "float32" if dtype == "float64" else "float16, TF32 or bfloat16"
     return f"computed in lower precision: agrees to {max(errors):.0e} only, as if in {lower}"
