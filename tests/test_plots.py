@@ -1,8 +1,11 @@
 """The plots and the tables by what a reader sees, not by pixels."""
 
+import functools
 import itertools
 import math
 import struct
+import subprocess
+import sys
 import xml.etree.ElementTree as ET
 from collections.abc import Generator
 from pathlib import Path
@@ -15,8 +18,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made_up_results import BOOK, PEAK_SECONDS, made_up_results, processes, row, workload_result
 from matplotlib.axes import Axes
+from matplotlib.backend_bases import RendererBase
+from matplotlib.collections import LineCollection
 from matplotlib.colors import same_color, to_rgb
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.text import Annotation, Text
@@ -71,21 +77,20 @@ def place(point: Line2D) -> tuple[float, float]:
 
 
 def segments(axes: Axes) -> list[tuple[list[float], list[float]]]:
-    """Return all lines of a panel without a marker: their x, their y."""
-    return [
-        (np.asarray(line.get_xdata()).tolist(), np.asarray(line.get_ydata()).tolist())
-        for line in axes.lines
-        if line.get_marker() == "None"
-    ]
+    """Return all lines of a panel without a marker, alone or of a collection: their x, their y."""
+    alone = [np.asarray(line.get_xydata()) for line in axes.lines if line.get_marker() == "None"]
+    collections = [each for each in axes.collections if isinstance(each, LineCollection)]
+    together = [np.asarray(segment) for each in collections for segment in each.get_segments()]
+    return [(ends[:, 0].tolist(), ends[:, 1].tolist()) for ends in [*alone, *together]]
 
 
 def labels_of(axes: Axes) -> list[str]:
     return [label.get_text() for label in axes.get_yticklabels()]
 
 
-def numbers(axes: Axes) -> dict[int, Annotation]:
+def numbers(axes: Axes) -> dict[int, Text]:
     """Return what is written beside the points, by line."""
-    return {round(text.xy[1]): text for text in axes.texts if isinstance(text, Annotation)}
+    return {round(text.get_position()[1]): text for text in axes.texts if text.get_bbox_patch()}
 
 
 def panels(figure: Figure) -> list[Axes]:
@@ -116,6 +121,8 @@ def test_intervals_baseline_rates_and_control_are_drawn(results: Results) -> Non
     for xs, ys in (
         ([7.84, 8.16], [1, 1]),  # intervals
         ([9.8, 10.2], [2, 2]),
+        ([1.0, 8.0], [1, 1]),  # from the baseline's line to the points
+        ([1.0, 10.0], [2, 2]),
         ([1.0, 1.0], [0, 1]),  # the baseline's line, from the bottom to the top of the panel
         ([20.0, 20.0], [0, 1]),  # the peak's: 400 µs / 20 µs
         ([16.0, 16.0], [0, 1]),  # the reference rate's: 80 % of it
@@ -161,7 +168,7 @@ def test_a_row_that_was_not_timed_shows_its_outcome(results: Results, outcome: s
     assert same_color(numbers(axes)[2].get_color(), GREY)
     assert 2 not in points(axes)
     figure.draw_without_rendering()
-    text, panel = Text.get_window_extent(numbers(axes)[2]), axes.get_window_extent()
+    text, panel = numbers(axes)[2].get_window_extent(), axes.get_window_extent()
     assert panel.x0 <= text.x0 < text.x1 <= panel.x1
 
 
@@ -187,6 +194,7 @@ def test_a_row_much_slower_than_the_baseline_is_an_arrow_at_the_edge(results: Re
     assert labels_of(axes)[:2] == ["pure_python", "per_example"]
     arrow = points(axes)[0]
     assert (arrow.get_marker(), place(arrow)) == ("<", (SLOWEST, 0))
+    assert ([1.0, SLOWEST], [0, 0]) in segments(axes)
     assert axes.get_xlim()[0] == SLOWEST == 0.45
     assert numbers(axes)[0].get_text() == "0.0196×"
     slower = points(axes)[2]
@@ -504,6 +512,34 @@ def test_files_are_the_same_bytes_each_time(results: Results, tmp_path: Path) ->
     assert first == second
     assert set(first) == {"speedups.svg", "speedups.png", "peak.svg", "peak.png"}
     assert b"book" in first["speedups.svg"]  # text stays text
+
+
+def test_each_figure_is_laid_out_once_and_drawn_once_for_each_file(
+    results: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What matplotlib does by itself, to lay out and to draw each figure for every file, takes twice as long."""
+    calls: list[str] = []
+    execute, draw_figure = ConstrainedLayoutEngine.execute, Figure.draw
+
+    @functools.wraps(draw_figure)
+    def counted_draw(figure: Figure, renderer: RendererBase) -> None:
+        calls.append("draw")
+        draw_figure(figure, renderer)
+
+    def counted_layout(engine: ConstrainedLayoutEngine, figure: Figure) -> None:
+        calls.append("layout")
+        execute(engine, figure)
+
+    monkeypatch.setattr(Figure, "draw", counted_draw)
+    monkeypatch.setattr(ConstrainedLayoutEngine, "execute", counted_layout)
+    paths = draw(results, tmp_path)
+    assert calls == ["layout", "draw", "draw"] * (len(paths) // 2)
+
+
+def test_nothing_of_scipy_is_imported_to_draw_speed_ups() -> None:
+    """It takes as long as matplotlib itself, and only the names at the curves of sweeps need it."""
+    program = "import sys, bench.report.plots; print([name for name in sys.modules if name.startswith('scipy')])"
+    assert subprocess.check_output([sys.executable, "-c", program], text=True).strip() == "[]"
 
 
 def test_three_sizes_of_networks_make_an_overview(results: Results, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
@@ -24,6 +25,7 @@ STYLE: dict[Any, Any] = {
     "axes.titlesize": 10,
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
+    "axes.titley": 1.0,  # or the height is sought in every drawing, beside tick labels on top that no titled panel has
     "axes.labelsize": 9,
     "font.size": 9,
     "font.family": "DejaVu Sans",
@@ -31,6 +33,7 @@ STYLE: dict[Any, Any] = {
     "legend.frameon": False,
     "svg.fonttype": "none",
     "svg.hashsalt": "backprop-bench",
+    "text.hinting": "no_hinting",  # letters of a PNG are as wide as those of the SVG, for which everything is placed
     "text.parse_math": False,  # a name with a dollar sign is a name
     "xtick.labelsize": 8,
     "ytick.labelsize": 8.5,
@@ -110,6 +113,7 @@ def write_caption(figure: Figure, results: Results, words: str = "") -> None:
 
 def save(figure: Figure, stem: Path) -> list[Path]:
     """Write a figure as SVG and PNG, without dates or versions in them; a very large one as a coarser PNG."""
+    _lay_out(figure)
     paths, dpi = [], min(DPI, MOST_PIXELS / max(figure.get_size_inches()))
     for suffix, metadata in (("svg", {"Date": None, "Creator": None}), ("png", {"Software": None})):
         buffer = io.BytesIO()
@@ -118,3 +122,12 @@ def save(figure: Figure, stem: Path) -> list[Path]:
         write_whole(path, buffer.getvalue())
         paths.append(path)
     return paths
+
+
+def _lay_out(figure: Figure) -> None:
+    """Place everything once, as in an SVG. Otherwise matplotlib does so for each file, in one more drawing."""
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        FigureCanvasSVG(figure)  # whose text is as wide as its letters, not rounded to dots
+        engine.execute(figure)
+        figure.set_layout_engine(None)

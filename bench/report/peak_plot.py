@@ -52,7 +52,7 @@ def _cell(axes: Axes, x: int, y: int, value: float | None, otherwise: str) -> No
     """Write the number of a cell, or why there is none."""
     text = otherwise if value is None else number_text(value, 2)
     colour = DARK if value is None else "black" if value > DARK_ABOVE else "white"
-    axes.text(x, y, text, ha="center", va="center", fontsize=8, color=colour)
+    axes.text(x, y, text, ha="center", va="center", fontsize=8, color=colour, in_layout=False)
 
 
 def _percent(results: Results, of: WorkloadResult, label: str) -> float | None:

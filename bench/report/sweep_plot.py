@@ -9,7 +9,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
-from scipy.optimize import isotonic_regression
 
 from bench.records import Estimate, Results, Workload, WorkloadResult, threads_text
 from bench.report.drawing import (
@@ -179,6 +178,8 @@ def name_curve(axes: Axes, label: str, x: float, y: float, colour: str) -> None:
 
 def spread_names(axes: Axes, apart: float = 8.5) -> None:
     """Move the names at the ends of curves up and down as little as can be, to be `apart` points from each other."""
+    from scipy.optimize import isotonic_regression  # takes half a second
+
     names = sorted((text for text in axes.texts if isinstance(text, Annotation)), key=lambda name: name.xy[1])
     if not names:
         return

@@ -23,15 +23,16 @@ def to_builtins(results: Results) -> dict[str, Any]:
 def read(path: Path) -> Results:
     """Return the results in a file. Raises UserError if it is not one that this version can read."""
     try:
-        content = _printable(json.loads(path.read_bytes()))
+        content = json.loads(path.read_bytes())
+        ours = content.get(Results.KEY) if isinstance(content, dict) else None
+        ours = _printable(ours) if isinstance(ours, dict) else {}
+        schema = ours.get("schema")
+        old = _printable(content) if schema == 1 else {}
     except OSError as error:
         hint = "; make some with: backprop bench" if path == LATEST else ""
         raise UserError(f"{path}: cannot be read: {error.strerror}{hint}") from error
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: not JSON, or truncated: {error}") from error
-    ours = content.get(Results.KEY) if isinstance(content, dict) else None
-    ours = ours if isinstance(ours, dict) else {}
-    schema = ours.get("schema")
     if type(schema) is not int or schema < 1:
         raise UserError(
             f"{path}: not a results file of backprop-bench: expected the key {Results.KEY!r} with a schema number"
@@ -40,7 +41,7 @@ def read(path: Path) -> Results:
         raise UserError(f"{path}: schema {schema}, this version reads up to {SCHEMA}; install a newer backprop-bench")
     try:
         if schema == 1:
-            ours = to_builtins(schema1.upgraded(content))
+            ours = to_builtins(schema1.upgraded(old))
         elif schema == 2:
             ours = schema2.upgraded(ours)
         return _dated(msgspec.convert(ours, Results))
@@ -64,4 +65,4 @@ def _printable(value: Any) -> Any:
         return value if value.isprintable() else one_line(value)
     if isinstance(value, list):
         return [each if isinstance(each, float) else _printable(each) for each in value]
-    return {one_line(key): _printable(each) for key, each in value.items()} if isinstance(value, dict) else value
+    return {_printable(key): _printable(each) for key, each in value.items()} if isinstance(value, dict) else value
