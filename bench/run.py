@@ -30,7 +30,7 @@ from bench.problem.workloads import select
 from bench.progress import report_progress
 from bench.quota import limited_groups, throttled_seconds
 from bench.records import SCHEMA, MemoryRate, Results, Row, Settings, Workload
-from bench.results.files import LATEST
+from bench.results.files import LATEST, RESULTS
 from bench.results.kernels import note_on_kernels, note_on_variables
 from bench.results.notes import (
     note_on_cpus,
@@ -48,7 +48,7 @@ from impls.registry import RESERVED, Entry, entries, find_all
 from impls.tracebacks import in_words
 
 RUNS = Path("results/runs")  # of the current folder: a run that is not given a folder gets one of its own here
-RESULTS, REPORT = "results.json", "report.html"
+REPORT = "report.html"
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from profiles.recording import Recording, file_name, read
 from profiles.speedscope import speedscope
 
 RAW = ".raw.txt"
+FILES = (".txt", ".folded", ".json", ".svg")  # the ends of names of files, also of those that are not there
 FORMATS = ("flamegraph", "raw", "speedscope")
 FAILED, NOT_PERMITTED = 1, NotPermitted.exit_status
 
@@ -87,7 +88,7 @@ def profile(
     if names[:1] == ("diff",):
         return _diff(names[1:], options, console)
     known = names or tuple(name for name, entry in entries().items() if entry.unavailable() is None)
-    find_all(name for name in known if not name.endswith(RAW))  # two of one name would overwrite each other's files
+    find_all(name for name in known if not _is_file(name))  # two of one name would overwrite each other's files
     sources = [_source(name) for name in known]  # a mistake ends the command before anything is recorded
     for folder in {options.folder(source) for source in sources}:
         check_writable(folder)
@@ -121,7 +122,12 @@ def profile(
 
 def _source(name: str) -> Entry | File:
     """Return the implementation that is named, or the recording that stands for one. Raises UserError."""
-    return File(Path(name), read(Path(name))) if name.endswith(RAW) else find(name)
+    return File(Path(name), read(Path(name))) if _is_file(name) else find(name)
+
+
+def _is_file(name: str) -> bool:
+    """Return whether a file is named, and not an implementation."""
+    return name not in entries() and (name.endswith(FILES) or Path(name).is_file())
 
 
 def _stem(source: Entry | File, recording: Recording) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from bench import records
+from bench.results.kinds import kind_of
 from impls.errors import UserError
 from impls.text import one_line
 from profiles.stacks import Stacks, parse
@@ -103,6 +104,9 @@ def read(path: Path) -> Recording:
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read: {error}") from error
     header = text.partition("\n")[0].removeprefix("# ")
+    kind = "" if text.startswith("# {") else kind_of(text.encode())
+    if kind:
+        raise UserError(f"{path}: not a recording of backprop profile, but {kind}")
     try:
         facts = msgspec.json.decode(header, type=Facts)
         left_out = msgspec.json.decode(header, type=_LeftOut)

@@ -130,5 +130,52 @@ def test_runs_without_a_speed_up_are_told(tmp_path: Path, days: tuple[int, ...],
 
 
 def test_a_folder_without_runs_is_told(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="expected folders of runs, found none; make some with"):
-        runs_of(tmp_path)
+    for path in (tmp_path, tmp_path / "nothing"):
+        with pytest.raises(UserError, match="expected folders of runs, found none; make some with"):
+            runs_of([path])
+
+
+def test_what_is_no_run_is_skipped_with_a_line(tmp_path: Path) -> None:
+    write(tmp_path, run(1), run(2))
+    foreign = {"a": "{}", "b": "{", "c": '{"machine_info": {}, "benchmarks": []}', "d": "", "e": "[]"}
+    for name, content in foreign.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "results.json").write_text(content)
+    done = CliRunner().invoke(show_history, [str(tmp_path)], catch_exceptions=False)
+    assert "2 runs; speed-up over the baseline" in done.stdout
+    skipped = [line.removeprefix(f"skipped: {tmp_path}/") for line in done.stderr.splitlines()]
+    assert skipped[0].startswith("a/results.json: not a results file of backprop-bench: expected the key")
+    assert skipped[1].startswith("b/results.json: not JSON, or truncated: ")
+    assert skipped[2].startswith("c/results.json: not a results file of backprop-bench, but a run of pytest-benchmark")
+    assert skipped[3:] == ["skipped: 2 more files"]
+
+
+def test_a_folder_with_foreign_files_alone_is_told(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "results.json").write_text("{}")
+    words = r"a/results\.json: not a results file .* number \(and 1 more file that is no run, either\)"
+    with pytest.raises(UserError, match=words):
+        runs_of([tmp_path])
+
+
+@pytest.mark.parametrize("given", [".benchmarks", ".benchmarks/Linux", ".benchmarks/Linux/0001_ours.json"])
+def test_runs_that_pytest_benchmark_stored_are_found(tmp_path: Path, given: str) -> None:
+    stored = tmp_path / ".benchmarks" / "Linux"
+    stored.mkdir(parents=True)
+    (stored / "0001_ours.json").write_text(json.dumps({Results.KEY: to_builtins(run(1))}))
+    (stored / "0002_theirs.json").write_text('{"machine_info": {}, "benchmarks": []}')
+    found = runs_of([tmp_path / given])
+    assert [results.date[:10] for results in found.results] == ["2026-02-01"]
+    assert len(found.skipped) == (not given.endswith(".json"))
+
+
+def test_files_are_runs_too_and_each_counts_once(tmp_path: Path) -> None:
+    write(tmp_path, run(1), run(2))
+    files = sorted(tmp_path.glob("*/results.json"))
+    assert [results.date[:10] for results in runs_of([files[1], files[0], files[1]]).results] == [
+        "2026-02-02",
+        "2026-02-01",
+    ]
+    done = CliRunner().invoke(show_history, [str(files[0])], catch_exceptions=False)
+    assert f"plot: {files[0].with_name('history.svg')}" in done.stdout

@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 
 from bench.cli import main
+from impls import ROOT as CHECKOUT
 from impls.errors import UserError
 from impls.needs import pip_command
 from impls.registry import ENTRIES
@@ -283,6 +284,15 @@ def test_what_is_no_recording_is_refused(tmp_path: Path, content: str) -> None:
         read(path)
 
 
+def test_stacks_of_another_profiler_are_told_apart(tmp_path: Path) -> None:
+    path = tmp_path / "in_place.folded"
+    path.write_text("main;f (a.py:3) 12\n")
+    with pytest.raises(
+        UserError, match="not a recording of backprop profile, but collapsed stacks without a first line"
+    ):
+        read(path)
+
+
 def test_each_row_says_what_cannot_be_seen_of_it() -> None:
     assert (unseen("in_place", 1), unseen("in_place", 2)) == ("", "BLAS's other threads")
     assert unseen("multithreaded", 2) == unseen("pure_python", 2) == ""
@@ -480,9 +490,12 @@ def test_ctrl_c_leaves_nothing_running_and_no_half_file(tmp_path: Path) -> None:
         (("diff", "in_place"), "expected two rows or recordings, found 1"),
         (("diff", "a.raw.txt", "b.raw.txt"), "a.raw.txt: cannot be read"),
         (("in_place", "--format", "png"), "'png' is not one of"),
+        (("nosuch.folded",), "nosuch.folded: cannot be read"),
+        ((CHECKOUT / "README.md",), "README.md: not a recording"),
+        ((CHECKOUT / "results/reference/default/results.json",), "but a run of backprop bench: backprop report shows"),
     ],
 )
-def test_a_mistake_is_told_in_one_line(tmp_path: Path, arguments: tuple[str, ...], words: str) -> None:
+def test_a_mistake_is_told_in_one_line(tmp_path: Path, arguments: tuple[object, ...], words: str) -> None:
     done = profile(tmp_path, None, *arguments)
     assert done.returncode == 2
     assert words in done.stderr

@@ -378,6 +378,36 @@ def test_a_damaged_file_is_told_in_one_line(backprop: Backprop, tmp_path: Path, 
     assert list(tmp_path.iterdir()) == [path]
 
 
+OTHER_FILES = {
+    '{"machine_info": {}, "benchmarks": []}': "a run of pytest-benchmark without backprop-bench",
+    '{"schema": 1, "points": [], "predicted": []}': "what backprop scale measured: backprop report --scaling=FILE",
+    '{"$schema": "https://www.speedscope.app/file-format-schema.json"}': "a profile for https://www.speedscope.app",
+    '# {"row": "in_place", "steps_per_second": 1.0}\na;b 3\n': "a recording: backprop profile FILE draws it",
+    "main;f (a.py:3) 12\nmain;g 4\n": "collapsed stacks without a first line that says what was recorded",
+    '<?xml version="1.0"?>\n<svg width="10">': "a picture: a browser shows it",
+}
+
+
+@pytest.mark.parametrize(("content", "kind"), OTHER_FILES.items(), ids=OTHER_FILES.values())
+@pytest.mark.parametrize("command", ["plot", "report", "history", "compare"])
+def test_a_file_of_another_kind_is_told_with_what_reads_it(
+    backprop: Backprop, tmp_path: Path, command: str, content: str, kind: str
+) -> None:
+    path = tmp_path / "in_place.folded"
+    path.write_text(content)
+    status, out, err = backprop(command, path)
+    assert (status, out) == (2, "")
+    assert err.startswith(f"backprop: error: {path}: not a results file of backprop-bench, but {kind}")
+    assert err.count("\n") == 1
+
+
+def test_the_folder_of_a_run_stands_for_its_file(backprop: Backprop, tmp_path: Path) -> None:
+    (tmp_path / "results.json").write_text(json.dumps(GOOD))
+    status, out, _ = backprop("plot", tmp_path)
+    assert status == 0
+    assert out.splitlines()[0] == f"plot: {tmp_path}/speedups.svg"
+
+
 def test_old_samples_without_their_rounds_are_told(backprop: Backprop, tmp_path: Path) -> None:
     content = schema_1("default")
     content["benchmarks"][0]["stats"]["data"].pop()

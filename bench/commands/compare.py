@@ -17,12 +17,12 @@ from bench.results.compare_rows import Comparison as RowComparison
 from bench.results.compare_rows import compare_rows
 from bench.results.compare_runs import Comparison, compare_runs, confirm
 from bench.results.estimates import FEW_ROUNDS
-from bench.results.files import LATEST, read
+from bench.results.files import LATEST, RESULTS, read
 from bench.results.limits import Limits, percent
 from bench.results.limits import read as read_limits
 from bench.results.notes import MIN_PROCESSES, few_processes_text, few_rounds_text
 from bench.results.verdict import FLOOR, measured_floor
-from bench.run import RESULTS, RUNS
+from bench.run import RUNS
 from impls.errors import UserError
 from impls.needs import backprop_command
 

@@ -5,22 +5,25 @@ from pathlib import Path
 import click
 
 from bench.atomic import check_writable
-from bench.report.drawing import save, style
 from bench.report.text import margin_text
 from bench.results.history import History, Line, history, runs_of
 from bench.run import RUNS
 from impls.errors import UserError
 from impls.needs import backprop_command
+from impls.text import one_line
 
 LEVELS = "▁▂▃▄▅▆▇█"
 BROKEN = "|"
+MOST_SKIPPED = 3  # files of which it is said why
 
 
 @click.command("history")
-@click.argument("folder", type=click.Path(path_type=Path), default=RUNS)
+@click.argument("paths", nargs=-1, type=click.Path(path_type=Path), metavar="[FOLDER|RESULTS]...")
 @click.option("--out", type=click.Path(path_type=Path), help="Draw the charts into this folder.  [default: FOLDER]")
-def show_history(folder: Path, out: Path | None) -> None:
+def show_history(paths: tuple[Path, ...], out: Path | None) -> None:
     """Show every row's speed-up over all runs of a folder, in the order of their dates. It draws, and does not judge.
+
+    FOLDER holds the folders of runs, or is the .benchmarks of pytest-benchmark; results/runs by default.
 
     A bar stands for a run, from the lowest of the row to its highest; `|` is where the machine or the versions changed.
     What is slower and what is noise, `backprop compare` says.
@@ -29,16 +32,24 @@ def show_history(folder: Path, out: Path | None) -> None:
     backprop history
     backprop history results/reference/control --out=/tmp/charts
     """
-    found = history(runs_of(folder))
+    paths = paths or (RUNS,)
+    runs = runs_of(paths)
+    for words in runs.skipped[:MOST_SKIPPED]:
+        click.echo(f"skipped: {one_line(words)}", err=True)
+    if runs.skipped[MOST_SKIPPED:]:
+        click.echo(f"skipped: {len(runs.skipped) - MOST_SKIPPED} more files", err=True)
+    found = history(runs.results)
     if not found.lines:
+        given = ", ".join(map(str, paths))
         raise UserError(
-            f"{folder}: expected runs that timed the baseline and another row, found no speed-up in "
+            f"{given}: expected runs that timed the baseline and another row, found no speed-up in "
             f"{found.runs} run{'s' * (found.runs > 1)}; make one with: {backprop_command('bench')}"
         )
-    out = out or folder
+    out = out or (paths[0] if paths[0].is_dir() else paths[0].parent)
     check_writable(out)
     click.echo("\n".join(_table(found)))
-    from bench.report.history_plot import history_plot  # matplotlib takes half a second
+    from bench.report.drawing import save, style  # matplotlib takes half a second
+    from bench.report.history_plot import history_plot
 
     with style():
         for path in save(history_plot(found), out / "history"):

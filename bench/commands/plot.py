@@ -4,21 +4,22 @@ from pathlib import Path
 
 import click
 
-from bench.results.files import LATEST, read
+from bench.results.files import LATEST, file_of, read
 
 
 @click.command()
-@click.argument("path", metavar="[RESULTS.json]", type=click.Path(path_type=Path), default=LATEST)
+@click.argument("path", metavar="[RESULTS]", type=click.Path(path_type=Path), default=LATEST)
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for the plots (default: beside the file).")
 def plot(path: Path, out: Path | None) -> None:
-    """Draw the plots of a results file again; of the latest run if none is named.
+    """Draw the plots of a results file, or of the folder of a run, again; of the latest run if none is named.
 
     \b
     backprop plot results/reference/default/results.json --out=/tmp/plots
     """
     from bench.report.plots import draw  # matplotlib takes half a second
 
-    drawn = draw(read(path), out or path.parent)
+    file = file_of(path)
+    drawn = draw(read(file), out or file.parent)
     for path_of_plot in drawn:
         click.echo(f"plot: {path_of_plot}")
     if not drawn:

@@ -6,8 +6,8 @@ import click
 
 from bench.atomic import check_writable, write_whole
 from bench.report.page.recordings import RECORDINGS, recorded
-from bench.results.files import LATEST, read
-from bench.run import REPORT, RESULTS
+from bench.results.files import LATEST, file_of, read
+from bench.run import REPORT
 from bench.scaling.record import FILE
 from bench.scaling.record import read as read_scaling
 from impls.errors import UserError
@@ -34,7 +34,7 @@ def report(results: tuple[Path, ...], recordings: Path | None, scaling: Path | N
     from bench.report.page.page import page
     from bench.report.page.scaling import is_of
 
-    paths = [path / RESULTS if path.is_dir() else path for path in results or (LATEST,)]
+    paths = [file_of(path) for path in results or (LATEST,)]
     runs = [read(path) for path in paths]
     newest = max(runs, key=lambda run: run.started)
     target = out or paths[runs.index(newest)].with_name(REPORT)

@@ -8,9 +8,11 @@ import msgspec
 
 from bench.records import MAX_LABEL, SCHEMA, Results
 from bench.results import schema1, schema2
+from bench.results.kinds import kind_of
 from impls.errors import UserError
 from impls.text import one_line
 
+RESULTS = "results.json"  # in the folder of a run
 LATEST = Path("results/latest.json")  # of the current folder: what commands read that are not given a file
 
 
@@ -20,33 +22,45 @@ def to_builtins(results: Results) -> dict[str, Any]:
     return found
 
 
+def file_of(path: Path) -> Path:
+    """Return the results file that a user names: the file itself, or the folder of a run."""
+    return path / RESULTS if path.is_dir() else path
+
+
 def read(path: Path) -> Results:
     """Return the results in a file. Raises UserError if it is not one that this version can read."""
     try:
-        content = json.loads(path.read_bytes())
-        ours = content.get(Results.KEY) if isinstance(content, dict) else None
-        ours = _printable(ours) if isinstance(ours, dict) else {}
-        schema = ours.get("schema")
-        old = _printable(content) if schema == 1 else {}
+        data = path.read_bytes()
     except OSError as error:
         hint = "; make some with: backprop bench" if path == LATEST else ""
         raise UserError(f"{path}: cannot be read: {error.strerror}{hint}") from error
+    try:
+        content = json.loads(data)
+        ours: Any = _printable(content.get(Results.KEY)) if isinstance(content, dict) else None
+        schema = ours.get("schema") if isinstance(ours, dict) else None
+        rest = _printable(content) if schema == 1 else {}  # pytest-benchmark's part, which later schemas do not need
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: not JSON, or truncated: {error}") from error
+        words = _other(data) or f"not JSON, or truncated: {error}"
+        raise UserError(f"{path}: {words}") from error
     if type(schema) is not int or schema < 1:
-        raise UserError(
-            f"{path}: not a results file of backprop-bench: expected the key {Results.KEY!r} with a schema number"
-        )
+        expected = f"not a results file of backprop-bench: expected the key {Results.KEY!r} with a schema number"
+        raise UserError(f"{path}: {(_other(data) if ours is None else '') or expected}")
     if schema > SCHEMA:
         raise UserError(f"{path}: schema {schema}, this version reads up to {SCHEMA}; install a newer backprop-bench")
     try:
         if schema == 1:
-            ours = to_builtins(schema1.upgraded(old))
+            ours = to_builtins(schema1.upgraded(rest))
         elif schema == 2:
             ours = schema2.upgraded(ours)
         return _dated(msgspec.convert(ours, Results))
     except msgspec.ValidationError as error:
         raise UserError(f"{path}: damaged or edited by hand: {error}; run the benchmark again") from error
+
+
+def _other(data: bytes) -> str:
+    """Return what a file is that is no results file, if that is known."""
+    kind = kind_of(data)
+    return f"not a results file of backprop-bench, but {kind}" if kind else ""
 
 
 def _dated(results: Results) -> Results:

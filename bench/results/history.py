@@ -2,15 +2,16 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
 from bench.records import Estimate, Results
-from bench.results.files import read
+from bench.results.files import RESULTS, read
 from impls.errors import UserError
 from impls.needs import backprop_command
 
-RESULTS = "results.json"  # in the folder of a run
+STORED = "[0-9][0-9][0-9][0-9]_*.json"  # the names of runs that pytest-benchmark stores, in .benchmarks/MACHINE
 
 
 class Point(msgspec.Struct, frozen=True):
@@ -52,12 +53,43 @@ class History(msgspec.Struct, frozen=True):
     lines: list[Line]
 
 
-def runs_of(folder: Path) -> list[Results]:
-    """Return the runs in a folder's subfolders. Raises UserError if there are none or one cannot be read."""
-    paths = sorted(folder.glob(f"*/{RESULTS}"))
-    if not paths:
-        raise UserError(f"{folder}: expected folders of runs, found none; make some with: {backprop_command('bench')}")
-    return [read(path) for path in paths]
+class Runs(NamedTuple):
+    """Runs that were read, and why other files were not, a line each."""
+
+    results: list[Results]
+    skipped: list[str]
+
+
+def runs_of(paths: Sequence[Path]) -> Runs:
+    """Return the runs in files and in folders; what is no run or cannot be read is skipped.
+
+    A folder holds runs' folders, or what pytest-benchmark stored. Raises UserError if there is no run at all.
+    """
+    results, skipped = [], []
+    for file in dict.fromkeys(file for path in paths for file in _files(path)):
+        try:
+            results.append(read(file))
+        except UserError as error:
+            skipped.append(str(error))
+    if not results and skipped:
+        count = len(skipped) - 1
+        more = (
+            f" (and {count} more {'files that are' if count > 1 else 'file that is'} no run, either)" if count else ""
+        )
+        raise UserError(f"{skipped[0]}{more}")
+    if not results:
+        given = ", ".join(map(str, paths))
+        raise UserError(f"{given}: expected folders of runs, found none; make some with: {backprop_command('bench')}")
+    return Runs(results, skipped)
+
+
+def _files(path: Path) -> list[Path]:
+    """Return the files that may hold runs: the given one, or those in a folder and in its subfolders."""
+    if not path.is_dir():
+        return [path] if path.suffix or path.exists() else []
+    return sorted(
+        file for pattern in (RESULTS, STORED) for within in ("", "*/") for file in path.glob(within + pattern)
+    )
 
 
 def history(runs: Iterable[Results]) -> History:
