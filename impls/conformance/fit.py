@@ -79,8 +79,10 @@ class Target:
                 multiple, share = 1.0, 0.0
             elif self._agrees(name, tensor, multiple * candidate[name]):
                 share = 0.0
-            elif not self._agrees(name, tensor, multiple * candidate[name] + share * parameters[name]):
-                return None
+            elif tensor.size <= 2 or not self._agrees(
+                name, tensor, multiple * candidate[name] + share * parameters[name]
+            ):
+                return None  # two numbers are always explained by two that are fitted
             multiples[name] = multiple
             if share:
                 shares[name] = share
