@@ -1,10 +1,15 @@
 """The kit accepts correct codes as people write them: every usual sigmoid, and ten ways to write the network."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
+from conftest import Backprop
 from public_codes import CODES
 from sigmoids import SIGMOIDS, Sigmoid, tanh, with_sigmoid
 
+from bench.results.files import read
 from impls.conformance import check
 from impls.interface import Implementation
 
@@ -34,3 +39,24 @@ def test_each_sigmoid_conforms(sigmoid: Sigmoid, dtype: str) -> None:
 @pytest.mark.parametrize("code", CODES)
 def test_each_public_code_conforms(code: type[Implementation]) -> None:
     assert check(code, DTYPES, threads=(1,)) == []
+
+
+@pytest.mark.slow("starts workers")
+def test_a_public_code_with_step_alone_is_timed(backprop: Backprop, tmp_path: Path) -> None:
+    code = Path(__file__).with_name("public_codes.py")
+    options = ("--workload=book", "--generations=1", "--seconds=0.1", f"--results={tmp_path}", "--data=digits")
+    status, out, _ = backprop("bench", f"--impl={code}:UpdateInPlace", *options)
+    assert status == 0
+    result = read(tmp_path / "results.json").row("book", "UpdateInPlace")
+    assert result is not None
+    assert (result.outcome, result.timed) == ("ok", True), out
+
+
+@pytest.mark.slow("the whole conformance kit, in a worker")
+def test_the_warnings_of_a_correct_code_are_a_remark(backprop: Backprop) -> None:
+    code = Path(__file__).with_name("public_codes.py")
+    status, out, _ = backprop("verify", f"{code}:UpdateInPlace", "--examples", 0)
+    conforms, remark, *cure = out.splitlines()
+    assert (status, conforms) == (0, "UpdateInPlace: conforms")
+    assert re.fullmatch(r"  remark   RuntimeWarning: overflow encountered in exp \(public_codes\.py:\d+\)", remark)
+    assert "scipy.special.expit" in " ".join(cure)

@@ -24,9 +24,9 @@ TIME_OUT_SECONDS = 900.0  # torch.compile takes six minutes of CPU time for all 
 MOST_LINES = 3  # of what was found
 MOST_FRAMES = 3  # of a traceback
 MOST_NAMES = 8  # of other checks that fail
-QUIET = (  # what a warning of a correct implementation means, and what to do about it
-    "the results are correct; scipy.special.expit, or np.errstate(over='ignore', invalid='ignore') around that line, "
-    "avoids the warning"
+QUIET = (  # what warnings of a correct implementation mean, and what to do about them
+    "The results are correct. scipy.special.expit, or np.errstate(over='ignore', invalid='ignore') around that line, "
+    "avoids the warning."
 )
 EXAMPLES, SECONDS = 300, 8.0  # enough for all of them and a row in NumPy, within 15 s with the checks
 
@@ -91,7 +91,9 @@ def verify(
     if not found.violations:
         _say(f"{entry.name}: conforms{_explored(found.programs, examples, seconds, seed)}")
         for warning in found.warnings:
-            _say("\n".join(textwrap.wrap(f"remark: {warning}: {QUIET}", WIDTH, subsequent_indent="  ")))
+            _say(f"  remark   {warning}")
+        if found.warnings:
+            _say(textwrap.fill(QUIET, WIDTH, initial_indent="           ", subsequent_indent="           "))
     elif everything:
         for violation in found.violations:
             _say(f"{entry.name}: {violation}")
