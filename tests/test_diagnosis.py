@@ -729,13 +729,21 @@ def test_ordinary_mistakes_are_named_or_nothing_is_said() -> None:
 
 ROWS = """\
 from impls.batched_2d import Batched2D
-from impls.interface import Parameters
+from impls.interface import Implementation, Parameters
 
 
 class Sum(Batched2D):
     def gradients(self, batch):
         dW, db = super().gradients(batch)
         return Parameters([len(batch.x) * g for g in dW], [len(batch.x) * g for g in db])
+
+
+class Columns(Sum):
+    def gradients(self, batch):
+        dW, db = super().gradients(batch)
+        return Parameters(dW, [g[:, None] for g in db])
+
+    step = Implementation.step
 
 
 class Boom(Batched2D):
@@ -751,7 +759,12 @@ class Boom(Batched2D):
     ("row", "outcome", "reason"),
     [
         ("Sum", "wrong", "every gradient is B times too large: summed over the mini-batch, not averaged (gradient: "),
-        ("Boom", "crashed", "RuntimeError: boom (rows.py:16)"),
+        (
+            "Columns",
+            "wrong",
+            "the gradients of the biases are columns instead of vectors; and every gradient is B times too large: ",
+        ),
+        ("Boom", "crashed", "RuntimeError: boom (rows.py:24)"),
     ],
 )
 def test_worker_tells_the_mistake_or_the_line(tmp_path: Path, row: str, outcome: str, reason: str) -> None:

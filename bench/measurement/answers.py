@@ -1,8 +1,9 @@
 """What a worker does for each request: it holds one class and at most one call that is ready to be timed."""
 
+import contextlib
 import gc
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -92,14 +93,15 @@ class Worker:
         if workload.dtype not in self._class.dtypes:
             raise Refused("left out", f"computes in {' and '.join(self._class.dtypes)}, not in {workload.dtype}")
         problem = Problem.make(workload, request.data, request.seed)
-        if budget is not None and not surely_affordable(problem):
-            self._used = True
-            seconds = over_budget(self._class, problem, threads, budget)
-            if seconds is not None:
-                raise _too_slow(seconds, budget)
+        with self._explained(problem, threads):
+            if budget is not None and not surely_affordable(problem):
+                self._used = True
+                seconds = over_budget(self._class, problem, threads, budget)
+                if seconds is not None:
+                    raise _too_slow(seconds, budget)
 
-        fresh, self._used = not self._used, True
-        first_call, call = self._first_call(problem, threads)
+            fresh, self._used = not self._used, True
+            first_call, call = self._first_call(problem, threads)
         if budget is not None and first_call.first_call_seconds > budget:
             seconds = shortest_seconds(call, budget)
             if seconds > budget:
@@ -150,17 +152,41 @@ class Worker:
         peak_rss_bytes = max(0, memory.resident_bytes("VmHWM") - self._bare_rss_bytes)
         return records.FirstCall(self._import_seconds, setup_seconds, seconds, peak_rss_bytes), call
 
+    @contextlib.contextmanager
+    def _explained(self, problem: "Problem", threads: int) -> Generator[None]:
+        """Have the gate look where a call raises: a wrong gradient often makes the step raise that subtracts it.
+
+        Raises Refused for what the gate finds; if it finds nothing, the exception goes on.
+        """
+        try:
+            yield
+        except Refused:
+            raise
+        except Exception as error:
+            wrong = ""
+            with contextlib.suppress(Exception):  # the same exception again, where nothing is wrong before it
+                if self._implementation is None:
+                    self._implementation = problem.construct(self._class, threads)
+                wrong = self._what_is_wrong(problem)
+            if wrong:
+                raise Refused("wrong", wrong) from error
+            raise
+
     def _check(self, problem: "Problem") -> None:
         """Run the gate. Raises Refused if the row is wrong."""
+        wrong = self._what_is_wrong(problem)
+        if wrong:
+            raise Refused("wrong", wrong)
+
+    def _what_is_wrong(self, problem: "Problem") -> str:
+        """Return what the gate finds, "" for nothing."""
         from impls.conformance import check_workload
         from impls.conformance.violation import summary
 
         assert self._implementation is not None
         turn, epoch = problem.turn(0), problem.workload.timed == "epoch"
         x, y = (problem.x, problem.y) if epoch else next(problem.mini_batches(turn))
-        violations = check_workload(self._implementation, turn.parameters, x, y, turn.learning_rate, epoch=epoch)
-        if violations:
-            raise Refused("wrong", summary(violations))
+        return summary(check_workload(self._implementation, turn.parameters, x, y, turn.learning_rate, epoch=epoch))
 
     def _timed_call(self, problem: "Problem", threads: int, call: Call) -> TimedCall:
         """Return the call with what makes it ready for each turn."""

@@ -40,7 +40,7 @@ def step(trial: Trial) -> Iterator[str]:
         with trial.open() as implementation:
             implementation.step(implementation.prepare(trial.x, trial.y), learning_rate)
             error = trial.parameter_errors(implementation.parameters(), learning_rate, [everything])
-            yield prefixed(f"learning rate {learning_rate}", error)
+            yield prefixed(f"learning rate {learning_rate:.3g}", error)
 
 
 def no_learning(trial: Trial) -> Iterator[str]:
