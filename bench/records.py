@@ -25,7 +25,7 @@ Generation = Annotated[int, msgspec.Meta(ge=0, lt=10_000)]
 Threads = Annotated[int, msgspec.Meta(ge=1, le=1 << 20)]
 Units = Annotated[int, msgspec.Meta(ge=1, le=1 << 20)]  # of a layer
 Examples = Annotated[int, msgspec.Meta(ge=1, le=1 << 40)]  # of a mini-batch
-SCHEMA = 3  # of `Results`; bench/results/schema1.py and schema2.py read the ones before
+SCHEMA = 3  # of `Results`
 OK, PENDING = "ok", "pending"
 LEFT_OUT = "left out"
 NOT_TIMED_HERE = ("unavailable", LEFT_OUT, "interrupted")  # outcomes that are nobody's fault
@@ -323,7 +323,7 @@ class Results(msgspec.Struct):
 
     schema: int
     date: str  # ISO 8601, with the time zone
-    duration_seconds: float | None
+    duration_seconds: float
     data: str  # the data set's name
     interrupted: bool
     settings: Settings

@@ -210,17 +210,6 @@ def test_a_date_that_is_none_is_told(backprop: Backprop, tmp_path: Path, date: s
         assert f"expected a date in ISO 8601, as 2026-01-31T12:00:00+01:00, found {date!r}" in err or not status
 
 
-def test_a_file_of_the_first_edition_without_a_date_is_told(backprop: Backprop, tmp_path: Path) -> None:
-    content = json.loads((Path(__file__).parent / "fixtures" / "schema1" / "default.json").read_text())
-    del content["datetime"]
-    path = tmp_path / "results.json"
-    path.write_text(json.dumps(content))
-    status, _, err = backprop("report", path, f"--out={tmp_path / 'r.html'}")
-    assert status == 2
-    assert "missing required field `datetime`" in err
-    assert err.count("\n") == 1
-
-
 def test_truncated_and_foreign_files_are_told(tmp_path: Path) -> None:
     text = json.dumps({Results.KEY: WHOLE})
     for content in (text[: len(text) // 2], "[]", "{}", '{"benchmarks": []}', "\x00", "[" * 100_000, ""):

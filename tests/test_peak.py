@@ -2,7 +2,6 @@
 
 import ctypes
 import errno
-import json
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -298,45 +297,26 @@ def test_large_products_are_tried_only_with_several_threads(
     assert sizes == tried
 
 
-# --- Earlier results ---------------------------------------------------------------------------------------------
+# --- What is shown -----------------------------------------------------------------------------------------------
 
 
-def schema_2(results: Results) -> dict[str, Any]:
-    """Return results as an earlier edition wrote them."""
-    found: dict[str, Any] = json.loads(msgspec.json.encode(results))
-    found["schema"] = 2
-    for of in found["workloads"]:
-        reference = of.pop("reference")
-        del of["peak"], of["no_peak"], reference["what"], reference["flops"]
-        of["limit"] = reference | {"size": 256}
-    for row in found["rows"]:
-        row["percent_of_limit"] = row.pop("percent_of_peak")
-        for process in row["processes"]:
-            process |= row["first_calls"][0]
-        del row["first_calls"], row["strayed"], row["worst_error"]
-    return found
-
-
-def test_results_of_schema_2_are_read_and_shown(tmp_path: Path) -> None:
-    old = made_up_results()
-    path = tmp_path / "results.json"
-    path.write_text(json.dumps({Results.KEY: schema_2(old)}))
-    found = read(path)
-    for of in old.workloads:
-        of.peak, of.no_peak = None, "this version of the benchmark did not measure it"
-    for row in old.rows:
+def test_results_without_a_peak_are_shown_with_the_reason(tmp_path: Path) -> None:
+    results = made_up_results()
+    for of in results.workloads:
+        of.peak, of.no_peak = None, NO_KERNEL
+    for row in results.rows:
         row.percent_of_peak = None
-    assert found == old
-    lines = summary_lines(found)
+    results.notes = notes_on_peaks(results.workloads)
+    lines = summary_lines(results, whole=True)
     assert "NumPy's product reaches 38.4 Gflop/s" in " ".join(lines)
-    assert "no % of peak: this version of the benchmark did not measure it" in lines
-    assert markdown(found).splitlines()[-4:] == [
+    assert [line for line in lines if NO_KERNEL in line] == [f"note: no % of peak: {NO_KERNEL}"]
+    assert markdown(results).splitlines()[-4:] == [
         "| peak | – |",
         "| reference rate | 16.0 |",
         "",
-        "no % of peak: this version of the benchmark did not measure it",
+        f"no % of peak: {NO_KERNEL}",
     ]
-    assert {path.stem for path in draw(found, tmp_path)} == {"speedups"}
+    assert {path.stem for path in draw(results, tmp_path)} == {"speedups"}
 
 
 @pytest.mark.parametrize("path", sorted(REFERENCE_RUNS.rglob("results.json")), ids=lambda path: path.parent.name)

@@ -1,4 +1,4 @@
-"""Results files: what is written is read again, the first edition's too, and a damaged one is told in one line."""
+"""Results files: what is written is read again, and a damaged one is told in one line."""
 
 import copy
 import itertools
@@ -8,43 +8,27 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import msgspec
 import pytest
 from made_up_results import ROUNDS, made_up_results
 
-from bench import protocol, records
-from bench.records import CONTROL, OK, SCHEMA, Estimate, Process, Results, Row, Sample, Workload
-from bench.report.plots import draw
+from bench import protocol
+from bench.records import CONTROL, SCHEMA, Process, Results, Row, Sample, Workload
 from bench.report.table import markdown, summary_lines
-from bench.results import files, schema1
+from bench.results import files
 from bench.results.compare_rows import compare_rows
-from bench.results.estimates import lower_quartile, outliers
 from impls.errors import UserError
 
-SCHEMA_1 = Path(__file__).parent / "fixtures" / "schema1"
-SPEEDUPS = ["overview.png", "overview.svg", "speedups.png", "speedups.svg"]
 # What may be missing in the form of today; a file without a schema is not ours.
 OPTIONAL = {"schema", "against", "other_cpus", "throttled_seconds"}
-OF_ALL_WORKLOADS = ["seven-ways.png", "seven-ways.svg"]
-DRAWN = {
-    "default": sorted([*SPEEDUPS, *OF_ALL_WORKLOADS]),
-    "all": sorted([*SPEEDUPS, *OF_ALL_WORKLOADS]),
-    "batch-grid": ["sweep-batch-grid.png", "sweep-batch-grid.svg"],
-}
 Backprop = Callable[..., tuple[int, str, str]]
 
 
 def content_of(results: Results) -> dict[str, Any]:
     """Return what a results file holds, beside pytest-benchmark's part."""
     found: dict[str, Any] = json.loads(json.dumps({Results.KEY: files.to_builtins(results)}))
-    return found
-
-
-def schema_1(name: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((SCHEMA_1 / f"{name}.json").read_text())
     return found
 
 
@@ -57,14 +41,6 @@ def test_results_survive_their_file(tmp_path: Path) -> None:
     path.write_text(json.dumps(content_of(results)))
     assert files.read(path) == results
     assert results.schema == SCHEMA == 3
-
-
-def test_schema_2_is_read_as_schema_3(tmp_path: Path) -> None:
-    path = tmp_path / "results.json"
-    path.write_text(changed(GOOD, 2, "schema"))
-    results = files.read(path)
-    assert (results.schema, results.rows) == (SCHEMA, made_up_results().rows)
-    assert results.workloads[0].no_peak == "this version of the benchmark did not measure it"
 
 
 def test_every_text_of_a_file_is_one_printable_line(tmp_path: Path) -> None:
@@ -193,96 +169,6 @@ def test_a_row_stays_open_until_it_fails() -> None:
     assert (of_row.open, of_row.outcome, of_row.reason) == (False, "crashed", "it did")
 
 
-# --- The first edition's files -----------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def upgraded() -> dict[str, Results]:
-    return {name: files.read(SCHEMA_1 / f"{name}.json") for name in DRAWN}
-
-
-@pytest.mark.parametrize("name", DRAWN)
-def test_schema_1_is_read_with_all_that_was_in_it(upgraded: dict[str, Results], name: str) -> None:
-    results, content = upgraded[name], schema_1(name)
-    old = content["backprop_bench"]
-    assert (results.schema, old["schema"]) == (records.SCHEMA, 1)
-    assert results.date == content["datetime"]
-    assert results.notes == old["notes"]
-    assert results.interrupted is old["interrupted"]
-    assert results.steal_percent == old["steal_percent"]
-    assert results.load_average_before == old["load_average_before"]
-    assert results.settings.generations == old["settings"]["generations"]
-    assert results.settings.min_rounds == old["settings"]["fewest_rounds"]
-    assert results.settings.max_rounds == old["settings"]["most_rounds"]
-    machine = content["machine_info"]["backprop_bench"]
-    assert (results.machine.cpu_model, results.machine.versions) == (machine["cpu_model"], machine["versions"])
-    for of, of_old in zip(results.workloads, old["workloads"], strict=True):
-        assert of.workload.describe() == of_old["description"]
-        assert of.workload.baseline_label == of_old["baseline_label"]
-        assert (of.examples, of.flops) == (of_old["examples"], of_old["flops"])
-        assert of.reference_seconds == pytest.approx(of_old["limit_seconds"])
-        assert (of.peak, of.no_peak) == (None, "this version of the benchmark did not measure it")
-    assert len(results.rows) == len(old["rows"])
-
-
-@pytest.mark.parametrize("name", DRAWN)
-def test_schema_1_keeps_its_estimates_and_the_samples_agree_with_them(upgraded: dict[str, Results], name: str) -> None:
-    results = upgraded[name]
-    timed = 0
-    for of_row, old in zip(results.rows, schema_1(name)["backprop_bench"]["rows"], strict=True):
-        assert [getattr(of_row, key) for key in ("workload", "label", "outcome", "reason")] == [
-            old[key] for key in ("workload", "label", "outcome", "reason")
-        ]
-        assert of_row.timed == ("seconds" in old) == (of_row.outcome == OK)
-        assert of_row.speed_up == (Estimate(**old["speed_up"]) if "speed_up" in old else None)
-        assert of_row.percent_of_peak is None
-        if not of_row.timed:
-            continue
-        timed += 1
-        assert (of_row.seconds, of_row.spread, of_row.cores_used) == (old["seconds"], old["spread"], old["cores_used"])
-        assert of_row.compilations == old["compilations_in_samples"]
-        assert [list(rounds) for rounds in of_row.samples] == old["rounds_by_generation"]
-        quartiles = [lower_quartile(list(rounds.values())) for rounds in of_row.samples]
-        assert median(quartiles) == pytest.approx(old["seconds"])  # as the first edition had it
-        assert outliers(of_row.samples) == old["outliers"]
-        assert of_row.first_calls[0].peak_rss_bytes == old["peak_rss_bytes"]
-        assert of_row.first_calls[0].import_seconds == old["import_seconds"]
-    assert timed > 20
-
-
-@pytest.mark.parametrize("name", DRAWN)
-def test_schema_1_gives_the_stored_ratios_again(upgraded: dict[str, Results], name: str) -> None:
-    results = upgraded[name]
-    compared = 0
-    for of in results.workloads:
-        for of_row in results.rows_of(of.workload.name):
-            if of_row.speed_up is not None and of_row.speed_up.low is not None:
-                found = compare_rows(results, of.workload.baseline_label, of_row.label)[of.workload.name].ratio
-                assert msgspec.structs.astuple(found) == pytest.approx(msgspec.structs.astuple(of_row.speed_up))
-                compared += 1
-    assert compared > 20
-
-
-@pytest.mark.slow("draws whole runs")
-@pytest.mark.parametrize("name", DRAWN)
-def test_schema_1_is_drawn(upgraded: dict[str, Results], name: str, tmp_path: Path) -> None:
-    assert sorted(path.name for path in draw(upgraded[name], tmp_path)) == DRAWN[name]
-    assert markdown(upgraded[name]).count("\n") > 10
-    assert any(line.lstrip().startswith("in_place") for line in summary_lines(upgraded[name]))
-
-
-def test_a_run_on_a_small_machine_has_no_rate_and_no_speed_up(upgraded: dict[str, Results]) -> None:
-    """Whatever a file of schema 1 may lack is optional here, too."""
-    content = schema_1("default")
-    content["machine_info"] = {}
-    for workload in content["backprop_bench"]["workloads"]:
-        del workload["gemm_size"], workload["gemm_flops_per_second"], workload["limit_seconds"]
-    found = schema1.upgraded(content)
-    assert found.machine == records.Machine()
-    assert all(of.reference is None and of.reference_seconds is None for of in found.workloads)
-    assert len(found.rows) == len(upgraded["default"].rows)
-
-
 # --- Files that cannot be read -----------------------------------------------------------------------------------
 
 
@@ -307,9 +193,7 @@ def lacking(content: dict[str, Any], *place: str | int) -> str:
 
 
 GOOD = content_of(made_up_results())
-OLD = schema_1("default")
 SECTION = "expected the key 'backprop_bench' with a schema number"
-DAMAGED = "damaged or edited by hand"
 BAD_FILES: dict[str, tuple[str, str]] = {
     "empty": ("", "not JSON, or truncated"),
     "truncated": (json.dumps(GOOD)[:-100], "not JSON, or truncated"),
@@ -324,10 +208,14 @@ BAD_FILES: dict[str, tuple[str, str]] = {
     "pytest-benchmark's alone": ('{"benchmarks": []}', SECTION),
     "section is a list": ('{"backprop_bench": []}', SECTION),
     **{f"schema {bad!r}": (changed(GOOD, bad, "schema"), SECTION) for bad in (True, False, 0, -1, None, "2", 2.0)},
-    "schema 99": (changed(GOOD, 99, "schema"), "schema 99, this version reads up to 3; install a newer backprop-bench"),
-    "schema 4": (changed(GOOD, 4, "schema"), "schema 4, this version reads up to 3"),
-    "schema 1 in the form of 3": (changed(GOOD, 1, "schema"), DAMAGED),
-    "schema 2 in the form of 1": (changed(OLD, 2, "schema"), DAMAGED),
+    **{
+        f"schema {other}": (changed(GOOD, other, "schema"), f"expected schema 3, found {other}; {hint}\n")
+        for other, hint in (
+            (1, "run backprop bench again"),
+            (2, "run backprop bench again"),
+            (4, "install a newer backprop-bench"),
+        )
+    },
     **{f"lacks {key}": (lacking(GOOD, key), f"field `{key}`") for key in sorted(GOOD[Results.KEY].keys() - OPTIONAL)},
     **{f"{key} is text": (changed(GOOD, "text", key), f"$.{key}") for key in ("settings", "machine", "rows", "notes")},
     "row is a number": (changed(GOOD, 3, "rows", 0), "$.rows[0]"),
@@ -343,26 +231,15 @@ BAD_FILES: dict[str, tuple[str, str]] = {
         f"{key} is 0": (changed(GOOD, 0, "workloads", 0, "workload", key), f">= 1 - at `$.workloads[0].workload.{key}`")
         for key in ("batch_size", "threads", "baseline_threads")
     },
+    "no flop": (changed(GOOD, 0, "workloads", 0, "flops"), ">= 1 - at `$.workloads[0].flops`"),
+    "no time": (changed(GOOD, 0.0, "rows", 0, "seconds"), ">= 1e-12 - at `$.rows[0].seconds`"),
     "no date": (changed(GOOD, "", "date"), "as 2026-01-31T12:00:00+01:00, found ''; run the benchmark again"),
     "a long date": (changed(GOOD, 99 * "x", "date"), f"found '{40 * 'x'}'; run"),
-    "schema 2: no date": (json.dumps({Results.KEY: GOOD[Results.KEY] | {"schema": 2, "date": "x"}}), "found 'x'; run"),
-    "old: no examples": (changed(OLD, 0, "workloads", 0, "batch_size"), ">= 1 - at `$.workloads[0].workload.batch"),
-    "old: one size": (changed(OLD, [784], "workloads", 0, "sizes"), ">= 2 - at `$.workloads[0].workload.sizes`"),
-    "old: no flop": (changed(OLD, 0, "workloads", 0, "flops"), ">= 1 - at `$.workloads[0].flops`"),
-    "old: no time": (changed(OLD, 0.0, "rows", 0, "seconds"), ">= 1e-12 - at `$.rows[0].seconds`"),
-    "old: no date": (json.dumps(OLD | {"datetime": "x"}), "found 'x'; run"),
     "a sample is too long": (changed(GOOD, [[0, 1e10]], "rows", 0, "processes", 0, "samples"), ".samples[0]"),
     "samples are numbers": (changed(GOOD, [1e-4], "rows", 0, "processes", 0, "samples"), ".samples[0]"),
     "a sample is too short": (changed(GOOD, [[1]], "rows", 0, "processes", 0, "samples"), ".samples[0]"),
     "a sample is text": (changed(GOOD, [[0, "1"]], "rows", 0, "processes", 0, "samples"), ".samples[0]"),
     "a round is a fraction": (changed(GOOD, [[0.5, 1.0]], "rows", 0, "processes", 0, "samples"), ".samples[0]"),
-    "old: lacks all": ('{"backprop_bench": {"schema": 1, "rows": []}}', DAMAGED),
-    "old: lacks its rows": (lacking(OLD, "rows"), "missing required field `rows`"),
-    "old: a row is text": (changed(OLD, "in_place", "rows", 0), "$.backprop_bench.rows[0]"),
-    "old: fewer rounds than samples": (
-        changed(OLD, [[0, 1, 2]], "rows", 0, "rounds_by_generation"),
-        f"{OLD[Results.KEY]['rows'][0]['workload']}, {OLD[Results.KEY]['rows'][0]['label']}: expected 3 samples, found",
-    ),
 }  # fmt: skip
 
 
@@ -406,17 +283,6 @@ def test_the_folder_of_a_run_stands_for_its_file(backprop: Backprop, tmp_path: P
     status, out, _ = backprop("plot", tmp_path)
     assert status == 0
     assert out.splitlines()[0] == f"plot: {tmp_path}/speedups.svg"
-
-
-def test_old_samples_without_their_rounds_are_told(backprop: Backprop, tmp_path: Path) -> None:
-    content = schema_1("default")
-    content["benchmarks"][0]["stats"]["data"].pop()
-    path = tmp_path / "results.json"
-    path.write_text(json.dumps(content))
-    status, _, err = backprop("plot", path)
-    assert status == 2
-    assert "samples, found" in err
-    assert err.count("\n") == 1
 
 
 @pytest.mark.parametrize("arguments", [("plot", "{}"), ("compare", "{}", "per_example", "in_place")])

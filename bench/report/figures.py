@@ -106,13 +106,13 @@ def conditions(run: str) -> str:
     results = reference(run)
     machine = results.machine
     rows = len({row.label for row in results.rows if row.timed and not row.is_control and "@" not in row.label})
-    minutes = f", {results.duration_seconds / 60:.1f} minutes" if results.duration_seconds else ""
+    minutes = results.duration_seconds / 60
     virtual = ", a virtual machine" if machine.hypervisor else ""
     told = "".join(f"; {name}={value}" for name, value in (machine.variables or {}).items())
     return (
         f"{machine.cpu_model}{virtual}, {cpus_text(machine)}; Python {machine.python}, "
         f"NumPy {machine.versions.get('numpy', '?')} with {machine.numpy_blas}; {results.data}; "
-        f"{rows} rows, {results.settings.generations} processes each{minutes}{told}; {results.date[:10]}"
+        f"{rows} rows, {results.settings.generations} processes each, {minutes:.1f} minutes{told}; {results.date[:10]}"
     )
 
 
@@ -171,7 +171,7 @@ def control_range(what: str) -> str:
             widths = [row.speed_up.half_width for row in of.rows if row.speed_up]
             values += [100 * width for width in widths if width is not None]
         elif what == "duration":
-            values += [] if of.duration_seconds is None else [of.duration_seconds]
+            values.append(of.duration_seconds)
         else:
             raise UserError(f"figures: control_range: expected overhead, steal, half_width or duration, found {what!r}")
     if not values:

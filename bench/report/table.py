@@ -91,8 +91,6 @@ def _print_workload(console: Console, results: Results, of: WorkloadResult, colu
         table.add_row(*(cells[number] for number in shown), style="bold" if row in best else None)
     console.print("; ".join([title, *_rates(of)]))
     console.print(table)
-    if of.no_peak and not any(of.no_peak in note for note in results.notes):
-        console.print(no_peak_text(of.no_peak), soft_wrap=columns is WHOLE)
     if marked:
         console.print(JITTERY_WORDS)
     for row in rows:

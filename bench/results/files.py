@@ -1,4 +1,4 @@
-"""Results files: read whatever schema they have, or said in one line why not."""
+"""Results files: read, or said in one line why not."""
 
 import json
 from pathlib import Path
@@ -7,7 +7,6 @@ from typing import Any
 import msgspec
 
 from bench.records import MAX_LABEL, SCHEMA, Results
-from bench.results import schema1, schema2
 from bench.results.kinds import kind_of
 from impls.errors import UserError
 from impls.text import one_line
@@ -38,20 +37,16 @@ def read(path: Path) -> Results:
         content = json.loads(data)
         ours: Any = _printable(content.get(Results.KEY)) if isinstance(content, dict) else None
         schema = ours.get("schema") if isinstance(ours, dict) else None
-        rest = _printable(content) if schema == 1 else {}  # pytest-benchmark's part, which later schemas do not need
     except (ValueError, RecursionError) as error:
         words = _other(data) or f"not JSON, or truncated: {error}"
         raise UserError(f"{path}: {words}") from error
     if type(schema) is not int or schema < 1:
         expected = f"not a results file of backprop-bench: expected the key {Results.KEY!r} with a schema number"
         raise UserError(f"{path}: {(_other(data) if ours is None else '') or expected}")
-    if schema > SCHEMA:
-        raise UserError(f"{path}: schema {schema}, this version reads up to {SCHEMA}; install a newer backprop-bench")
+    if schema != SCHEMA:
+        hint = "install a newer backprop-bench" if schema > SCHEMA else "run backprop bench again"
+        raise UserError(f"{path}: expected schema {SCHEMA}, found {schema}; {hint}")
     try:
-        if schema == 1:
-            ours = to_builtins(schema1.upgraded(rest))
-        elif schema == 2:
-            ours = schema2.upgraded(ours)
         return _dated(msgspec.convert(ours, Results))
     except msgspec.ValidationError as error:
         raise UserError(f"{path}: damaged or edited by hand: {error}; run the benchmark again") from error

@@ -71,7 +71,7 @@ def page(
         results=results,
         date=results.date[:10],
         cpus=cpus_text(results.machine),
-        minutes=number_text((results.duration_seconds or 0.0) / 60, 2),
+        minutes=number_text(results.duration_seconds / 60, 2),
         found=findings(results),
         workloads=workloads,
         ladder=ladder(results, recorded),
