@@ -10,9 +10,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from made_up_results import BOOK, made_up_results, row, workload_result
-from rich.console import Console
 
-from bench.again import measure_again
 from bench.commands.compare import compare
 from bench.records import OK, Estimate, Process, Results, Row, Sample
 from bench.report.changes import markdown
@@ -336,48 +334,16 @@ def test_how_a_gate_ends(compared: Callable[..., Result]) -> None:
         assert ended == status, (options, result.output)
 
 
-def test_what_looks_slower_is_measured_again(compared: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
-    """A row is slower only if the later samples say so, too."""
-
-    def later(slower: float, *notes: str) -> Callable[..., object]:
-        return lambda *_: (run(3, slower), list(notes))
-
-    for factor, status, word in ((1.1, 3, SLOWER), (1.0, 0, CANT_TELL)):
-        monkeypatch.setattr("bench.commands.compare.measure_again", later(factor))
-        result = compared(run(1), run(2, slower=1.1), "--fail-on=5%", "--again")
-        assert result.exit_code == status
-        first, line = result.output.splitlines()[0], result.output.splitlines()[2]
-        assert re.fullmatch(
-            r"note: in_place on book took 1\.1\d+ times as long at first, [\d.]+ times when measured .*", first
-        )
-        assert word in line, line
-    nothing = lambda *_: (None, ["in_place on book was not measured again: it is gone"])  # noqa: E731
-    monkeypatch.setattr("bench.commands.compare.measure_again", nothing)
-    result = compared(run(1), run(2, slower=1.1), "--fail-on=5%", "--again")
-    assert (result.exit_code, "it is gone" in result.output) == (3, True)
-    monkeypatch.setattr("bench.commands.compare.measure_again", None)  # nothing is slower: nothing is measured
-    assert compared(run(1), run(2), "--again").exit_code == 0
-
-
-def test_rows_are_measured_again_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The rows and workloads that are asked for are those of the run, with its settings; the others are named."""
-    new = run(2, slower=1.1)
-    new.settings = msgspec.structs.replace(new.settings, generations=2, workload_seconds=0.05)
-    new.rows.append(msgspec.structs.replace(new.rows[3], label="mine", implementation="Mine"))
-    changes = compare_runs(run(1), new).slower
-    strange = [msgspec.structs.replace(changes[0], label="mine"), msgspec.structs.replace(changes[0], workload="wide")]
-    new.workloads.append(workload_result(msgspec.structs.replace(BOOK, name="wide")))
-    new.rows.append(msgspec.structs.replace(new.rows[3], workload="wide"))
-    found, notes = measure_again(new, [*changes, *strange], Console(quiet=True))
-    assert found is not None
-    assert {(each.workload, each.label) for each in found.rows} == {
-        ("book", "per_example"), ("book", "control"), ("book", "in_place")
-    }  # fmt: skip
-    assert all(len(each.processes) == 2 for each in found.rows)
-    assert found.settings.seed != new.settings.seed
-    assert [note.partition(" was not measured again: ")[2][:30] for note in notes] == [
-        "it is not one of this checkout", "wide is 784-100-10, batch 10, "
-    ]  # fmt: skip
+def test_a_larger_floor_makes_intervals_wider(compared: Callable[..., Result]) -> None:
+    old, new = run(1), run(2, slower=1.1)
+    verdicts = [
+        {each["label"]: each["verdict"] for each in json.loads(compared(old, new, "--json", *floor).output)["changes"]}
+        for floor in ((), ("--floor=0.4%",), ("--floor=20%",))
+    ]
+    assert [found["in_place"] for found in verdicts] == [SLOWER, SLOWER, CANT_TELL]
+    for bad in ("", "results"):
+        error = compared(old, new, f"--floor={bad}").exception
+        assert str(error) == f"--floor: expected a percentage above 0 %, as 5%, found {bad!r}"
 
 
 def test_what_is_printed(compared: Callable[..., Result]) -> None:

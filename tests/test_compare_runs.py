@@ -1,4 +1,4 @@
-"""Two runs compared: how wide the intervals are, why a row cannot be told, and what a second measurement changes."""
+"""Two runs compared: how wide the intervals are, and why a row cannot be told."""
 
 import math
 from typing import Any
@@ -8,9 +8,9 @@ from made_up_results import BOOK, made_up_results, row, workload_result
 from msgspec.structs import replace
 
 from bench.records import CONTROL, Process, Results, Row, Sample
-from bench.results.compare_runs import Comparison, RowChange, compare_runs, confirm
+from bench.results.compare_runs import Comparison, RowChange, compare_runs
 from bench.results.limits import Limits
-from bench.results.verdict import CANT_TELL, FLOOR, PEAK_FLOOR, SLOWER, change, logs
+from bench.results.verdict import CANT_TELL, FLOOR, PEAK_FLOOR, change, logs
 
 LOGS = (-0.01, 0.0, 0.02)  # of the processes of a row over its baseline
 
@@ -131,28 +131,3 @@ def test_a_row_that_only_some_workloads_lack_is_named_with_them() -> None:
     new.rows = [each for each in new.rows if each.label != "batched_2d"]
     new.rows = [each for each in new.rows if each.label != "in_place" or each.workload == "deep"]
     assert compare_runs(old, new).vanished == ["batched_2d", "in_place on book and wide"]
-
-
-# --- Measured again ----------------------------------------------------------------------------------------------
-
-
-def test_only_rows_that_were_slower_are_judged_by_what_was_measured_again() -> None:
-    first = compare_runs(run(), run(0.2, workloads=("book",)), floor=0.001)
-    assert [each.label for each in first.slower] == ["batched_2d", "in_place"]
-    second = compare_runs(run(), run(0.0), floor=0.001)
-    second.changes[:] = [each for each in second.changes if each.label != "batched_2d"]
-    confirmed = confirm(first, second)
-    assert [each.label for each in confirmed.slower] == ["batched_2d"]  # was not measured again
-    assert change_of(confirmed, "in_place").verdict == CANT_TELL
-    assert len(confirmed.changes) == 3
-    assert confirmed.remarks == ["in_place on book took 1.221 times as long at first, 1.000 times when measured again"]
-
-
-def test_a_row_that_could_not_be_told_again_is_not_slower() -> None:
-    first = compare_runs(run(), run(0.2), floor=0.001)
-    later = run(0.2)
-    later.rows[3] = sampled("in_place", (0.2,))
-    confirmed = confirm(first, compare_runs(run(), later, floor=0.001))
-    assert change_of(confirmed, "in_place").verdict == CANT_TELL
-    assert change_of(confirmed, "batched_2d").verdict == SLOWER
-    assert any("an unknown time when measured again" in remark for remark in confirmed.remarks)

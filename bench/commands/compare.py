@@ -5,23 +5,20 @@ from pathlib import Path
 
 import click
 import msgspec
-from rich.console import Console
 
-from bench.again import measure_again
 from bench.completion import rows
-from bench.records import Results
 from bench.report.changes import lines, markdown, side_by_side
 from bench.report.text import interval_text, number_text
 from bench.results.before import compare_with_before
 from bench.results.compare_rows import Comparison as RowComparison
 from bench.results.compare_rows import compare_rows
-from bench.results.compare_runs import Comparison, compare_runs, confirm
+from bench.results.compare_runs import Comparison, compare_runs
 from bench.results.estimates import FEW_ROUNDS
 from bench.results.files import LATEST, RESULTS, read
 from bench.results.limits import Limits, percent
 from bench.results.limits import read as read_limits
 from bench.results.notes import MIN_PROCESSES, few_processes_text, few_rounds_text
-from bench.results.verdict import FLOOR, measured_floor
+from bench.results.verdict import FLOOR
 from bench.run import RUNS
 from impls.errors import UserError
 from impls.needs import backprop_command
@@ -34,8 +31,7 @@ PASSED, FAILED, UNCLEAR, INCOMPARABLE = 0, 3, 4, 5  # exit statuses; 1 is a faul
 @click.option("--fail-on", metavar="5%", help="Exit with 3 if a row takes so much longer than before.")
 @click.option("--limits", type=click.Path(path_type=Path), help="TOML file with limits by row and by workload.")
 @click.option("--strict", is_flag=True, help="Exit with 4 if it cannot be told of a row.")
-@click.option("--again", is_flag=True, help="Measure what looks slower once more before it is called so.")
-@click.option("--floor", metavar="0.4%|FOLDER", help="What runs of unchanged code differ by; or a folder of such runs.")
+@click.option("--floor", metavar="0.4%", help="What runs of unchanged code differ by.")
 @click.option("--all", "everything", is_flag=True, help="Show rows that stayed the same, too.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--markdown", "as_markdown", is_flag=True, help="Print Markdown, for a pull request.")
@@ -46,7 +42,6 @@ def compare(
     fail_on: str | None,
     limits: Path | None,
     strict: bool,
-    again: bool,
     floor: str | None,
     everything: bool,
     as_json: bool,
@@ -68,16 +63,13 @@ def compare(
     backprop compare results/runs/2026-11-24-101500 results/latest.json --fail-on=5%
     backprop compare per_example in_place
 
-    With --again, what looks slower is measured once more, by the code that stands in this checkout now, and is called
-    slower only if it is so again: right after the new run, on the same machine.
-
     Exit status: 0 passed, 3 a row is slower or broke, 4 it cannot be told of a row (with --strict), 5 the runs cannot
     be compared.
     """
     paths = [_path(argument) for argument in arguments]
     gated = any((fail_on, limits, strict))
     if arguments and not (len(arguments) > 1 and all(paths)) and not (len(arguments) == 1 and paths[0]):
-        if gated or again or floor or everything or as_json or as_markdown:
+        if gated or floor or everything or as_json or as_markdown:
             raise click.UsageError("the options of compare are for two runs; two rows of a run take none")
         _rows(arguments)
         return
@@ -93,14 +85,10 @@ def compare(
         percent(fail_on, "--fail-on")
         chosen = msgspec.structs.replace(chosen, fail_on=fail_on)
     if len(runs) == 1:
-        if again:
-            raise click.UsageError("--again is for two runs; a run with --against measures again by itself")
         found = compare_with_before(runs[0], chosen, gate=gated)
     else:
         old, new = runs
-        found = compare_runs(old, new, chosen, _floor(floor), gate=gated)
-        if again and found.slower:
-            found = _measured_again(found, old, new, chosen, gate=gated)
+        found = compare_runs(old, new, chosen, FLOOR if floor is None else percent(floor, "--floor"), gate=gated)
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(found)).decode())
     elif as_markdown:
@@ -110,14 +98,6 @@ def compare(
         if found.incomparable:
             click.echo("\n".join(side_by_side(runs)))
     context.exit(_status(found, gated=gated, strict=strict))
-
-
-def _measured_again(found: Comparison, old: Results, new: Results, limits: Limits | None, *, gate: bool) -> Comparison:
-    """Return the comparison after what looks slower was measured once more."""
-    later, notes = measure_again(new, found.slower, Console(stderr=True))
-    if later is not None:
-        found = confirm(found, compare_runs(old, later, limits, found.floor, gate=gate))
-    return msgspec.structs.replace(found, remarks=[*found.remarks, *notes])
 
 
 def _status(found: Comparison, *, gated: bool, strict: bool) -> int:
@@ -143,18 +123,6 @@ def _latest_two() -> list[Path]:
         hint = backprop_command("bench")
         raise UserError(f"{RUNS}: expected two runs to compare, found {len(found)}; make one with: {hint}")
     return found[-2:]
-
-
-def _floor(text: str | None) -> float:
-    """Return the floor that is given, or measured from the runs of a folder. Raises UserError for neither."""
-    if text is None:
-        return FLOOR
-    if not Path(text).is_dir():
-        return percent(text, "--floor")
-    try:
-        return measured_floor([read(path) for path in sorted(Path(text).glob(f"*/{RESULTS}"))])
-    except ValueError as error:
-        raise UserError(f"--floor {text}: {error}") from error
 
 
 def _rows(arguments: tuple[str, ...]) -> None:

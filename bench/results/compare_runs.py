@@ -88,26 +88,6 @@ def compare_runs(
     )
 
 
-def confirm(first: Comparison, second: Comparison) -> Comparison:
-    """Return a comparison in which a row is slower only if it was so again when it was measured once more.
-
-    `second` compares the same old run with the later samples of those rows; their interval is the one that is kept,
-    because nothing was chosen by it.
-    """
-    again = {(each.workload, each.label): each for each in second.changes}
-    changes, notes = [], []
-    for each in first.changes:
-        later = again.get((each.workload, each.label))
-        if each.verdict == SLOWER and later is not None:
-            found = [f"{of.ratio.value:.3f} times" if of else "an unknown time" for of in (each.change, later.change)]
-            notes.append(
-                f"{each.label} on {each.workload} took {found[0]} as long at first, {found[1]} when measured again"
-            )
-            each = msgspec.structs.replace(later, verdict=SLOWER if later.verdict == SLOWER else CANT_TELL)
-        changes.append(each)
-    return msgspec.structs.replace(first, changes=changes, remarks=[*first.remarks, *notes])
-
-
 def _workloads(old: Results, new: Results) -> Iterable[tuple[WorkloadResult, WorkloadResult]]:
     before = {of.workload.name: of for of in old.workloads}
     return ((before[of.workload.name], of) for of in new.workloads if of.workload.name in before)

@@ -5,8 +5,8 @@ baseline of that generation, so that what slowed both counts for nothing; the ba
 change is the difference of the two means with Welch's interval, for two samples of different spread and size.
 
 Two runs of unchanged code differ by a little more than their processes tell: the machine is not quite what it was.
-`FLOOR` is added to the standard error of each run. It was measured (results/notes/compare.md) and can be measured
-anew, from runs of unchanged code (`measured_floor`).
+`FLOOR` is added to the standard error of each run. It was measured (results/notes/compare.md) from runs of unchanged
+code (`measured_floor`).
 """
 
 import math
