@@ -1,5 +1,6 @@
 """What rows need beyond the project's own dependencies, how it is found out, and the commands that install it."""
 
+import importlib.metadata
 import importlib.util
 import os
 import shlex
@@ -72,7 +73,7 @@ def pip_command(requirement: str) -> str:
     `uv venv` and `uv sync` make environments without pip; there uv installs.
     """
     python = _from_here(Path(sys.executable))
-    if importlib.util.find_spec("pip") is not None:
+    if is_installed("pip"):
         return f"{python} -m pip install {requirement}"
     if shutil.which("uv") or _made_by_uv():
         return f"uv pip install --python {python} {requirement}"
@@ -98,6 +99,19 @@ def backprop_command(arguments: str) -> str:
 def _from_here(program: Path) -> str:
     """Return the path of a program, from the current folder if it is within, quoted for a shell."""
     return shlex.quote(str(program.relative_to(Path.cwd()) if program.is_relative_to(Path.cwd()) else program))
+
+
+def is_installed(distribution: str) -> bool:
+    """Return whether a distribution is installed, by its metadata.
+
+    Whoever looks for pip as a module is taken for pip by setuptools, which then withdraws its own distutils: PyTorch
+    would compile nothing more in this process.
+    """
+    try:
+        importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
 
 
 def extra_command(name: str) -> str:

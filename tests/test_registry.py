@@ -270,18 +270,27 @@ def command_of(name: str) -> list[str]:
 @pytest.fixture
 def with_pip(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have an environment with pip, whatever the tests run in."""
-    real = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: real("json" if name == "pip" else name))
+    monkeypatch.setattr(needs, "is_installed", lambda _name: True)
 
 
 @pytest.fixture
 def without_pip(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """Have an environment without pip, and no uv on PATH; return its folder."""
-    real = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "pip" else real(name))
+    monkeypatch.setattr(needs, "is_installed", lambda _name: False)
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(sys, "prefix", str(tmp_path))
     return tmp_path
+
+
+def test_what_is_installed_is_known_without_looking_for_modules() -> None:
+    """To look for pip as a module makes setuptools withdraw its distutils, and with it PyTorch's compiler."""
+    program = (
+        "import sys; from impls.needs import is_installed; sys.meta_path.insert(0, sys)\n"
+        "sys.find_spec = lambda name, *_: looked.append(name); looked = []\n"
+        "assert is_installed('numpy') and not is_installed('no-such-thing'); is_installed('pip')\n"
+        "assert 'pip' not in looked, looked"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 @pytest.mark.parametrize("sign", ["uv on PATH", "uv in pyvenv.cfg"])
