@@ -98,24 +98,27 @@ CHECKS = (
 DTYPES, THREADS = ("float64", "float32"), (1, 2, 3)
 
 
-def check(factory: Factory, dtypes: Sequence[str] = DTYPES, threads: Sequence[int] = THREADS) -> list[Violation]:
+def check(
+    factory: Factory, dtypes: Sequence[str] = DTYPES, threads: Sequence[int] = THREADS, *, diagnosed: bool = True
+) -> list[Violation]:
     """Return every violation of the contract that the kit finds; an exception is a violation, too.
 
     `factory` is called as factory(sizes, batch_size, dtype, threads) and is normally the class itself. Of `dtypes`,
-    only those that it declares are checked. Raises ValueError if that leaves none, or one that has no tolerance.
+    only those that it declares are checked. The likely mistakes are looked for if it is to be `diagnosed`, which takes
+    seconds. Raises ValueError if no dtype is left, or one that has no tolerance.
     """
     combinations = _combinations(factory, dtypes, threads)
     with without_warnings():
-        return _all_violations(factory, combinations)
+        return _all_violations(factory, combinations, diagnosed=diagnosed)
 
 
-def _all_violations(factory: Factory, combinations: Sequence[tuple[str, int]]) -> list[Violation]:
+def _all_violations(factory: Factory, combinations: Sequence[tuple[str, int]], *, diagnosed: bool) -> list[Violation]:
     violations = []
     for entry in CHECKS:
         for network in entry.networks:
             found: list[Violation] = []
             for dtype, count in combinations:
-                trial = Trial(factory, dtype, count, network, diagnosed=not found)
+                trial = Trial(factory, dtype, count, network, diagnosed=diagnosed and not found)
                 found += filter(None, [_violation(entry, trial)])
             if found[1:]:
                 extent = f" ({len(found)} of {len(combinations)} combinations of dtype and threads fail)"
