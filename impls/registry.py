@@ -258,6 +258,11 @@ def _find(spec: str) -> Entry:
         needs = over.needs if over.unavailable() else known[engine].needs or over.needs
         return replace(over, name=spec, target=f"{over.target}-{engine}", summary=f"the same, {engine}", needs=needs)
     if spec not in known:
+        if Path(spec).is_file():
+            raise RowError(
+                f"{one_line(spec)}: expected the name of an implementation or path/to/file.py:Class, found a file; "
+                "backprop profile draws a recording, backprop plot a run"
+            )
         near = difflib.get_close_matches(spec, known, n=1)
         hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
         raise RowError(f"unknown implementation {spec!r}; {hint} (or give path/to/file.py:Class)")

@@ -282,6 +282,13 @@ def without_pip(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return tmp_path
 
 
+def test_another_file_is_no_implementation(tmp_path: Path) -> None:
+    stacks = tmp_path / "in_place.folded"
+    stacks.write_text("main;step 12\n")
+    with pytest.raises(RowError, match=r"in_place\.folded: expected the name of an implementation .* found a file"):
+        find(str(stacks))
+
+
 def test_what_is_installed_is_known_without_looking_for_modules() -> None:
     """To look for pip as a module makes setuptools withdraw its distutils, and with it PyTorch's compiler."""
     program = (
