@@ -94,7 +94,7 @@ class Form:
     @property
     def parts(self) -> dict[str, Callable[..., Any]]:
         """Return the part of backpropagation that this form replaces, if any."""
-        return {"bias_gradient": self.biases.bias_gradient} if self.biases.bias_gradient else {}
+        return _parts(self.biases.bias_gradient)
 
     def of(self, gradient: Parameters) -> Tensors:
         """Return a gradient's tensors as they look in this form."""
@@ -104,7 +104,13 @@ class Form:
 
 def possible_forms(result: Any, case: Case) -> list[Form]:
     """Return the forms that a gradient may have, those with the fewest mistakes first; none if it cannot be read."""
-    forms = [form for form in _forms(result) if _shapes(form.tensors) == _shapes(_right(form, case))]
+    parts = {form.bias_gradient for form in BIAS_FORMS}
+    gradients = {part: replace(Backprop(), **_parts(part)).gradient(case) for part in parts}
+    forms = [
+        form
+        for form in _forms(result)
+        if _shapes(form.tensors) == _shapes(form.of(gradients[form.biases.bias_gradient]))
+    ]
     return sorted(forms, key=lambda form: len(form.sentences))
 
 
@@ -125,8 +131,8 @@ def _forms(result: Any) -> Iterator[Form]:
             yield Form(tuple(filter(None, sentences)), weight_form, bias_form, tensors)
 
 
-def _right(form: Form, case: Case) -> Tensors:
-    return form.of(replace(Backprop(), **form.parts).gradient(case))
+def _parts(bias_gradient: Callable[[Array], Array] | None) -> dict[str, Callable[..., Any]]:
+    return {"bias_gradient": bias_gradient} if bias_gradient else {}
 
 
 def _shapes(tensors: Tensors) -> dict[str, tuple[int, ...]]:
