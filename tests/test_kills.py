@@ -58,10 +58,16 @@ def wait_for(condition: Callable[[], object], seconds: float) -> bool:
     return bool(met)
 
 
-def assert_no_left_overs(out: Path, half_written: int, temporary: Path, shared: set[Path]) -> None:
+def orphans() -> set[Path]:
+    """What a process that has ended left in shared memory; other tests' runs beside this one still need theirs."""
+    paths = SHARED_MEMORY.glob("backprop-bench-*")
+    return {path for path in paths if not psutil.pid_exists(int(path.name.split("-")[2]))}
+
+
+def assert_no_left_overs(out: Path, half_written: int, temporary: Path, before: set[Path]) -> None:
     """Assert that temporary files are gone and that files in `out` are whole, but for so many with hidden names."""
     assert [path.name for path in temporary.iterdir()] == []
-    assert set(SHARED_MEMORY.glob("backprop-bench-*")) <= shared
+    assert wait_for(lambda: orphans() <= before, SECONDS), orphans() - before
     hidden = [path.name for path in out.glob(".*")]
     assert len(hidden) <= half_written, hidden
     for results in out.glob("results.json"):
@@ -75,7 +81,7 @@ def test_whatever_is_killed_nothing_stays(name: str, number: int, tmp_path: Path
     arguments, is_victim = VICTIMS[name]
     mark, out, temporary = uuid.uuid4().hex, tmp_path / "out", tmp_path / "temporary"
     temporary.mkdir()
-    before = set(SHARED_MEMORY.glob("backprop-bench-*"))
+    before = orphans()
     option = {"bench": [f"--results={out}"], "profile": [f"--out={out}"]}.get(arguments[0], [])
     environment = os.environ | {"BACKPROP_MARK": mark, "TMPDIR": str(temporary)}
     run = subprocess.Popen(
