@@ -1,15 +1,23 @@
-"""The CPUs that this process may use, and which of them are threads of the same core."""
+"""The CPUs that this process may use: its affinity, the cores that they are threads of, and Linux's CPU quotas.
+
+A control group with a quota may use so much CPU time in each period, over all its CPUs, as containers have it; whoever
+wants more is stopped until the next period begins. Versions 1 and 2 of control groups exist beside each other. Groups
+are nested: a process is held to the quota of its own group and to those of all groups around it.
+"""
 
 import os
-from collections.abc import Sequence
+import re
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
+from itertools import zip_longest
+from pathlib import Path, PurePosixPath
 
-from bench.quota import smallest_quota, whole_cores
 from impls.text import one_line
 
 TOPOLOGY = Path("/sys/devices/system/cpu")
+PROCESS = Path("/proc/self")
+THROTTLED = {"throttled_time": 1e-9, "throttled_usec": 1e-6}  # fields of cpu.stat, versions 1 and 2, in seconds
 
 
 def usable_cpus() -> list[int]:
@@ -57,17 +65,122 @@ def places(threads: int, number: int) -> list[int]:
 
     No two threads share a core while a free one is left.
     """
-    cpus = [cpu for of_rank in _ranks(siblings()) for cpu in of_rank]
+    cpus = [
+        cpu for rank in zip_longest(*siblings()) for cpu in rank if cpu is not None
+    ]  # all first ones of cores first
     start = number % len(cpus)
-    free: list[int] = []
-    shared: list[int] = []
-    for cpu in cpus[start:] + cpus[:start]:
-        taken = core_of(cpu) in {core_of(other) for other in free}
-        (shared if taken else free).append(cpu)
-    return (free + shared)[:threads]
+    first_of_core: dict[str, int] = {}
+    rotated = cpus[start:] + cpus[:start]
+    others = [cpu for cpu in rotated if first_of_core.setdefault(core_of(cpu), cpu) != cpu]
+    return [*first_of_core.values(), *others][:threads]
 
 
-def _ranks(cores_of_cpus: Sequence[Sequence[int]]) -> list[list[int]]:
-    """Return the first CPUs of all cores, then the second ones, and so on."""
-    most = max(map(len, cores_of_cpus))
-    return [[of_core[rank] for of_core in cores_of_cpus if rank < len(of_core)] for rank in range(most)]
+@dataclass(frozen=True)
+class LimitedGroup:
+    """A control group with a CPU quota."""
+
+    folder: Path
+    cpus: float  # CPU time that it may use, over the time that passes
+    period_seconds: float
+
+    def throttled_seconds(self) -> float:
+        """Return for how long the quota has stopped its processes so far, summed over CPUs; 0 if it cannot be read."""
+        for name, _, value in (line.partition(" ") for line in _lines(self.folder / "cpu.stat")):
+            if name in THROTTLED:
+                with suppress(ValueError):
+                    return int(value) * THROTTLED[name]
+        return 0.0
+
+
+def limited_groups(process: Path = PROCESS) -> list[LimitedGroup]:
+    """Return the control groups with a CPU quota that a process is in; `process` is its folder in /proc.
+
+    Files that are missing, or that hold something else than Linux writes, tell of no quota.
+    """
+    return [group for folder in control_groups(process) if (group := _limited(folder)) is not None]
+
+
+def smallest_quota(process: Path = PROCESS) -> LimitedGroup | None:
+    """Return the control group that allows a process the least CPU time; None if none has a quota."""
+    return min(limited_groups(process), key=lambda group: group.cpus, default=None)
+
+
+def whole_cores(cpus: int, quota: float | None) -> int:
+    """Return how many of so many CPUs can compute all the time under a quota of CPUs, at least one.
+
+    A fraction does not count: with a quota of 1.5, the second of two threads would be stopped half of the time.
+    """
+    return cpus if quota is None else max(1, min(cpus, int(quota)))
+
+
+def throttled_seconds(groups: list[LimitedGroup]) -> float:
+    """Return for how long the quotas of all these groups have stopped processes so far."""
+    return sum(group.throttled_seconds() for group in groups)
+
+
+def control_groups(process: Path = PROCESS) -> list[Path]:
+    """Return the folders of the control groups of a process that may have a CPU quota, as far as they are mounted.
+
+    Its own group comes before those around it. Lines of /proc/PID/mountinfo: `32 31 0:29 /docker/0123
+    /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu`, where the path in front is the group that is mounted.
+    """
+    own = _own_groups(_lines(process / "cgroup"))
+    folders: dict[str, list[Path]] = {}
+    for line in _lines(process / "mountinfo"):
+        fields, _, of_file_system = (part.split() for part in line.partition(" - "))
+        if len(fields) < 5 or len(of_file_system) < 2:
+            continue
+        kind, options = of_file_system[0], of_file_system[-1].split(",")
+        if kind == "cgroup2" or (kind == "cgroup" and "cpu" in options):
+            root, mount = PurePosixPath(_unescaped(fields[3])), Path(_unescaped(fields[4]))
+            folders.setdefault(kind, _group_and_ancestors(mount, root, own.get(kind, root)))
+    return [folder for of_kind in folders.values() for folder in of_kind]
+
+
+def _own_groups(lines: list[str]) -> dict[str, PurePosixPath]:
+    """Return the paths of a process's control groups by the type of file system that has the CPU quota of each.
+
+    Lines of /proc/PID/cgroup: `1:cpu,cpuacct:/docker/0123` (version 1), `0::/docker/0123` (version 2).
+    """
+    paths = {}
+    for number, controllers, path in (line.split(":", 2) for line in lines if line.count(":") >= 2):
+        if "cpu" in controllers.split(","):
+            paths["cgroup"] = PurePosixPath(path)
+        elif number == "0" and not controllers:
+            paths["cgroup2"] = PurePosixPath(path)
+    return paths
+
+
+def _group_and_ancestors(mount: Path, root: PurePosixPath, path: PurePosixPath) -> list[Path]:
+    """Return the folder of a group and those of the groups around it, up to the one that is mounted, `root`.
+
+    In a container, the path may be one of the host, of which nothing is mounted but the container's own group.
+    """
+    inside = path.relative_to(root) if path.is_relative_to(root) else PurePosixPath()
+    if ".." in inside.parts or not os.access(mount / inside, os.R_OK | os.X_OK):
+        inside = PurePosixPath()
+    return [mount / part for part in (inside, *inside.parents)]
+
+
+def _limited(folder: Path) -> LimitedGroup | None:
+    """Return a control group if it has a CPU quota: `50000 100000` in cpu.max, or two files in version 1."""
+    words = " ".join(_lines(folder / "cpu.max")).split()
+    if not words:
+        words = _lines(folder / "cpu.cfs_quota_us") + _lines(folder / "cpu.cfs_period_us")
+    try:
+        quota, period = map(int, words)  # "max" and -1 are no quota
+        return LimitedGroup(folder, quota / period, period / 1e6) if quota > 0 and period > 0 else None
+    except (ValueError, OverflowError):
+        return None
+
+
+def _lines(path: Path) -> list[str]:
+    """Return the lines of a file; none if it cannot be read."""
+    with suppress(OSError):
+        return path.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    return []
+
+
+def _unescaped(text: str) -> str:
+    r"""Return a path of mountinfo, where a space is `\040`."""
+    return re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), text)

@@ -12,7 +12,7 @@ from typing import Annotated, ClassVar
 
 import msgspec
 
-from bench.quota import whole_cores
+from bench.cpus import whole_cores
 from impls.text import one_line
 
 # These refuse NaN and infinity, too. Whatever is within can be squared and divided by, and from samples within these

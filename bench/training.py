@@ -1,47 +1,80 @@
-"""Training: the book's stochastic gradient descent (chapter 1), with any implementation.
+"""Training: the book's stochastic gradient descent (chapter 1), with any implementation; saved networks, checkpoints.
 
 Everything random is drawn here, from one seed, in float64: the same initial parameters and the same order of examples
 for every implementation. So all of them follow the same trajectory, up to rounding.
+
+A saved network is an .npz file of arrays weights_0, biases_0, weights_1, …; a checkpoint has one more, `checkpoint`:
+JSON as bytes. Never a pickle. What is random follows from the seed, so nothing else has to be kept.
 """
 
 import io
 import math
 import time
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
+import msgspec
 import numpy as np
-from numpy.typing import DTypeLike
+from numpy.typing import DTypeLike, NDArray
 from scipy.special import expit
 from threadpoolctl import threadpool_limits
 
-from bench import npz
-from bench.atomic import write_whole
-from bench.problem.dataset import CLASSES, Dataset, one_hot
-from bench.problem.parameters import initial_parameters
+from bench.files import write_whole
+from bench.problem.data import CLASSES, Dataset, one_hot
 from impls.errors import UserError
 from impls.interface import Array, Implementation, Parameters
-from impls.needs import backprop_command
+
+FREE_SETTINGS = {"epochs", "threads"}  # that a training may be resumed with whatever they were before
+
+
+class TrainingSettings(msgspec.Struct, frozen=True):
+    """How to train a network; the defaults are the book's."""
+
+    sizes: tuple[int, ...] = (784, 30, 10)  # units per layer, inputs first
+    epochs: int = 30
+    batch_size: int = 10
+    learning_rate: float = 3.0
+    seed: int = 0
+    dtype: str = "float64"
+    threads: int = 1
+
+
+class Course(TrainingSettings, frozen=True, kw_only=True):
+    """What the course of a training depends on; in a checkpoint, `epochs` are those that are done."""
+
+    implementation: str
+    data: str  # name, number of examples and check sum of what is trained on
+    ranks: int  # the sum of several is rounded in another way than that of one
+    schema: int = 2
 
 
 @dataclass(frozen=True, eq=False)
 class Epoch:
-    """What an epoch of training came to."""
+    """The result of an epoch of training; `parameters` are a copy."""
 
     index: int  # 0 is the first
-    correct: int  # test examples classified rightly after it …
-    total: int  # … of so many
+    correct: int  # test examples that are classified correctly after it
+    total: int  # test examples
     seconds: float  # of wall-clock time in the implementation's `epoch`, without the test
-    parameters: Parameters  # after it, a copy
+    parameters: Parameters
 
 
 @dataclass(frozen=True, eq=False)
 class Resumed:
-    """Where an interrupted training goes on."""
+    """Where an interrupted training goes on: after so many epochs, with these parameters."""
 
-    epochs: int  # that are done
-    parameters: Parameters  # after them
+    epochs: int
+    parameters: Parameters
+
+
+def initial_parameters(sizes: Sequence[int], rng: np.random.Generator, dtype: DTypeLike = np.float64) -> Parameters:
+    """Return the book's initial parameters: standard-normal biases, then weights, drawn in float64."""
+    biases = [rng.standard_normal(n_out).astype(dtype) for n_out in sizes[1:]]  # (n_out,)
+    weights = [rng.standard_normal((n_out, n_in)).astype(dtype) for n_in, n_out in pairwise(sizes)]  # (n_out, n_in)
+    return Parameters(weights, biases)
 
 
 def predict(parameters: Parameters, x: Array) -> Array:
@@ -52,95 +85,84 @@ def predict(parameters: Parameters, x: Array) -> Array:
     return a
 
 
-def accuracy(parameters: Parameters, x: Array, labels: Array) -> int:
+def accuracy(parameters: Parameters, x: Array, labels: NDArray[np.intp]) -> int:
     """Return for how many of the inputs `x` (N, n_0) the largest output is the one of `labels` (N,).
 
     An example with NaN among its outputs counts as wrong.
     """
     outputs = predict(parameters, x)  # (N, n_L)
-    right = (outputs.argmax(axis=1) == labels) & ~np.isnan(outputs).any(axis=1)  # (N,)
-    return int(np.count_nonzero(right))
+    correct = (outputs.argmax(axis=1) == labels) & ~np.isnan(outputs).any(axis=1)  # (N,)
+    return int(np.count_nonzero(correct))
 
 
 def train(
     implementation_class: type[Implementation],
     dataset: Dataset,
-    sizes: Sequence[int] = (784, 30, 10),
-    epochs: int = 30,
-    batch_size: int = 10,
-    learning_rate: float = 3.0,
-    seed: int = 0,
-    dtype: DTypeLike = "float64",
-    threads: int = 1,
+    settings: TrainingSettings,
     resumed: Resumed | None = None,
 ) -> Iterator[Epoch]:
-    """Return an iterator that trains by one epoch at each turn: the book's `SGD`, its settings the defaults.
+    """Return an iterator that trains by one epoch each time: the book's `SGD`.
 
     Each epoch goes through all examples in a fresh random order, `batch_size` at a time. BLAS is limited to `threads`
-    from the first turn to the last. With `resumed`, the epochs that are done are not done again: those that follow are
+    from the first epoch to the last. With `resumed`, the epochs that are done are not done again: those that follow are
     what they would have been, bit for bit.
     Raises UserError at once if the settings do not fit the data set.
     """
-    inputs = dataset.x_train.shape[1]
-    if len(sizes) < 2 or (sizes[0], sizes[-1]) != (inputs, CLASSES):
+    inputs, sizes = dataset.x_train.shape[1], settings.sizes
+    if (sizes[0], sizes[-1]) != (inputs, CLASSES):
         raise UserError(
             f"sizes: expected {inputs} inputs and {CLASSES} outputs for {dataset.name}, as {inputs}-30-{CLASSES}, "
             f"found {'-'.join(map(str, sizes))}"
         )
-    for name, number in (("sizes", min(sizes)), ("epochs", epochs), ("batch_size", batch_size), ("threads", threads)):
-        if number < 1:
-            raise UserError(f"{name}: expected at least 1, found {number}")
-    if not (math.isfinite(learning_rate) and learning_rate > 0):
-        raise UserError(f"learning_rate: expected a positive finite number, found {learning_rate}")
-    batch_size = min(batch_size, len(dataset.x_train))  # no mini-batch is larger
-    return _epochs(
-        implementation_class, dataset, sizes, epochs, batch_size, learning_rate, seed, dtype, threads, resumed
-    )
+    if not 0 < settings.learning_rate < math.inf:
+        raise UserError(f"learning_rate: expected a positive finite number, found {settings.learning_rate}")
+    return _epochs(implementation_class, dataset, settings, resumed)
 
 
 def _epochs(
     implementation_class: type[Implementation],
     dataset: Dataset,
-    sizes: Sequence[int],
-    epochs: int,
-    batch_size: int,
-    learning_rate: float,
-    seed: int,
-    dtype: DTypeLike,
-    threads: int,
+    settings: TrainingSettings,
     resumed: Resumed | None,
 ) -> Iterator[Epoch]:
-    rng = np.random.default_rng(seed)
+    dtype, threads, examples = settings.dtype, settings.threads, len(dataset.x_train)
+    batch_size = min(settings.batch_size, examples)  # no mini-batch is larger
+    rng = np.random.default_rng(settings.seed)
+    initial = initial_parameters(settings.sizes, rng, dtype)  # also where training is resumed: it moves the generator
+    start = resumed or Resumed(0, initial)
     x_test = dataset.x_test.astype(dtype, copy=False)  # (M, n_0)
     # BLAS first: an implementation that splits the work itself then holds it at one thread
     with (
         threadpool_limits(limits=threads, user_api="blas"),
-        implementation_class(sizes, batch_size, dtype, threads) as implementation,
+        implementation_class(settings.sizes, batch_size, dtype, threads) as implementation,
     ):
-        initial, done = initial_parameters(sizes, rng, dtype), resumed.epochs if resumed else 0
-        implementation.load(resumed.parameters if resumed else initial)
-        check_ranks = getattr(implementation, "check_ranks", lambda: None)  # of a row on several ranks
+        implementation.load(start.parameters)
+        check_ranks = getattr(implementation, "check_ranks", lambda: None)  # only where several ranks compute
         data = implementation.prepare_data(
-            dataset.x_train.astype(dtype, copy=False), one_hot(dataset.labels_train, dtype=dtype)
+            dataset.x_train.astype(dtype, copy=False), one_hot(dataset.labels_train, dtype)
         )
-        for index in range(epochs):
-            order = rng.permutation(len(dataset.x_train))  # (N,)
-            if index < done:
+        for index in range(settings.epochs):
+            order = rng.permutation(examples)  # (N,)
+            if index < start.epochs:
                 continue
-            start = time.perf_counter()
-            implementation.epoch(data, order, learning_rate)
-            seconds = time.perf_counter() - start
+            before = time.perf_counter()
+            implementation.epoch(data, order, settings.learning_rate)
+            seconds = time.perf_counter() - before
             check_ranks()
             parameters = implementation.parameters()
             correct = accuracy(parameters, x_test, dataset.labels_test)
             yield Epoch(index, correct, len(x_test), seconds, parameters)
 
 
-def save(path: Path, parameters: Parameters, **more: Array) -> None:
-    """Write a network to an .npz file, whole or not at all: arrays weights_0, biases_0, weights_1, … and no pickle.
+def describe(dataset: Dataset) -> str:
+    """Return the name, the number of examples and the check sum of the examples to train on."""
+    check_sum = zlib.crc32(np.ascontiguousarray(dataset.x_train).data)
+    check_sum = zlib.crc32(np.ascontiguousarray(dataset.labels_train, np.int64).data, check_sum)
+    return f"{dataset.name}, {len(dataset.x_train)} examples, check sum {check_sum:08x}"
 
-    `more` are further arrays by name. Raises UserError if the file cannot be written.
-    """
+
+def save(path: Path, parameters: Parameters, **more: Array) -> None:
+    """Write a network, and further arrays by name, whole or not at all. Raises UserError if that is not possible."""
     weights = {f"weights_{layer}": W for layer, W in enumerate(parameters.weights)}
     biases = {f"biases_{layer}": b for layer, b in enumerate(parameters.biases)}
     content = io.BytesIO()
@@ -148,33 +170,52 @@ def save(path: Path, parameters: Parameters, **more: Array) -> None:
     write_whole(path, content.getvalue())
 
 
-def load_network(path: Path) -> Parameters:
-    """Return the network in a file that `save` wrote. Raises UserError if it is not one, or is damaged."""
+def write_checkpoint(path: Path, course: Course, epoch: Epoch) -> None:
+    """Write a checkpoint after an epoch, whole or not at all. Raises UserError if that is not possible."""
+    header = msgspec.json.encode(msgspec.structs.replace(course, epochs=epoch.index + 1))
+    save(path, epoch.parameters, checkpoint=np.frombuffer(header, np.uint8))
+
+
+def read_checkpoint(path: Path) -> bytes:
+    """Return the content of a file. Raises UserError."""
     try:
-        return network_of(npz.arrays(path))
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise UserError(f"{path}: there is no checkpoint to resume; leave --resume out to start one") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        command = backprop_command("train --save")
-        raise UserError(f"{path}: not a saved network, or damaged: {error}; save one with: {command}") from error
 
 
-def network_of(arrays: dict[str, Array]) -> Parameters:
-    """Return the network made of the arrays of a file. Raises ValueError if they do not fit together."""
-    layers = max(1, len(arrays) // 2)
-    names = [f"{kind}_{layer}" for kind in ("weights", "biases") for layer in range(layers)]
-    if set(names) != arrays.keys():
-        raise ValueError(f"expected arrays {', '.join(names)}, found {', '.join(arrays) or 'none'}")
-    found = [arrays[name] for name in names]
-    weights, biases = found[:layers], found[layers:]
-    n_in = weights[0].shape[-1] if weights[0].ndim else 0
-    for layer, (W, b) in enumerate(zip(weights, biases, strict=True)):
-        n_out = b.size
-        if W.shape != (n_out, n_in) or b.shape != (n_out,):
-            raise ValueError(
-                f"layer {layer}: expected weights (n_out, {n_in}) and biases (n_out,), found {W.shape} and {b.shape}"
+def resume(path: Path, content: bytes, course: Course) -> Resumed:
+    """Return where the content of a checkpoint goes on.
+
+    Raises UserError if it is none, is damaged, or belongs to another training.
+    """
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+            arrays = dict(archive)
+        header = msgspec.json.decode(arrays["checkpoint"].tobytes(), type=Course)
+        parameters = _network(arrays, header)
+    except Exception as error:  # zipfile, zlib and NumPy raise all sorts for a damaged file
+        words = f"not a checkpoint, or damaged: {type(error).__name__}: {error}"
+        raise UserError(f"{path}: {words}; leave --resume out to start again") from error
+    for name in sorted(set(Course.__struct_fields__) - FREE_SETTINGS):
+        expected, actual = getattr(course, name), getattr(header, name)
+        if expected != actual:
+            raise UserError(
+                f"{path}: expected a checkpoint of {name} {expected}, found {actual}; resume with the settings that it "
+                "was made with, or name another file"
             )
-        if not (W.dtype == b.dtype == weights[0].dtype and W.dtype in (np.float32, np.float64)):
-            raise ValueError(f"layer {layer}: expected float32 or float64 throughout, found {W.dtype} and {b.dtype}")
-        n_in = n_out
+    return Resumed(header.epochs, parameters)
+
+
+def _network(arrays: dict[str, Array], settings: TrainingSettings) -> Parameters:
+    """Return the network in the arrays of a file. Raises ValueError if it is not the one of the settings."""
+    layers = range(len(settings.sizes) - 1)
+    weights = [arrays[f"weights_{layer}"] for layer in layers]
+    biases = [arrays[f"biases_{layer}"] for layer in layers]
+    for layer, n_in, n_out in zip(layers, settings.sizes, settings.sizes[1:], strict=False):
+        W, b = weights[layer], biases[layer]
+        if (W.shape, b.shape) != ((n_out, n_in), (n_out,)) or not W.dtype == b.dtype == settings.dtype:
+            raise ValueError(f"layer {layer} is not the one that its settings say")
     return Parameters(weights, biases)

@@ -7,9 +7,9 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from bench.atomic import check_writable, write_whole
-from bench.completion import rows
+from bench.files import check_writable, write_whole
 from bench.measurement.process import WorkerFailed
+from bench.options import complete_implementations
 from bench.problem.workloads import parse
 from bench.records import Workload
 from impls.errors import RowError, Unavailable, UserError
@@ -60,7 +60,12 @@ class Options:
 
 
 @click.command()
-@click.argument("names", nargs=-1, metavar="[[LABEL=]NAME|PATH:CLASS|FILE.raw.txt]… | diff A B", shell_complete=rows)
+@click.argument(
+    "names",
+    nargs=-1,
+    metavar="[[LABEL=]NAME|PATH:CLASS|FILE.raw.txt]… | diff A B",
+    shell_complete=complete_implementations,
+)
 @click.option("--workload", default="book", show_default=True)
 @click.option("--seconds", type=click.IntRange(1, 3600), default=6, show_default=True, help="Whole seconds a row.")
 @click.option("--rate", type=click.IntRange(1, 1000), default=200, show_default=True, help="Samples a second.")

@@ -4,12 +4,11 @@ from contextlib import suppress
 from pathlib import Path
 
 from bench import protocol
-from bench.atomic import write_whole
 from bench.cpus import usable_cpus
+from bench.files import write_whole
 from bench.measurement.examples import shared_examples
 from bench.measurement.process import WorkerProcess
-from bench.problem.data import load
-from bench.problem.dataset import one_hot
+from bench.problem.data import load, one_hot
 from bench.records import Settings, Workload
 from impls.errors import Unavailable
 from impls.registry import Entry

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from bench.atomic import check_writable
+from bench.files import check_writable
 from bench.measurement.process import WorkerFailed
 from bench.problem.workloads import parse
 from impls.errors import UserError

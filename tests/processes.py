@@ -2,7 +2,8 @@
 
 import contextlib
 import os
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 
 import psutil
 
@@ -12,6 +13,14 @@ HANDED_DOWN = ("MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS", "PYTHON")  #
 def outside_of_make() -> dict[str, str]:
     """Return this process's environment without what a make that runs the tests hands down to one that a test runs."""
     return {name: value for name, value in os.environ.items() if name not in HANDED_DOWN}
+
+
+def wait_for(condition: Callable[[], object], seconds: float) -> bool:
+    """Return whether a condition holds within so many seconds."""
+    until = time.monotonic() + seconds
+    while not (holds := condition()) and time.monotonic() < until:
+        time.sleep(0.02)
+    return bool(holds)
 
 
 def gone(processes: Iterable[psutil.Process], seconds: float) -> bool:

@@ -15,10 +15,9 @@ import pytest
 from made_up_results import made_up_results
 
 from bench import cli
+from bench.commands import COMMANDS
 from bench.records import Results
 from bench.results.files import to_builtins
-from bench.table_of_commands import COMMANDS
-from bench.training import load_network
 from impls import needs, registry
 from impls.errors import RowError
 from impls.needs import Needs
@@ -263,9 +262,9 @@ def test_train_prints_the_books_lines_and_saves(backprop: Backprop, tmp_path: Pa
     assert lines[0].startswith("Epoch 0: ")
     assert lines[1].startswith("Epoch 1: ")
     assert lines[0].endswith(" / 297")
-    network = load_network(saved)
-    assert [W.shape for W in network.weights] == [(30, 784), (10, 30)]
-    assert all(np.isfinite(W).all() for W in network.weights)
+    with np.load(saved, allow_pickle=False) as network:
+        assert [network[name].shape for name in ("weights_0", "weights_1")] == [(30, 784), (10, 30)]
+        assert all(np.isfinite(network[name]).all() for name in network)
 
 
 def test_train_asks_before_it_trains_whether_the_network_can_be_saved(backprop: Backprop, tmp_path: Path) -> None:
@@ -295,7 +294,7 @@ def test_help_imports_no_command() -> None:
     *words, last = out.splitlines()
     status, modules = json.loads(last)
     assert status == 0
-    assert not [module for module in modules if module.startswith(("bench.commands", "profiles"))]
+    assert not [module for module in modules if module.startswith(("bench.commands.", "profiles"))]
     assert not {"numpy", "scipy", "pytest", "matplotlib", "rich", "msgspec"} & set(modules)
     for name, (_, summary) in COMMANDS.items():
         (line,) = (line for line in words if line.split()[:1] == [name])

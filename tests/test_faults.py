@@ -18,14 +18,13 @@ from rich.console import Console
 
 from bench.commands import bench as bench_command
 from bench.cpus import cores, usable_cpus
-from bench.ends import ended_by_signals
 from bench.measurement import leftovers, sampler, worker_environment
 from bench.measurement.candidates import plan
 from bench.measurement.process import WorkerFailed, WorkerProcess
 from bench.measurement.rate_workers import RateWorkers
 from bench.measurement.sampler import Sampler
 from bench.problem.workloads import parse
-from bench.progress import report_progress
+from bench.progress import ended_by_signals, report_progress
 from bench.protocol import AnyRequest, PrepareRate, Reply, Take
 from bench.records import Settings, Workload
 from bench.report.page.page import page

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from processes import kill, of_run
+from processes import kill, of_run, wait_for
 from required import needs, skip
 
 from bench.results.files import read
@@ -49,13 +49,6 @@ VICTIMS: dict[str, tuple[tuple[str, ...], Callable[[list[str]], bool]]] = {
 }
 MPI_NEEDED = needs("mpi", ENTRIES["mpi"].unavailable())
 CASES = [pytest.param(name, marks=[MPI_NEEDED] * (of == MPI)) for name, (of, _) in VICTIMS.items()]
-
-
-def wait_for(condition: Callable[[], object], seconds: float) -> bool:
-    until = time.monotonic() + seconds
-    while not (met := condition()) and time.monotonic() < until:
-        time.sleep(0.02)
-    return bool(met)
 
 
 def orphans() -> set[Path]:

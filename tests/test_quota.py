@@ -17,13 +17,13 @@ import required
 from test_judge import taken
 
 from bench import cpus
+from bench.cpus import LimitedGroup, control_groups, limited_groups, smallest_quota, throttled_seconds
 from bench.measurement import rate_workers, rounds, sampler
 from bench.measurement.candidates import plan
 from bench.measurement.process import WorkerFailed
 from bench.measurement.rounds import RETAKES, Rounds
 from bench.problem.workloads import default_workloads, parse
 from bench.protocol import Arrange, Arranged, Take, Taken
-from bench.quota import LimitedGroup, control_groups, limited_groups, smallest_quota, throttled_seconds
 from bench.records import Process, Settings, Workload
 from impls import ROOT
 from impls.errors import UserError

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from bench.commands import COMMANDS
 from bench.problem.workloads import default_workloads, sweeps
 from bench.report.pages import pages
 from bench.report.table import markdown
 from bench.results.files import read
-from bench.table_of_commands import COMMANDS
 from impls.registry import ENTRIES
 
 ROOT = Path(__file__).parent.parent

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.numpy_check import MIN_VERSION
+from bench.cli import MIN_NUMPY
 from bench.results.files import read
 from impls import ROOT
 
@@ -99,7 +99,7 @@ def test_another_numpy_on_the_path_is_told_in_one_line(other: str, command: str,
 
 def test_another_numpy_that_can_be_used_is_used(tmp_path: Path) -> None:
     path = os.pathsep.join((str(numpy_in(tmp_path, "__version__ = '2.9.0'")), str(ROOT)))
-    program = "from bench.numpy_check import check_numpy; check_numpy(); import numpy; print(numpy.__version__)"
+    program = "from bench.cli import _check_numpy; _check_numpy(); import numpy; print(numpy.__version__)"
     environment = os.environ | {"PYTHONPATH": path}
     out = subprocess.check_output([sys.executable, "-c", program], env=environment, text=True)
     assert out == "2.9.0\n"
@@ -107,4 +107,4 @@ def test_another_numpy_that_can_be_used_is_used(tmp_path: Path) -> None:
 
 def test_the_numpy_that_is_asked_for_is_that_of_the_project() -> None:
     asked = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
-    assert f"numpy>={MIN_VERSION}.0" in asked
+    assert f"numpy>={MIN_NUMPY}.0" in asked

@@ -20,7 +20,6 @@ from bench.measurement import linux, tracers, worker_environment
 from bench.measurement.process import WorkerFailed, WorkerProcess
 from bench.results.files import read
 from bench.results.tracing import note_on_environment, notes_on_tracing
-from bench.temporary import PREFIX
 from impls.errors import UserError
 
 BACKPROP = Path(sys.executable).with_name("backprop")
@@ -237,7 +236,7 @@ def test_a_worker_has_a_temporary_folder_of_the_runs_own(tmp_path: Path) -> None
     seen = started_by(tmp_path, TMPDIR=str(tmp_path / "temporary"), TORCHINDUCTOR_CACHE_DIR="")
     folder = Path(seen["environment"]["TMPDIR"])
     assert folder.parent == tmp_path / "temporary"
-    assert folder.name.startswith(PREFIX)
+    assert folder.name.startswith("backprop-bench-")
     assert list((tmp_path / "temporary").iterdir()) == []
     assert Path(seen["environment"]["TORCHINDUCTOR_CACHE_DIR"]).parent == tmp_path / "temporary"  # as PyTorch has it
 

@@ -8,8 +8,7 @@ import pytest
 
 from bench.measurement import judge
 from bench.measurement.examples import Shared, shared_examples
-from bench.problem.data import load
-from bench.problem.dataset import one_hot
+from bench.problem.data import load, one_hot
 from bench.problem.problem import Problem, Turn
 from bench.problem.workloads import default_workloads, parse
 from bench.records import Workload

@@ -9,9 +9,8 @@ from bench import cpus
 from bench.cpus import usable_cpus
 from bench.measurement.examples import shared_examples
 from bench.measurement.process import WorkerProcess
-from bench.problem.memory import check_fits, needed_bytes
 from bench.problem.problem import Problem
-from bench.problem.workloads import default_workloads, parse, select, sweeps
+from bench.problem.workloads import check_fits, default_workloads, needed_bytes, parse, select, sweeps
 from bench.protocol import Arrange, Arranged, Prepare, Prepared, Start, Started, Take, Taken
 from bench.records import Workload
 from impls.errors import UserError

@@ -7,7 +7,7 @@ import click
 import pytest
 
 from bench.cli import INTERRUPTED
-from bench.completion import values
+from bench.options import complete_bench
 from impls.errors import UserError
 
 BENCH = Path(__file__).parent.parent
@@ -39,7 +39,7 @@ class _Interrupts:
     context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []},
     add_help_option=False,
 )
-@click.argument("options", nargs=-1, type=click.UNPROCESSED, shell_complete=values)
+@click.argument("options", nargs=-1, type=click.UNPROCESSED, shell_complete=complete_bench)
 def bench(options: tuple[str, ...]) -> int:
     """Check and time the rows, then draw the plots: pytest on the folder bench/, told briefly.
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from bench.completion import rows
+from bench.options import complete_implementations
 from bench.report.changes import lines, markdown, side_by_side
 from bench.report.text import interval_text, number_text
 from bench.results.before import compare_with_before
@@ -27,7 +27,9 @@ PASSED, FAILED, UNCLEAR, INCOMPARABLE = 0, 3, 4, 5  # exit statuses; 1 is a faul
 
 
 @click.command()
-@click.argument("arguments", nargs=-1, metavar="[OLD NEW | RESULTS | [RESULTS] ROW ROW]", shell_complete=rows)
+@click.argument(
+    "arguments", nargs=-1, metavar="[OLD NEW | RESULTS | [RESULTS] ROW ROW]", shell_complete=complete_implementations
+)
 @click.option("--fail-on", metavar="5%", help="Exit with 3 if a row takes so much longer than before.")
 @click.option("--limits", type=click.Path(path_type=Path), help="TOML file with limits by row and by workload.")
 @click.option("--strict", is_flag=True, help="Exit with 4 if it cannot be told of a row.")

@@ -22,6 +22,6 @@ def fetch(folder: Path | None) -> None:
     \b
     backprop data fetch --to=/data/mnist
     """
-    from bench.problem.mnist_download import fetch as fetch_mnist
+    from bench.problem.mnist import fetch as fetch_mnist
 
     click.echo(f"MNIST is in {fetch_mnist(folder)}")

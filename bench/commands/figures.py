@@ -2,7 +2,7 @@
 
 import click
 
-from bench.atomic import write_whole
+from bench.files import write_whole
 from bench.report.pages import pages, written
 from impls import ROOT
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from bench.atomic import check_writable
+from bench.files import check_writable
 from bench.report.text import margin_text
 from bench.results.history import History, Line, history, runs_of
 from bench.run import RUNS

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from bench.atomic import check_writable, write_whole
+from bench.files import check_writable, write_whole
 from bench.report.page.recordings import RECORDINGS, recorded
 from bench.results.files import LATEST, file_of, read
 from bench.run import REPORT

@@ -6,7 +6,7 @@ import click
 import msgspec
 from rich.console import Console
 
-from bench.atomic import check_writable, write_whole
+from bench.files import check_writable, write_whole
 from bench.options import Seconds, positive
 from bench.problem.workloads import DTYPES, MAX_SIZE, parse_sizes
 from bench.progress import report_progress

@@ -7,13 +7,12 @@ from collections.abc import Sequence
 
 import click
 
-from bench.completion import rows
 from bench.cpus import cores, places, usable_cpus
+from bench.files import temporary_folder
 from bench.measurement import machine
 from bench.measurement.process import WorkerFailed, WorkerProcess
-from bench.options import Seconds
+from bench.options import Seconds, complete_implementations
 from bench.protocol import Start, Started, Verified, Verify
-from bench.temporary import folder_of_this_process
 from impls.conformance.violation import Violation, simplest
 from impls.errors import Unavailable
 from impls.registry import find
@@ -32,7 +31,7 @@ EXAMPLES, SECONDS = 300, 8.0  # enough for all of them and a row in NumPy, withi
 
 
 @click.command()
-@click.argument("implementation", metavar="[LABEL=]NAME|PATH:CLASS", shell_complete=rows)
+@click.argument("implementation", metavar="[LABEL=]NAME|PATH:CLASS", shell_complete=complete_implementations)
 @click.option(
     "--examples", type=click.IntRange(0, 1_000_000), default=EXAMPLES, show_default=True, help="Random programs to run."
 )
@@ -77,7 +76,7 @@ def verify(
     seed = secrets.randbelow(2**32) if seed is None else seed
     repeat = f"backprop verify {shlex.quote(implementation)} --seed {seed}"
     repeat += f" --examples {examples}" if examples != EXAMPLES else ""
-    with folder_of_this_process() as folder:
+    with temporary_folder() as folder:
         try:
             found = _verified(entry.target, Verify(examples, seed, seconds, str(folder)), time_out)
         except WorkerFailed as failure:

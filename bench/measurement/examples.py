@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bench.temporary import folder_of_this_process
+from bench.files import temporary_folder
 from impls.interface import Array
 
 
@@ -37,7 +37,7 @@ def files_of_this_process(*names: str) -> Generator[list[Path]]:
     On Linux they are memory of this process. Nothing is left behind even if it is killed.
     """
     if not hasattr(os, "memfd_create"):
-        with folder_of_this_process() as folder:
+        with temporary_folder() as folder:
             paths = [folder / name for name in names]
             for path in paths:
                 path.touch()

@@ -44,7 +44,7 @@ def _watched() -> str:
     """Return this process's own mark, and have what has it killed when this process has ended, however it does."""
     mark = f"{os.getpid()}-{secrets.token_hex(8)}"
     if Path("/proc").is_dir():
-        from bench.watcher import start_watcher  # not where this file is the watcher's program
+        from bench.files import start_watcher  # not where this file is the watcher's program
 
         watcher = start_watcher(__file__, mark)
         atexit.register(watcher.communicate)

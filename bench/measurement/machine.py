@@ -9,10 +9,9 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from bench.cpus import siblings, usable_cpus
+from bench.cpus import siblings, smallest_quota, usable_cpus
 from bench.measurement.process import ENVIRONMENT, THREAD_VARIABLES
 from bench.measurement.worker_environment import removed
-from bench.quota import smallest_quota
 from bench.records import Machine, printable
 
 # How the names of variables begin by which libraries are told what to do.

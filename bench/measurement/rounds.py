@@ -11,14 +11,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.cpus import places, usable_cpus
+from bench.cpus import limited_groups, places, throttled_seconds, usable_cpus
 from bench.measurement import children, judge
 from bench.measurement.candidates import Candidate
 from bench.measurement.process import WorkerFailed, WorkerProcess
 from bench.measurement.timing import perf_counter
 from bench.problem.problem import Problem
 from bench.protocol import Arrange, Arranged, HandedOver, HandOver, Take, Taken
-from bench.quota import limited_groups, throttled_seconds
 from bench.records import Sample, Settings
 
 SLOW = 3  # times a typical row's sample, from which a row is sampled less often …

@@ -10,8 +10,8 @@ import tempfile
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from bench.files import folder_of_workers
 from bench.measurement.tracers import kept
-from bench.temporary import folder_of_workers
 from impls import ROOT
 
 INDUCTOR_CACHE, NUMBA_CACHE = "TORCHINDUCTOR_CACHE_DIR", "NUMBA_CACHE_DIR"

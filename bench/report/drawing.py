@@ -14,7 +14,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
-from bench.atomic import write_whole
+from bench.files import write_whole
 from bench.records import CONTROL, Results, Row, WorkloadResult
 from bench.report.palette import in_order
 from bench.report.text import cpus_text

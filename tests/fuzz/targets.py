@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from bench import checkpoint
+from bench import training
 from bench.problem import mnist
 from bench.problem.workloads import parse
 from bench.protocol import AnyRequest, Failure, Reply, Taken
@@ -24,7 +24,7 @@ from bench.results.files import read as read_results
 from bench.results.files import to_builtins
 from bench.results.limits import read as read_limits
 from bench.scaling.record import read as read_scaling
-from bench.training import Epoch, load_network, save
+from bench.training import Epoch
 from impls import ROOT
 from impls.errors import UserError
 from impls.interface import Parameters
@@ -33,8 +33,8 @@ from profiles.recording import read as read_recording
 from profiles.stacks import shares
 
 IDX = b"\0\0\x08\x03" + b"\0\0\0\2" * 3 + bytes(range(8))
-LABELS = mnist.FILES["t10k-labels-idx1-ubyte"].header + bytes(10_000)
-COURSE = checkpoint.Course("in_place", (3, 2), 1, 1.0, 0, "float64", "digits, 1 examples, check sum 00000000", 1)
+LABELS = b"\0\0\x08\x01" + (10_000).to_bytes(4) + bytes(10_000)
+COURSE = training.Course((3, 2), batch_size=1, implementation="in_place", data="digits", ranks=1)
 
 
 @contextmanager
@@ -49,9 +49,10 @@ def file(content: bytes, name: str) -> Iterator[Path]:
 def idx(content: bytes) -> None:
     """A file that may be one of MNIST's, packed or not."""
     with file(content, "train-images-idx3-ubyte") as path:
-        examined = mnist.examine(path)
-    if isinstance(examined, mnist.OtherFile):
-        one_line(UserError(examined.description))
+        try:
+            mnist.read(path.parent)
+        except UserError as error:
+            one_line(error)
 
 
 def results(content: bytes) -> None:
@@ -83,13 +84,11 @@ def workload(content: bytes) -> None:
 
 
 def network(content: bytes) -> None:
-    """A saved network, and a checkpoint."""
-    with file(content, "network.npz") as path:
-        for read in (load_network, lambda path: checkpoint.resumed(path, path.read_bytes(), COURSE)):
-            try:
-                read(path)
-            except UserError as error:
-                one_line(error)
+    """A checkpoint."""
+    try:
+        training.resume(Path("network.npz"), content, COURSE)
+    except UserError as error:
+        one_line(error)
 
 
 def protocol(content: bytes) -> None:
@@ -172,13 +171,13 @@ def _parameters() -> Parameters:
 
 def _network() -> bytes:
     with file(b"", "network.npz") as path:
-        save(path, _parameters())
+        training.save(path, _parameters())
         return path.read_bytes()
 
 
 def _checkpoint() -> bytes:
     with file(b"", "network.npz") as path:
-        checkpoint.write(path, COURSE, Epoch(0, 1, 1, 1.0, _parameters()))
+        training.write_checkpoint(path, COURSE, Epoch(0, 1, 1, 1.0, _parameters()))
         return path.read_bytes()
 
 
