@@ -95,21 +95,17 @@ reference-runs:
 	for run in $$(seq -w 30); do \
 	    $(BIN)/backprop bench --workload=book --results=results/reference/control/$$run $(TWINS):Slower || exit; \
 	done
-	for run in 1 2 3 4 5; do \
-	    $(BIN)/backprop bench --workload=book --results=results/reference/precision/$$run $(TWINS):LittleSlower \
-	        --precision=0.5% --most-seconds=120 || exit; \
-	done
 	for run in $$(seq -w 20); do \
-	    $(BIN)/backprop bench --workload=book --results=results/reference/gate/$$run --impl=in_place \
-	        --impl=seven=tests/slower_in_place.py:SevenSlower --impl=ten=tests/slower_in_place.py:TenSlower || exit; \
+	    for slower in seven=SevenSlower ten=TenSlower; do \
+	        $(BIN)/backprop bench --workload=book --results=results/reference/$${slower%=*}/$$run \
+	            --impl=twin=tests/slower_in_place.py:$${slower#*=} || exit; \
+	    done; \
 	done
-	rm -f results/reference/gate/*/*.md results/reference/gate/*/*.svg results/reference/gate/*/*.png
 	$(BIN)/backprop bench --workload=large-all --impl=in_place --impl=multithreaded --impl=rust_fused --impl=mpi \
 	    --impl=mpi-rust_fused --impl=torch --impl=torch_ddp --results=results/reference/mpi
 	$(BIN)/backprop scale --ranks=1,2,4 --results=results/reference/scaling
-	rm -f results/reference/control/*/*.md results/reference/control/*/*.svg results/reference/control/*/*.png
-	rm -f results/reference/precision/*/*.md results/reference/precision/*/*.svg results/reference/precision/*/*.png
-	rm -f results/reference/*/report.html results/reference/*/*/report.html
+	$(BIN)/python -m bench.report.reference
+	cd results/reference && rm -f */*.svg */report.html coretype/*.png data/*.png weak/*.png mpi/*.png all/[op]*.png all/seven-ways.png
 	$(BIN)/backprop profile --out=profiles/recordings
 	$(BIN)/backprop profile --out=profiles/recordings --workload=large
 	find profiles/recordings -type f -size +293k | sed -E 's/(\.svg|\.raw\.txt)$$//' | sort -u | \

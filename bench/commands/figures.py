@@ -1,30 +1,21 @@
-"""`backprop figures`: the figures of the pages, written anew from the reference results."""
+"""`backprop figures`: what the pages show of the committed results, written anew."""
 
 import click
+from cogapp import Cog
 
-from bench.files import write_whole
-from bench.report.pages import pages, written
 from impls import ROOT
+
+PAGES = [ROOT / "README.md", ROOT / "profiles" / "README.md", *sorted((ROOT / "results" / "notes").glob("*.md"))]
 
 
 @click.command()
 @click.option("--check", is_flag=True, help="Write nothing; exit with 1 if a page is stale.")
 def figures(check: bool) -> int:
-    """Write the figures of the reference results into README, notes and profiles/README.
-
-    They stand between markers, <!--= NAME ARGUMENTS --> and <!--/-->; bench/report/pages.py has their names.
+    """Run the blocks of Python in README and the notes; bench/report/figures.py has the functions for them.
 
     \b
     backprop figures --check
     """
-    stale = []
-    for page in pages():
-        text = page.read_text(encoding="utf-8")
-        made = written(text)
-        if made != text:
-            stale.append(page)
-            if not check:
-                write_whole(page, made)
-    for page in stale:
-        click.echo(f"{'stale' if check else 'written'}: {page.relative_to(ROOT)}")
-    return 1 if check and stale else 0
+    options = ["--check" if check else "-r", "--verbosity=1", "-P", "-p", "from bench.report.figures import *"]
+    failed: int = Cog().main(["cog", *options, *map(str, PAGES)])
+    return 1 if failed else 0

@@ -30,7 +30,7 @@ def show_history(paths: tuple[Path, ...], out: Path | None) -> None:
 
     \b
     backprop history
-    backprop history results/reference/control --out=/tmp/charts
+    backprop history results/reference/default results/reference/all --out=/tmp/charts
     """
     paths = paths or (RUNS,)
     runs = runs_of(paths)

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.records import Estimate, Results
-from bench.report.figure_tables import LADDER
 from bench.report.page.facts import Recorded
 from bench.report.page.sources import Line, code, side_by_side
 from bench.results.compare_rows import compare_rows
@@ -13,6 +12,13 @@ from impls import ROOT
 from impls.registry import ENTRIES
 
 WORKLOAD = "book"
+LADDER = (
+    ("pure_python", "per_example", "NumPy instead of lists"),
+    ("per_example", "batched_2d", "all examples of a mini-batch in one product"),
+    ("batched_2d", "in_place", "no temporaries; BLAS adds to the weights itself"),
+    ("in_place", "numba", "compiled: passes fused, no Python between them"),
+    ("numba", "rust_fused", "own kernels for small products, the update inside the last one"),
+)
 RUST = {  # the sources of Rust rows, in impls/rust/src
     "rust_fused": "fused",
 }
