@@ -8,7 +8,7 @@ from typing import Any
 
 from PIL import Image
 
-from bench.atomic import write_whole
+from bench.files import write_whole
 from bench.records import Estimate, Results
 from bench.report.figures import REFERENCE, conditions
 from bench.report.text import interval_text, number_text
