@@ -9,12 +9,10 @@ from bench.report.text import margin_text
 from bench.results.history import History, Line, history, runs_of
 from bench.run import RUNS
 from impls.errors import UserError
-from impls.needs import backprop_command
 from impls.text import one_line
 
 LEVELS = "▁▂▃▄▅▆▇█"
 BROKEN = "|"
-MOST_SKIPPED = 3  # files of which it is said why
 
 
 @click.command("history")
@@ -33,49 +31,37 @@ def show_history(paths: tuple[Path, ...], out: Path | None) -> None:
     backprop history results/reference/default results/reference/all --out=/tmp/charts
     """
     paths = paths or (RUNS,)
-    runs = runs_of(paths)
-    for words in runs.skipped[:MOST_SKIPPED]:
-        click.echo(f"skipped: {one_line(words)}", err=True)
-    if runs.skipped[MOST_SKIPPED:]:
-        click.echo(f"skipped: {len(runs.skipped) - MOST_SKIPPED} more files", err=True)
-    found = history(runs.results)
-    if not found.lines:
-        given = ", ".join(map(str, paths))
-        raise UserError(
-            f"{given}: expected runs that timed the baseline and another row, found no speed-up in "
-            f"{found.runs} run{'s' * (found.runs > 1)}; make one with: {backprop_command('bench')}"
-        )
+    runs, skipped = runs_of(paths)
+    if skipped:
+        click.echo(f"skipped: {len(skipped)} of {len(skipped) + len(runs)} files; {one_line(skipped[0])}", err=True)
+    by_run = history(runs)
+    if not by_run.lines:
+        raise UserError(f"{paths[0]}: expected runs that timed a row and its baseline, found none; run it to the end")
     out = out or (paths[0] if paths[0].is_dir() else paths[0].parent)
     check_writable(out)
-    click.echo("\n".join(_table(found)))
+    click.echo("\n".join(_table(by_run)))
     from bench.report.drawing import save, style  # matplotlib takes half a second
     from bench.report.history_plot import history_plot
 
     with style():
-        for path in save(history_plot(found), out / "history"):
+        for path in save(history_plot(by_run), out / "history"):
             click.echo(f"plot: {path}")
 
 
-def _table(found: History) -> list[str]:
-    """Return a line a row: its workload, its bars, its first and its latest speed-up with their intervals."""
-    lines = [f"{found.runs} run{'s' * (found.runs > 1)}; speed-up over the baseline, first and latest"]
-    lines += [f"| from {stretch.date[:16]}: {stretch.changed}" for stretch in found.stretches if stretch.changed]
-    names = [(line.workload, line.label) for line in found.lines]
-    widths = [max((len(name[column]) for name in names), default=0) for column in (0, 1)]
-    for line in found.lines:
+def _table(by_run: History) -> list[str]:
+    """Return a line a row: its workload, its first and its latest speed-up with their intervals, its bars."""
+    lines = [f"runs: {by_run.runs}; speed-up over the baseline, first and latest"]
+    lines += [f"| from {stretch.date[:16]}: {stretch.changed}" for stretch in by_run.stretches if stretch.changed]
+    names = [f"{line.workload} {line.label}" for line in by_run.lines]
+    for name, line in zip(names, by_run.lines, strict=True):
         first, latest = (margin_text(line.points[end].speed_up) for end in (0, -1))
-        name = f"{line.workload:{widths[0]}}  {line.label:{widths[1]}}"
-        lines.append(f"{name}  {first:>14}  {latest:>14}  {bars(line)}")
+        lines.append(f"{name:{max(map(len, names))}}  {first:>14}  {latest:>14}  {bars(line)}")
     return lines
 
 
 def bars(line: Line) -> str:
     """Return a bar for each run, between the lowest and the highest speed-up, and breaks between stretches."""
     values = [point.speed_up.value for point in line.points]
-    low, high = min(values), max(values)
-    reach = (high - low) or 1.0
-    parts = [
-        "".join(LEVELS[round((point.speed_up.value - low) / reach * (len(LEVELS) - 1))] for point in stretch)
-        for stretch in line.stretches
-    ]
-    return BROKEN.join(parts)
+    low, reach = min(values), (max(values) - min(values)) or 1.0
+    heights = [[round((point.speed_up.value - low) / reach * 7) for point in points] for points in line.stretches]
+    return BROKEN.join("".join(LEVELS[height] for height in of_stretch) for of_stretch in heights)
