@@ -1,9 +1,8 @@
 """Tables of the sweeps for the notes, how cost grows: bench/report/figures.py says how pages use them."""
 
-from bench.records import threads_text
 from bench.report.drawing import labels_to_show
-from bench.report.figures import NOT_MEASURED, reference, table, time
-from bench.report.page.model import Model, models
+from bench.report.figures import NOT_MEASURED, reference, table
+from bench.report.page.model import models
 from bench.report.strong_plot import break_even, gains, has_one_thread
 from bench.report.sweep_plot import SWEEPS
 from bench.report.text import estimate_text, number_text, seconds_text
@@ -43,34 +42,18 @@ def gains_of_threads(run: str, threads: int) -> None:
     table(["row", f"{threads} threads surely gain from", "in the largest step"], lines)
 
 
-def weak_scaling(run: str, labels: str) -> None:
-    """Print the time of a step by threads, with as many examples for each."""
-    results = reference(run)
-    workloads = sorted((each.workload for each in results.workloads), key=lambda workload: workload.threads)
-    lines = []
-    for label in labels.split():
-        rows = [results.row(workloads[end].name, label) for end in (0, -1)]
-        alone, together = (row.seconds if row else None for row in rows)
-        efficiency = number_text(alone / together) if alone and together else NOT_MEASURED
-        lines.append([f"`{label}`", *(time(run, workload.name, label) for workload in workloads), efficiency])
-    table(["row", *(threads_text(workload.threads) for workload in workloads), "efficiency"], lines)
-
-
 def model_of_a_step(run: str, labels: str, where: str) -> None:
     """Print the model of a step, and how well it predicts points that it has not seen."""
     by_label = {model.label: model for model in models(reference(run)) if model.where == where}
-    lines = [_cells(by_label[label]) for label in labels.split()]
-    table(["row", "overhead", "products", "memory", "points left out"], lines)
-
-
-def _cells(model: Model) -> list[str]:
-    overhead = seconds_text(model.overhead) if model.overhead else "none"
-    rate = f"{number_text(model.rate / 1e9)} Gflop/s" if model.rate else "no mark"
-    memory = "no mark"
-    if model.bandwidth:
-        memory = f"{number_text(model.bandwidth / 1e9, 2)} GB/s beyond {number_text(model.cache / (1 << 20), 2)} MiB"
-    worst = f"{100 * model.worst:+.0f} %".replace("-", "−")
-    accuracy = f"all {model.points} within a fifth, the worst {worst}"
-    if not model.holds:
-        accuracy = f"fails at {model.points - model.close} of {model.points}, worst at {model.worst_at}: {worst}"
-    return [f"`{model.label}`", overhead, rate, memory, accuracy]
+    lines = []
+    for label in labels.split():
+        model = by_label[label]
+        rate = number_text(model.rate / 1e9) if model.rate else NOT_MEASURED
+        bandwidth = number_text(model.bandwidth / 1e9, 2) if model.bandwidth else NOT_MEASURED
+        beyond = number_text(model.cache / (1 << 20), 2) if model.bandwidth else NOT_MEASURED
+        close, worst = f"{model.close} of {model.points}", f"{100 * model.worst:+.0f} %"
+        lines.append(
+            [f"`{label}`", seconds_text(model.overhead), rate, bandwidth, beyond, close, worst, model.worst_at]
+        )
+    head = ["row", "overhead", "products, Gflop/s", "memory, GB/s", "beyond, MiB", "within a fifth", "worst", "at"]
+    table(head, lines)
