@@ -37,12 +37,6 @@ class Slower(InPlace):
         pass
 
 
-class LittleSlower(Slower):
-    """1.5 %."""
-
-    share = 0.015
-
-
 class SevenSlower(Slower):
     """7 %."""
 

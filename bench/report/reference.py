@@ -16,7 +16,6 @@ from bench.results.compare_rows import compare_rows
 from bench.results.compare_runs import compare_runs
 from bench.results.files import RESULTS, read
 from bench.results.limits import Limits
-from bench.results.verdict import measured_floor
 
 COLOURS = 128
 RATIOS = ("control", "per_example"), ("in_place", "per_example"), ("twin", "in_place"), ("slower", "in_place")
@@ -61,7 +60,6 @@ def repeated(control: Sequence[Results], seven: Sequence[Results], ten: Sequence
         ],
         "summary": [[*names, *summary(ratios)] for names, ratios in zip(RATIOS, columns, strict=True)],
         "gates": [gates_failed(control, control[1:]), gates_failed(control, seven), gates_failed(control, ten)],
-        "difference": f"{100 * measured_floor(control):.1f} %",
     }
 
 
