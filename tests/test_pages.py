@@ -149,10 +149,10 @@ def run(folder: Path, command: str) -> "subprocess.CompletedProcess[str]":
     )
 
 
+FOUND = [(page, each) for page in figures.PAGES for each in Sybil([commands], path=str(ROOT)).parse(page).examples()]
 EXAMPLES = [
-    pytest.param(example, id=f"{page.relative_to(ROOT)}: {example.parsed}")
-    for page in figures.PAGES
-    for example in Sybil([commands], path=str(ROOT)).parse(page).examples()
+    pytest.param(example, id=f"{page.relative_to(ROOT)}: {command}")
+    for command, (page, example) in {example.parsed: (page, example) for page, example in FOUND}.items()
 ]
 
 

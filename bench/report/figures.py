@@ -41,7 +41,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 
 def times_table(run: str, workloads: str, labels: str) -> None:
-    """Print the times of some rows on some workloads, and their speed-ups over the baseline; names between blanks."""
+    """Print times on some workloads, and speed-ups over the baseline; names have blanks between them."""
     names = workloads.split()
     head = itertools.chain(*((f"`{name}`", "speed-up") for name in names))
     lines = []
@@ -58,7 +58,7 @@ def time(run: str, workload: str, label: str) -> str:
 
 
 def speed_up(run: str, workload: str, label: str, over: str = "") -> str:
-    """Return how many times as fast a row is as another, or as the baseline, by their samples: 8.99 (8.89 to 9.09)."""
+    """Return the speed-up over another implementation, or the baseline, from the samples: 8.99 (8.89 to 9.09)."""
     results = reference(run)
     over = over or results.rows_of(workload)[0].label
     if label == over:
@@ -74,7 +74,7 @@ def speed_ups(run: str, workloads: str, label: str, over: str = "") -> list[str]
 
 
 def timed_row(run: str, workload: str, label: str) -> Row | None:
-    """Return the row of a run with that label, if it has a time."""
+    """Return the result of an implementation on a workload, if it has a time."""
     row = reference(run).row(workload, label)
     return row if row and row.timed else None
 
@@ -84,23 +84,23 @@ def conditions(results: Results) -> str:
     machine = results.machine
     return (
         f"{machine.cpu_model}, {cpus_text(machine)}; Python {machine.python}, NumPy {machine.versions['numpy']} with "
-        f"{machine.numpy_blas}; {results.settings.generations} processes for each row, "
+        f"{machine.numpy_blas}; {results.settings.generations} processes each, "
         f"{results.duration_seconds / 60:.1f} minutes; {results.date[:10]}"
     )
 
 
 @cache
 def recorded(label: str, workload: str) -> recording.Recording | None:
-    """Return the committed recording of a row, or None."""
+    """Return the committed recording of an implementation, or None."""
     path = RECORDINGS / f"{label}.{workload}.1.raw.txt"
     return recording.read(path) if path.is_file() else None
 
 
 def share(label: str, workload: str, categories: Sequence[str] = PRODUCTS) -> str:
     """Return the per cent of a recording's samples in some categories of code: 59.3 ± 2.8."""
-    found = recorded(label, workload)
-    if found is None:
+    committed = recorded(label, workload)
+    if committed is None:
         return NOT_MEASURED
-    inside = sum(count for stack, count in found.stacks.counts.items() if category(stack) in categories)
-    percent = wilson(inside, found.stacks.samples)
+    inside = sum(count for stack, count in committed.stacks.counts.items() if category(stack) in categories)
+    percent = wilson(inside, committed.stacks.samples)
     return f"{100 * percent.value:.1f} ± {100 * percent.margin:.1f}"

@@ -11,22 +11,22 @@ from bench.report.text import estimate_text, number_text, seconds_text
 def growth(run: str, labels: str, **chosen: str | int) -> None:
     """Print the time per example by what a sweep varies, on workloads with the chosen dtype, threads or batch_size."""
     results = reference(run)
-    found = [
+    points = [
         each
         for each in results.workloads
         if all(getattr(each.workload, name) == value for name, value in chosen.items())
     ]
-    axis = SWEEPS[found[0].workload.sweep]
-    found.sort(key=lambda each: axis.of(each.workload))
+    axis = SWEEPS[points[0].workload.sweep]
+    points.sort(key=lambda each: axis.of(each.workload))
     lines = []
     for label in labels.split():
-        rows = [results.row(each.workload.name, label) for each in found]
+        rows = [results.row(each.workload.name, label) for each in points]
         cells = [
             seconds_text(row.seconds / each.examples) if row and row.seconds else NOT_MEASURED
-            for each, row in zip(found, rows, strict=True)
+            for each, row in zip(points, rows, strict=True)
         ]
         lines.append([f"`{label}`", *cells])
-    table([axis.name, *(f"{axis.of(each.workload):,}" for each in found)], lines)
+    table([axis.name, *(f"{axis.of(each.workload):,}" for each in points)], lines)
 
 
 def gains_of_threads(run: str, threads: int) -> None:
@@ -39,7 +39,7 @@ def gains_of_threads(run: str, threads: int) -> None:
             begins = break_even(by_size)
             where = f"{number_text(begins, 2)} Mflop" if begins else "no step"
             lines.append([f"`{label}`", where, estimate_text(by_size[-1][1])])
-    table(["row", f"{threads} threads surely gain from", "in the largest step"], lines)
+    table(["implementation", f"{threads} threads surely gain from", "in the largest step"], lines)
 
 
 def model_of_a_step(run: str, labels: str, where: str) -> None:
@@ -55,5 +55,14 @@ def model_of_a_step(run: str, labels: str, where: str) -> None:
         lines.append(
             [f"`{label}`", seconds_text(model.overhead), rate, bandwidth, beyond, close, worst, model.worst_at]
         )
-    head = ["row", "overhead", "products, Gflop/s", "memory, GB/s", "beyond, MiB", "within a fifth", "worst", "at"]
+    head = [
+        "implementation",
+        "overhead",
+        "products, Gflop/s",
+        "memory, GB/s",
+        "beyond, MiB",
+        "within a fifth",
+        "worst",
+        "at",
+    ]
     table(head, lines)
