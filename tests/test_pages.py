@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -160,8 +161,9 @@ EXAMPLES = [
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder where a reader's commands find what they name: the checkout, README's example, a small run."""
     folder = tmp_path_factory.mktemp("reader")
-    for name in ("bench", "impls", "profiles", "tests", "Makefile", "pyproject.toml", "README.md"):
+    for name in ("bench", "impls", "tests", "Makefile", "pyproject.toml", "README.md"):
         (folder / name).symlink_to(ROOT / name)
+    shutil.copytree(ROOT / "profiles" / "recordings", folder / "profiles" / "recordings")  # pictures are drawn there
     (folder / "results").mkdir()
     (folder / "results" / "reference").symlink_to(ROOT / "results" / "reference")
     (block,) = Sybil([CodeBlockParser("python", str)], path=str(ROOT)).parse(ROOT / "README.md").examples()
