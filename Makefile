@@ -71,6 +71,8 @@ profiles: $(INSTALLED)
 # The rows of the sweeps, each several minutes: those on one core, and those that split a step over threads.
 SWEPT := batched_2d in_place numba rust_batched_gemm rust_fused jax tensorflow torch
 THREADED := multithreaded numba rust_rayon rust_fused jax torch
+# The optimization steps, and the two implementations of the 2019 post.
+RECORDED := per_example batched_2d in_place numba rust_fused rust_per_example rust_per_example_blas
 TWINS := --impl=in_place --impl=twin=in_place --impl=slower=tests/slower_in_place.py
 
 # The committed results, recordings and figures, made anew; for an idle machine that has everything of bench-all.
@@ -106,10 +108,10 @@ reference-runs:
 	$(BIN)/backprop scale --ranks=1,2,4 --results=results/reference/scaling
 	$(BIN)/python -m bench.report.reference
 	cd results/reference && rm -f */*.svg */report.html coretype/*.png data/*.png weak/*.png mpi/*.png all/[op]*.png all/seven-ways.png
-	$(BIN)/backprop profile --out=profiles/recordings
-	$(BIN)/backprop profile --out=profiles/recordings --workload=large
-	find profiles/recordings -type f -size +293k | sed -E 's/(\.svg|\.raw\.txt)$$//' | sort -u | \
-	    while read big; do rm -f "$$big.svg" "$$big.raw.txt"; done
+	$(BIN)/backprop profile --out=profiles/recordings --format=raw pure_python $(RECORDED)
+	$(BIN)/backprop profile --out=profiles/recordings --format=raw --workload=large $(RECORDED)
+	$(BIN)/backprop profile profiles/recordings/in_place.book.1.raw.txt
+	rm -f profiles/recordings/shares.*.svg profiles/recordings/shares.large.png
 	$(MAKE) figures
 
 figures: $(INSTALLED)

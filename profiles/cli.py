@@ -1,8 +1,8 @@
-"""The command `backprop profile`: record rows, compare recordings."""
+"""The command `backprop profile`: record implementations, draw recordings, compare two."""
 
 import sys
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import click
 from rich.console import Console
@@ -11,52 +11,24 @@ from bench.files import check_writable, write_whole
 from bench.measurement.process import WorkerFailed
 from bench.options import complete_implementations
 from bench.problem.workloads import parse
-from bench.records import Workload
-from impls.errors import RowError, Unavailable, UserError
+from bench.records import LEFT_OUT, Workload
+from impls.errors import RowError, UserError
 from impls.registry import Entry, entries, find, find_all
 from profiles import flamegraph
-from profiles.py_spy import NoSamples, NotPermitted
-from profiles.recorder import record
-from profiles.recording import Recording, file_name, read
-from profiles.speedscope import speedscope
+from profiles.recorder import NoSamples, NotPermitted, record
+from profiles.recording import RAW, Recording, file_name, read
 
-RAW = ".raw.txt"
-FILES = (".txt", ".folded", ".json", ".svg")  # the ends of names of files, also of those that are not there
+FILE_SUFFIXES = (".txt", ".folded", ".json", ".svg")
 FORMATS = ("flamegraph", "raw", "speedscope")
-FAILED, NOT_PERMITTED = 1, NotPermitted.exit_status
+FOLDER = Path("profiles")  # for the files of implementations
 
 
-ROWS_FOLDER = Path("profiles")  # where rows' files go unless --out says otherwise; those of a file go beside it
+class Source(NamedTuple):
+    """What is named on the command line: an implementation, or a recording that stands for one."""
 
-
-@dataclass(frozen=True)
-class File:
-    """A recording made before, that stands for a row."""
-
-    path: Path
-    recording: Recording
-
-
-@dataclass(frozen=True)
-class Options:
-    """How rows are recorded, and where the files go."""
-
-    workload: Workload
-    seconds: int
-    rate: int
-    native: bool
-    form: str
-    out: Path | None
-
-    def folder(self, source: Entry | File) -> Path:
-        """Return the folder of a source's files."""
-        return self.out or (source.path.parent if isinstance(source, File) else ROWS_FOLDER)
-
-    def recording(self, source: Entry | File) -> Recording:
-        """Return a file's recording, or record the row."""
-        if isinstance(source, File):
-            return source.recording
-        return record(source, self.workload, self.seconds, self.rate, self.native)
+    name: str
+    content: Entry | Recording
+    stem: Path  # the path of its files without their endings
 
 
 @click.command()
@@ -66,19 +38,19 @@ class Options:
     metavar="[[LABEL=]NAME|PATH:CLASS|FILE.raw.txt]… | diff A B",
     shell_complete=complete_implementations,
 )
-@click.option("--workload", default="book", show_default=True)
-@click.option("--seconds", type=click.IntRange(1, 3600), default=6, show_default=True, help="Whole seconds a row.")
-@click.option("--rate", type=click.IntRange(1, 1000), default=200, show_default=True, help="Samples a second.")
+@click.option("--workload", default="book", show_default=True, help="A workload of the benchmark.")
+@click.option("--seconds", type=click.IntRange(1, 3600), default=6, show_default=True, help="Whole seconds each.")
+@click.option("--rate", type=click.IntRange(1, 1000), default=200, show_default=True, help="Samples per second.")
 @click.option("--native/--no-native", default=True, help="Frames of C, BLAS and Rust, too.")
 @click.option("--format", "form", type=click.Choice(FORMATS), default="flamegraph", show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), help="Folder.  [default: profiles; for FILE.raw.txt its own]")
 def profile(
     names: tuple[str, ...], workload: str, seconds: int, rate: int, native: bool, form: str, out: Path | None
 ) -> int:
-    """Record where rows spend their time, all available rows if none is named; or compare two.
+    """Record where implementations spend their time, all available ones if none is named; or compare two.
 
-    A recording made before (.raw.txt) may stand for a row: its picture is drawn again, under the file's name; the file
-    itself stays as it is.
+    A recording made before (.raw.txt) may stand for an implementation: its picture is drawn again, under the file's
+    name; the file itself stays as it is.
 
     \b
     backprop profile in_place --workload=large
@@ -86,100 +58,95 @@ def profile(
 
     Exit status: 0 all recorded, 1 something failed, 3 profiling is not permitted here.
     """
-    from profiles import tables  # draws: half a second that the other commands need not wait
-
     console = Console(highlight=False, markup=False, soft_wrap=True, width=100)
-    options = Options(parse(workload), seconds, rate, native, form, out)
-    if names[:1] == ("diff",):
-        return _diff(names[1:], options, console)
-    known = names or tuple(name for name, entry in entries().items() if entry.unavailable() is None)
-    find_all(name for name in known if not _is_file(name))  # two of one name would overwrite each other's files
-    sources = [_source(name) for name in known]  # a mistake ends the command before anything is recorded
-    for folder in {options.folder(source) for source in sources}:
-        check_writable(folder)
+    is_comparison = names[:1] == ("diff",)
+    named = names[1:] if is_comparison else names or _available()
+    if is_comparison and len(named) != 2:
+        raise UserError(f"profile diff: expected two implementations or recordings, found {len(named)}")
+    sources = _sources(named, parse(workload), out)
     recordings: list[Recording] = []
     status = 0
-    for name, source in zip(known, sources, strict=True):
+    for source in sources:
         try:
-            recording = options.recording(source)
+            if isinstance(source.content, Recording):
+                recording = source.content
+            else:
+                recording = record(source.content, parse(workload), seconds, rate, native)
         except NotPermitted as error:
-            print(f"{name}: skipped: {error}", file=sys.stderr)
-            status = NOT_PERMITTED
-            break  # no row fares better
+            print(f"{source.name}: skipped: {error}", file=sys.stderr)
+            return NotPermitted.exit_status
         except (NoSamples, RowError, WorkerFailed) as error:
             outcome = getattr(error, "outcome", "failed")
-            print(f"{name}: {outcome}: {error}", file=sys.stderr)
-            status = status if outcome == "left out" and not names else FAILED
+            print(f"{source.name}: {outcome}: {error}", file=sys.stderr)
+            if names or outcome != LEFT_OUT:
+                status = 1
             continue
         recordings.append(recording)
-        for path in _write(source, recording, options):
-            console.print(f"{name}: {path}")
-        for note in recording.notes():
-            console.print(f"{name}: {note}")
-    if recordings:
-        console.print(tables.share_table(recordings))
-    if recordings and len(known) > 1:  # a comparison needs two
-        workloads = "-".join(dict.fromkeys(recording.workload for recording in recordings))
-        for path in tables.share_plot(recordings, options.folder(sources[0]) / file_name(f"shares.{workloads}")):
-            console.print(f"plot: {path}")
+        _write(source, recording, form, console)
+    if is_comparison and status == 0:
+        _show_difference(recordings, sources[1].stem, console)
+    elif recordings:
+        _show_shares(recordings, sources[0].stem.parent, console)
     return status
 
 
-def _source(name: str) -> Entry | File:
-    """Return the implementation that is named, or the recording that stands for one. Raises UserError."""
-    return File(Path(name), read(Path(name))) if _is_file(name) else find(name)
+def _available() -> tuple[str, ...]:
+    """Return the names of all implementations that can run here."""
+    return tuple(name for name, entry in entries().items() if entry.unavailable() is None)
 
 
-def _is_file(name: str) -> bool:
-    """Return whether a file is named, and not an implementation."""
-    return name not in entries() and (name.endswith(FILES) or Path(name).is_file())
+def _sources(names: tuple[str, ...], workload: Workload, out: Path | None) -> list[Source]:
+    """Return what is named. Raises UserError for a mistake, before anything is recorded."""
+    find_all(name for name in names if not name.endswith(FILE_SUFFIXES))  # Two of one name would share their files.
+    sources = []
+    for name in names:
+        if name.endswith(FILE_SUFFIXES):
+            path = Path(name)
+            stem = (out or path.parent) / path.name.removesuffix(RAW)
+            sources.append(Source(name, read(path), stem))
+        else:
+            entry = find(name)
+            stem = (out or FOLDER) / file_name(f"{entry.name}.{workload.name}.{workload.threads}")
+            sources.append(Source(name, entry, stem))
+        check_writable(stem.parent)
+    return sources
 
 
-def _stem(source: Entry | File, recording: Recording) -> str:
-    """Return the name of a source's files, without the ending."""
-    return source.path.name.removesuffix(RAW) if isinstance(source, File) else recording.stem
-
-
-def _write(source: Entry | File, recording: Recording, options: Options) -> list[Path]:
-    """Write what was asked for, and the collapsed stacks unless they were read, so that pictures can be made again."""
-    texts = {} if isinstance(source, File) else {RAW: recording.raw()}
-    if options.form == "flamegraph":
-        texts[".svg"] = flamegraph.draw(recording.stacks, recording.title, recording.notes())
-    elif options.form == "speedscope":
-        texts[".speedscope.json"] = speedscope(recording.stacks, recording.title)
-    paths = []
+def _write(source: Source, recording: Recording, form: str, console: Console) -> None:
+    """Write the collapsed stacks unless they were read, and the picture or profile; say where, and what to know."""
+    texts = {} if recording is source.content else {RAW: recording.raw()}
+    if form == "flamegraph":
+        texts[".svg"] = flamegraph.draw(recording)
+    elif form == "speedscope":
+        texts[".speedscope.json"] = recording.speedscope()
     for ending, text in texts.items():
-        path = options.folder(source) / f"{_stem(source, recording)}{ending}"
+        path = Path(f"{source.stem}{ending}")
         write_whole(path, text)
-        paths.append(path)
-    return paths
+        console.print(f"{source.name}: {path}")
+    for note in recording.notes():
+        console.print(f"{source.name}: {note}")
 
 
-def _diff(names: tuple[str, ...], options: Options, console: Console) -> int:
-    """Compare two rows or recordings; draw both directions if they are of the same row."""
+def _show_shares(recordings: list[Recording], folder: Path, console: Console) -> None:
+    """Print the shares of the categories; draw those of several recordings."""
+    from profiles import tables  # It imports matplotlib, which other commands need not wait for.
+
+    console.print(tables.share_table(recordings))
+    if len(recordings) > 1:
+        for path in tables.share_plot(recordings, folder / file_name(f"shares.{recordings[0].workload}")):
+            console.print(f"plot: {path}")
+
+
+def _show_difference(recordings: list[Recording], stem: Path, console: Console) -> None:
+    """Print the changes of the shares; draw those of the frames if the recordings are of one implementation."""
     from profiles import tables
 
-    if len(names) != 2:
-        raise UserError(f"profile diff: expected two rows or recordings, found {len(names)}")
-    sources = [_source(name) for name in names]
-    for source in sources:  # nothing is recorded before both are known to be there
-        reason = None if isinstance(source, File) else source.unavailable()
-        if isinstance(source, Entry) and reason:
-            raise Unavailable(f"{source.name} is unavailable: it {reason}")
-        check_writable(options.folder(source))
-    before, after = (options.recording(source) for source in sources)
+    before, after = recordings
     console.print(f"before: {before.title}\nafter:  {after.title}")
     console.print(tables.difference_table(before.stacks, after.stacks))
     if before.row != after.row:
-        console.print("Two rows have few frames in common: no differential flamegraph is drawn.")
-        return 0
-    for one, other, source, direction in (
-        (before, after, sources[1], "diff"),
-        (after, before, sources[0], "diff-back"),
-    ):
-        title = f"{other.title}: what changed" + (", seen backwards" if other is before else "")
-        svg = flamegraph.draw_difference(one.stacks, other.stacks, title, other.notes())
-        path = options.folder(source) / f"{_stem(source, other)}.{direction}.svg"
-        write_whole(path, svg)
-        console.print(f"differential flamegraph: {path}")
-    return 0
+        console.print("Two implementations have few frames in common: no differential flamegraph is drawn.")
+        return
+    path = Path(f"{stem}.diff.svg")
+    write_whole(path, flamegraph.draw_difference(before, after))
+    console.print(f"differential flamegraph: {path}")

@@ -1,9 +1,10 @@
-// The script inside every flamegraph: zoom, search, and a layout that follows the window's width. Python calls it with
-// the layout's numbers (in pixels) appended as an argument.
-(function (layout) {
+// The script inside every flamegraph: zoom, search, and a layout that follows the window's width.
+(function () {
   var root = document.currentScript ? document.currentScript.ownerSVGElement : document.documentElement;
   var frames = Array.prototype.slice.call(root.querySelectorAll('.frame'));
   var field = root.querySelector('input'), box = root.querySelector('foreignObject');
+  var layout = { width: 1200, narrowest: 800, pad: 10, gap: 0.4, letter: 8.45 };  // in pixels
+  layout.height = root.viewBox.baseVal.height;
   var width = layout.width, zoomed = [0, 1, 0], EDGE = 1e-6;
 
   function num(g, name) { return parseFloat(g.getAttribute('data-' + name)); }
@@ -11,20 +12,11 @@
   function nameOf(g) { return details(g).replace(/: [^:]*$/, ''); }
   function say(id, words) { root.getElementById(id).textContent = words; }
 
-  function columns(letter) { return /[\u1100-\u115f\u2e80-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\uffe0-\uffe6\u{1f300}-\u{3fffd}]/u.test(letter) ? 2 : 1; }
   function fit(name, room) {
-    var letters = Array.from(name), used = 0, kept = '';
-    var needed = letters.reduce(function (sum, letter) { return sum + columns(letter); }, 0);
-    if (needed <= room) return name;
-    if (room < 3) return '';
-    for (var i = 0; used + columns(letters[i]) < room; i++) { used += columns(letters[i]); kept += letters[i]; }
-    return kept + '\u2026';
+    if (name.length <= room) return name;
+    return room < 3 ? '' : name.slice(0, room - 1) + '\u2026';
   }
-  function label(g, pixels) {
-    var room = Math.floor((pixels - 6) / layout.letter), name = nameOf(g), short = g.getAttribute('data-short');
-    var text = fit(name, room);
-    return text === name || !short ? text : fit(short, room);
-  }
+  function label(g, pixels) { return fit(nameOf(g), Math.floor((pixels - 6) / layout.letter)); }
 
   function draw() {
     var zx = zoomed[0], zw = zoomed[1], zy = zoomed[2], inner = width - 2 * layout.pad;
@@ -104,4 +96,4 @@
   });
   window.addEventListener('resize', follow);
   follow(); follow();  // again, for the scroll bar that the new height may have brought
-})
+})();

@@ -4,11 +4,10 @@ from pathlib import Path
 from typing import Any
 
 from bench.report.page.facts import Recorded
-from profiles.flamegraph import Node, printable, tree
-from profiles.recording import Recording, read
+from profiles.flamegraph import Node, tree
+from profiles.recording import RAW, Recording, read
 from profiles.stacks import CATEGORIES, Stack, category, shares
 
-RAW = ".raw.txt"
 SMALLEST_SHARE = 0.002  # of all samples: what is less cannot be seen
 
 
@@ -19,18 +18,18 @@ def recorded(folder: Path) -> list[Recorded]:
 
 
 def _recorded(recording: Recording) -> Recorded:
-    of_categories = shares(recording.stacks)
-    root = tree(recording.stacks.counts)
+    category_shares = shares(recording.stacks)
+    root = tree(recording.stacks)
     names: dict[str, int] = {}
     return Recorded(
         row=recording.row,
         workload=recording.workload,
         title=recording.title,
-        shares={name: (100 * s.value, 100 * s.margin) for name, s in of_categories.items() if s.value > 0},
-        samples=recording.stacks.samples,
+        shares={name: (100 * s.value, 100 * s.margin) for name, s in category_shares.items() if s.value > 0},
+        samples=recording.samples,
         notes=recording.notes(),
         tree=_packed(root, "all", (), names, SMALLEST_SHARE * root.samples),
-        frames=[printable(name) for name in names],
+        frames=list(names),
     )
 
 

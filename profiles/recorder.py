@@ -1,102 +1,174 @@
-"""Records where a row spends its time: py-spy, attached to the benchmark's own worker while it does only steps."""
+"""Records where an implementation spends its time: py-spy, attached to a worker that does only steps."""
 
-from contextlib import suppress
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from bench import protocol
 from bench.cpus import usable_cpus
-from bench.files import write_whole
-from bench.measurement.examples import shared_examples
-from bench.measurement.process import WorkerProcess
+from bench.measurement.examples import files_of_this_process, shared_examples
+from bench.measurement.process import WorkerProcess, confined_to
 from bench.problem.data import load, one_hot
 from bench.records import Settings, Workload
-from impls.errors import Unavailable
+from impls.errors import Unavailable, UserError
+from impls.needs import pip_command
 from impls.registry import Entry
-from profiles.py_spy import NoSamples, attach, py_spy
 from profiles.recording import Recording
 from profiles.stacks import clean, parse
-from profiles.unseen import unseen
 
-BUDGET_SECONDS = 5.0  # a row whose call takes longer is left out
+PY_SPY = "BACKPROP_PY_SPY"  # the environment variable that names another py-spy
+MARGIN_SECONDS = 30.0  # for py-spy to start and to write
+BUDGET_SECONDS = 5.0  # an implementation whose call takes longer is skipped
+WORKER_TIME_OUT_SECONDS = 120.0
+UNSEEN = {  # by implementation: what is missing from its recordings even with one thread
+    "numba": "names of Numba's compiled functions",
+    "jax": "the threads of the library, on which it computes",
+    "tensorflow": "the threads of the library, on which it computes",
+    "jax_cuda": "the GPU, which computes",
+    "torch_cuda": "the GPU, which computes",
+}
+UNSEEN_THREADS = "threads that do not run Python (of BLAS, Rust, OpenMP) and other MPI ranks"
+REMEDIES = {  # by what py-spy says
+    "elevated permissions": "needs more rights here: run it with sudo, or on Linux set kernel.yama.ptrace_scope=0",
+    "Failed to suspend process": "needs ptrace, forbidden here: start the container with --cap-add SYS_PTRACE",
+    "Operation not permitted": "needs ptrace, forbidden here: start the container with --cap-add SYS_PTRACE",
+    "Failed to get process executable name": "lacks CAP_SYS_PTRACE: start the container with --cap-add SYS_PTRACE",
+    "requires root on OSX": "must be root on macOS: run it with sudo",
+    "--native is not supported": "cannot read native frames on this platform: add --no-native",
+}
 
 
-def record(
-    entry: Entry, workload: Workload, seconds: int, rate: int, native: bool, time_out: float = 120.0
-) -> Recording:
+class NotPermitted(UserError):
+    """Profiling is not possible on this machine as it is; the message says what to do."""
+
+    exit_status = 3
+
+
+class NoSamples(UserError):
+    """py-spy ended without a usable sample."""
+
+    exit_status = 1
+
+
+def py_spy() -> str:
+    """Return the path of py-spy. Raises NotPermitted if there is none."""
+    beside_python = shutil.which("py-spy", path=str(Path(sys.executable).parent))
+    path = os.environ.get(PY_SPY) or beside_python or shutil.which("py-spy")
+    if not path or not shutil.which(path):
+        raise NotPermitted(f"py-spy is missing: {pip_command('py-spy')}")
+    return path
+
+
+def record(entry: Entry, workload: Workload, seconds: int, rate: int, native: bool) -> Recording:
     """Record an implementation on a workload for so many seconds.
 
     Raises Unavailable if it cannot run here, NotPermitted if py-spy may not attach or is missing, WorkerFailed if
-    the worker dies or the row is wrong, NoSamples if nothing was sampled.
+    the worker dies or the implementation is incorrect, NoSamples if nothing was sampled.
     """
     reason = entry.unavailable()
     if reason:
         raise Unavailable(f"{entry.name} is unavailable: it {reason}")
     program = py_spy()
+    with warm_worker(entry, workload, WORKER_TIME_OUT_SECONDS) as worker:
+        alone = worker.ask(protocol.Loop(0.5), protocol.Looped)
+        text, behind_seconds, attached = _attach(worker, program, seconds, rate, native, workload.threads)
+    stacks, outside, waiting = clean(parse(text), entry.source)
+    if not stacks:
+        raise NoSamples(
+            f"{entry.name}: no sample was within the implementation, {outside} were of the loop around it"
+            f" and {waiting} of threads that waited; record for longer"
+        )
+    return Recording(
+        row=entry.name,
+        workload=workload.name,
+        threads=workload.threads,
+        seconds=seconds,
+        rate=rate,
+        native=native,
+        steps_per_second=attached.calls / attached.seconds if attached.seconds else 0.0,
+        steps_per_second_alone=alone.calls / alone.seconds,
+        behind_seconds=behind_seconds,
+        unseen=unseen(entry.implementation, workload.threads),
+        outside=outside,
+        waiting=waiting,
+        stacks=stacks,
+    )
+
+
+def unseen(implementation: str, threads: int) -> str:
+    """Return in words what cannot be in the picture of an implementation with so many threads; "" for nothing."""
+    missing = (UNSEEN.get(implementation), UNSEEN_THREADS if threads > 1 else None)
+    return "; ".join(filter(None, missing))
+
+
+@contextmanager
+def warm_worker(entry: Entry, workload: Workload, time_out: float) -> Iterator[WorkerProcess]:
+    """Yield a worker that has checked the implementation and is warm: neither import nor compilation is to come."""
+    settings = Settings()
     dataset = load("digits")
     worker = WorkerProcess(workload.threads, usable_cpus()[: workload.threads], time_out)
     try:
         with shared_examples(dataset.x_train, one_hot(dataset.labels_train)) as shared:
-            prepare(worker, entry, workload, shared.examples)
-            alone = worker.ask(protocol.Loop(0.5), protocol.Looped)
-            text, behind, attached = attach(worker, program, seconds, rate, native, workload.threads)
+            worker.ask(protocol.Start(entry.target), protocol.Started)
+            request = protocol.Prepare(
+                workload=workload,
+                threads=workload.threads,
+                data=shared.examples,
+                seed=settings.seed,
+                sample_seconds=settings.sample_seconds,
+                budget_seconds=BUDGET_SECONDS,
+            )
+            worker.ask(request, protocol.Prepared)
+            yield worker
     finally:
         worker.close()
-    stacks = clean(parse(text), entry.source)
-    if not stacks.samples:
-        raise NoSamples(
-            f"{entry.name}: no sample was within the row, {stacks.outside} were of the loop around it"
-            f" and {stacks.waiting} of threads that waited; record for longer"
-        )
-    return Recording(
-        entry.name,
-        workload.name,
-        workload.threads,
-        seconds,
-        rate,
-        native,
-        attached.calls / attached.seconds if attached.seconds else 0.0,
-        alone.calls / alone.seconds,
-        behind,
-        unseen(entry.implementation, workload.threads),
-        stacks,
-    )
 
 
-def prepare(worker: WorkerProcess, entry: Entry, workload: Workload, data: tuple[str, str]) -> None:
-    """Bring a worker to where it has checked the row and is warm: no import and no compilation comes after it."""
-    settings = Settings()
-    worker.ask(protocol.Start(entry.target), protocol.Started)
-    request = protocol.Prepare(
-        workload=workload,
-        threads=workload.threads,
-        data=data,
-        seed=settings.seed,
-        sample_seconds=settings.sample_seconds,
-        budget_seconds=BUDGET_SECONDS,
-    )
-    worker.ask(request, protocol.Prepared)
+def _attach(
+    worker: WorkerProcess, program: str, seconds: int, rate: int, native: bool, threads: int
+) -> tuple[str, float, protocol.Looped]:
+    """Run py-spy while the worker loops; return the collapsed stacks, the seconds it was behind, the loop's count."""
+    with files_of_this_process("stacks.txt") as (out,):
+        command = [program, "record", "--pid", str(worker.pid), "--format", "raw", "--output", str(out)]
+        command += ["--duration", str(seconds), "--rate", str(rate)] + ["--native"] * native
+        worker.send(protocol.Loop(seconds + MARGIN_SECONDS))
+        other_cpus = set(usable_cpus()[threads:]) or usable_cpus()
+        try:
+            with confined_to(other_cpus):
+                profiler = subprocess.run(
+                    command,
+                    check=False,
+                    timeout=seconds + MARGIN_SECONDS,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    encoding="utf-8",
+                )
+        except subprocess.TimeoutExpired:
+            raise NoSamples(f"py-spy did not end within {seconds + MARGIN_SECONDS:g} s") from None
+        worker.send(protocol.Pause())
+        attached = worker.receive(protocol.Looped)
+        worker.receive(protocol.Paused)
+        stacks = out.read_text(encoding="utf-8")
+    if profiler.returncode or not stacks:
+        raise _failure(profiler)
+    behind = re.findall(r"([\d.]+)s behind in sampling", profiler.stdout)
+    return stacks, max(map(float, behind), default=0.0), attached
 
 
-def loop(entry: Entry, workload: Workload, ready: Path | None = None, hours: float = 24.0) -> None:
-    """Run a row's steps until Ctrl-C: a target for any profiler.
-
-    When the row is checked and warm, prints `READY pid` or, if a file is named, writes the process's number to it.
-    The file appears whole, so that whoever finds it can read it, and is there only while the row runs.
-    """
-    if ready is not None:
-        ready.unlink(missing_ok=True)
-    dataset = load("digits")
-    worker = WorkerProcess(workload.threads, usable_cpus()[: workload.threads], hours * 3600)
-    try:
-        with shared_examples(dataset.x_train, one_hot(dataset.labels_train)) as shared:
-            prepare(worker, entry, workload, shared.examples)
-            if ready is None:
-                print(f"READY {worker.pid}", flush=True)
-            else:
-                write_whole(ready, f"{worker.pid}\n")
-            with suppress(KeyboardInterrupt):
-                worker.ask(protocol.Loop(hours * 3600), protocol.Looped)
-    finally:
-        worker.close()
-        if ready is not None:
-            ready.unlink(missing_ok=True)
+def _failure(profiler: "subprocess.CompletedProcess[str]") -> UserError:
+    """Return the error that says in one line why py-spy failed and what to do."""
+    output = profiler.stdout
+    for words, remedy in REMEDIES.items():
+        if words in output:
+            return NotPermitted(f"py-spy {remedy}")
+    if "No stack counts found" in output:
+        return NoSamples("py-spy took no sample; record for longer or at a higher rate")
+    if "PythonSpy::retry_new" in output:  # It could not look at the process even once.
+        return NoSamples("py-spy cannot walk the stacks of this implementation's native code: add --no-native")
+    return NoSamples(f"py-spy ended with exit status {profiler.returncode}: {' '.join(output.split())[-200:]}")

@@ -1,4 +1,4 @@
-"""Collapsed stacks: read them, keep what is the row's own, tell where the time goes.
+"""Collapsed stacks: read them, keep the frames of the implementation, tell where the time goes.
 
 A line of collapsed stacks is `frame;frame;… count`, the root first. py-spy writes Python frames as
 `Class.function (file.py:line)`, native ones as `function (library.so)`, nameless ones as `0x7f… (library.so)`.
@@ -7,23 +7,25 @@ A line of collapsed stacks is `frame;frame;… count`, the root first. py-spy wr
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import PurePath
 from typing import NamedTuple
 
+import pydemumble
+
 from impls.errors import UserError
-from profiles.rust_names import demangle
+from impls.text import one_line
 
 Stack = tuple[str, ...]
+Stacks = Counter[Stack]  # the number of samples of each stack
 
-TIMED_LOOP = re.compile(r"^time_calls \(.*timing\.py:\d+\)$")  # the worker's loop: what lies under it is the row's
+TIMED_LOOP = re.compile(r"^time_calls \(.*timing\.py:\d+\)$")  # The worker's loop calls the implementation.
 ADDRESS = re.compile(r"^0x[0-9a-f]+ \((.*)\)$")
 PYTHON_FRAME = re.compile(r"^(.*) \(([^()]*\.py):(\d+)\)$")
 CATEGORIES = ("BLAS", "Rust products", "other Rust", "NumPy C", "JIT", "Python", "other native")
 PRODUCTS = ("BLAS", "Rust products")  # the categories of matrix products
 Z_95 = 1.959964  # the normal quantile of a two-sided 95 % interval
 NAMELESS = "[?]"  # code without a name or library: compiled while the program ran
+MAX_NAME = 100  # letters of a function's name: C++ templates have pages of arguments
 _BLAS = re.compile(r"openblas|mkl_|libmkl|Accelerate|libblis", re.IGNORECASE)
 _NUMPY = re.compile(r"_multiarray_umath|numpy/")
 _RUST = re.compile(r"backprop_bench_rust|\.rs(:\d+)?\)$")
@@ -32,26 +34,12 @@ _FRAMEWORK = re.compile(r"\blib(torch\w*|c10|tensorflow\w*)\.so\b")  # … which
 _COMPILED = re.compile(r"\.main\.(cpp|so)\b")  # by torch.compile, which names its C++ files so
 _LIBC = re.compile(r"\blib(c|m|pthread|stdc\+\+)[.-]")  # … whose functions work for those that call them
 _WAIT = re.compile(r"futex_?wait|cond_\w*wait|condition_variable::wait|sem_\w*wait|acquire_lock_timed", re.IGNORECASE)
-_BUILD = re.compile(
-    r"(-[0-9a-f]{8})?(\.cpython-[\w-]+|\.abi3)?\.so\b"
-)  # a library's hash and tag change with every build
-_LONGEST = 24  # letters of arguments in a name of C++ or Rust: templates have pages of them
-_LONGEST_TYPE = 60  # … of `<Type as Trait>` and `<impl Trait for Type>`, which say whose method it is
-_DEEPEST = 2_000  # frames of a stack
-
-
-@dataclass(frozen=True)
-class Stacks:
-    """Samples of one recording, the row's own frames as roots."""
-
-    counts: Mapping[Stack, int]
-    outside: int  # samples that were not within the row: the loop around it
-    waiting: int = 0  # samples of threads that waited for others and used no core
-
-    @property
-    def samples(self) -> int:
-        """Return the samples within the row."""
-        return sum(self.counts.values())
+_BUILD = re.compile(r"(-[0-9a-f]{8})?(\.cpython-[\w-]+|\.abi3)?\.so\b")  # hash and tag change with every build
+_RUST_HASH = re.compile(r"::h[0-9a-f]{16}$")  # ends a legacy name, and changes with every build
+_RUST_ESCAPE = re.compile(r"\$(LT|GT|LP|RP|RF|BP|C|SP|u[0-9a-f]{1,5})\$")
+_RUST_ESCAPED = {"LT": "<", "GT": ">", "LP": "(", "RP": ")", "RF": "&", "BP": "*", "C": ",", "SP": "@"}
+_INNER_PATH = re.compile(r"(?<=[< (&,])(?:\w+::)+(?=\w)")
+_INNERMOST_ARGUMENTS = re.compile(r"(?<=[\w:…])[<(][^<>()]*[>)]")
 
 
 class Share(NamedTuple):
@@ -73,39 +61,38 @@ class Share(NamedTuple):
         return f"{100 * self.value:.0f} ± {max(1, round(100 * self.margin))}"
 
 
-def parse(text: str) -> Counter[Stack]:
+def parse(text: str) -> Stacks:
     """Return the counts of collapsed stacks; comment lines start with '#'. Raises UserError on anything else."""
-    counts: Counter[Stack] = Counter()
+    stacks: Stacks = Counter()
     for number, line in enumerate(text.split("\n"), 1):
         if not line or line.startswith("#"):
             continue
-        stack, _, count = line.rpartition(" ")
+        stack, _, count = one_line(line).rpartition(" ")
         if not stack or not count.isdecimal():
             raise UserError(f"line {number}: expected collapsed stacks 'frame;frame count', found {line[:60]!r}")
-        frames = tuple(re.split(r";(?! )", stack))  # Rust's [T; 4] is no boundary
-        if len(frames) > _DEEPEST or len(count) > 15:
-            raise UserError(f"line {number}: expected at most {_DEEPEST} frames and 15 digits, found more")
-        counts[frames] += int(count)
-    return counts
+        frames = tuple(re.split(r";(?! )", stack))  # The semicolon in Rust's [T; 4] ends no frame.
+        stacks[frames] += int(count)
+    return stacks
 
 
-def clean(counts: Mapping[Stack, int], row_file: str) -> Stacks:
-    """Return the stacks from the row's first frame on; `row_file` is the name of its source file.
+def clean(stacks: Stacks, source: str) -> tuple[Stacks, int, int]:
+    """Return the stacks from the implementation's first frame on; `source` is the name of its file.
 
-    That is the frame under the worker's timed loop or, in a thread that the row started, the first one of its file.
-    py-spy means to leave out threads that wait, but takes those for running that it has just let go itself.
+    That is the frame under the worker's timed loop or, in a thread that it started, the first one of its file. The two
+    numbers are of samples without such a frame and of threads that waited: py-spy means to leave these out, but takes
+    those for running that it has just resumed.
     """
-    kept: Counter[Stack] = Counter()
+    kept: Stacks = Counter()
     outside = waiting = 0
-    for stack, count in counts.items():
-        start = _start(stack, row_file)
+    for stack, count in stacks.items():
+        start = _start(stack, source)
         if _waits(stack):
             waiting += count
         elif start < len(stack):
             kept[tuple(map(_readable, stack[start:]))] += count
         else:
             outside += count
-    return Stacks(kept, outside, waiting)
+    return kept, outside, waiting
 
 
 def _waits(stack: Stack) -> bool:
@@ -118,23 +105,20 @@ def _waits(stack: Stack) -> bool:
     return False
 
 
-def _start(stack: Stack, row_file: str) -> int:
-    """Return the index of the row's first frame; the stack's length if it has none."""
+def _start(stack: Stack, source: str) -> int:
+    """Return the index of the implementation's first frame; the stack's length if it has none."""
     for index, frame in enumerate(stack):
         if TIMED_LOOP.match(frame):
             return index + 1
     for index, frame in enumerate(stack):
         python = PYTHON_FRAME.match(frame)
-        if python and PurePath(python[2]).name == row_file:
+        if python and PurePath(python[2]).name == source:
             return index
     return len(stack)
 
 
 def _readable(frame: str) -> str:
-    """Return a frame without what changes from run to run, tells of this machine or hides the name.
-
-    That is addresses, absolute paths, the hashes of builds, Rust's mangling and long arguments of C++ and Rust.
-    """
+    """Return a frame without addresses, absolute paths, hashes of builds, Rust's mangling and long arguments."""
     address = ADDRESS.match(frame)
     if address:
         return NAMELESS if address[1] in ("?", "") else f"[{_BUILD.sub('.so', PurePath(address[1]).name)}]"
@@ -142,29 +126,33 @@ def _readable(frame: str) -> str:
     if not bracket:
         return frame
     place = PurePath(place).name if place.startswith("/") else place
-    name = _without_long_arguments(demangle(name)).replace("; ", ", ").replace(";", ",")  # stacks are split at ;
-    return f"{name} ({_BUILD.sub('.so', place)}"
+    return f"{_shortened(demangled(name))} ({_BUILD.sub('.so', place)}"
 
 
-def _without_long_arguments(name: str) -> str:
-    """Return a name in which what stands between brackets has no paths if it is long, and is `…` if it still is."""
-    kept: list[str] = []
-    opened: list[int] = []
-    for letter in name:
-        kept.append(letter)
-        if letter in "<(":
-            opened.append(len(kept))
-        elif letter in ">)" and opened and kept[-2:] != ["-", ">"]:
-            start = opened.pop()
-            kept[start:-1] = _short("".join(kept[start:-1]))
-    return "".join(kept)
+def demangled(name: str) -> str:
+    """Return the name of a Rust function as it was written, any other name as it is.
+
+    py-spy demangles the names of C++. It reads those of Rust's legacy scheme as such, and leaves escapes and a hash.
+    """
+    if name.startswith("_R"):
+        return pydemumble.demangle(name) or name
+    without_hash = _RUST_HASH.sub("", name)
+    if without_hash == name:
+        return name
+    name = re.sub(r"(^|::)_(?=\$)", r"\1", without_hash).replace("..", "::")
+    return _RUST_ESCAPE.sub(_unescaped, name)
 
 
-def _short(arguments: str) -> str:
-    if len(arguments) > _LONGEST:
-        arguments = re.sub(r"(\w+::)+(?=\w)", "", arguments)
-    longest = _LONGEST_TYPE if " as " in arguments or arguments.startswith("impl ") else _LONGEST
-    return arguments if len(arguments) <= longest else "…"
+def _unescaped(escape: re.Match[str]) -> str:
+    return _RUST_ESCAPED.get(escape[1]) or chr(int(escape[1][1:], 16))
+
+
+def _shortened(name: str) -> str:
+    """Return a name without the modules of its arguments, and with `…` for the innermost arguments of a long one."""
+    name = _INNER_PATH.sub("", name)
+    while len(name) > MAX_NAME and _INNERMOST_ARGUMENTS.search(name):
+        name = _INNERMOST_ARGUMENTS.sub("…", name)
+    return name
 
 
 def category(stack: Stack) -> str:
@@ -190,20 +178,15 @@ def category(stack: Stack) -> str:
 
 
 def shares(stacks: Stacks) -> dict[str, Share]:
-    """Return the share of each category in the samples within the row."""
-    totals: Counter[str] = Counter()
-    for stack, count in stacks.counts.items():
-        totals[category(stack)] += count
-    return {name: wilson(totals[name], stacks.samples) for name in CATEGORIES}
+    """Return the share of each category in the samples."""
+    samples: Counter[str] = Counter()
+    for stack, count in stacks.items():
+        samples[category(stack)] += count
+    return {name: wilson(samples[name], stacks.total()) for name in CATEGORIES}
 
 
 def wilson(count: int, total: int, z: float = Z_95) -> Share:
-    """Return the share count / total with Wilson's score interval. Raises ValueError if there is no sample.
-
-    The interval is the 95 % one unless `z`, the normal quantile, says otherwise.
-    """
-    if total < 1:
-        raise ValueError(f"wilson: expected at least one sample, got {total}")
+    """Return the share count / total with Wilson's score interval; `z` is the normal quantile of its level."""
     p = count / total
     centre = (p + z * z / (2 * total)) / (1 + z * z / total)
     margin = z * math.sqrt(p * (1 - p) / total + z * z / (4 * total * total)) / (1 + z * z / total)

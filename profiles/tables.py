@@ -1,62 +1,37 @@
-"""Shares of all rows side by side: on the terminal and as a plot."""
+"""Shares of several recordings side by side: on the terminal and as a plot."""
 
 from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from rich import box
 from rich.table import Table
 
-from bench.report.drawing import GREY, save, style
-from bench.report.palette import in_order, look
-from profiles.flamegraph import COLOURS, fit, ink, printable
+from bench.report.drawing import save, style
+from bench.report.palette import in_order
+from impls.text import one_line
+from profiles.flamegraph import COLOURS, fit, ink
 from profiles.recording import Recording
-from profiles.stacks import CATEGORIES, Share, Stacks, difference, shares
+from profiles.stacks import CATEGORIES, Stacks, difference, shares
 
-BAR_INCHES, DIGIT_INCHES = 6.2, 0.075  # of 100 per cent, and of a digit in it
-
-LONGEST = 60  # columns of a name
-
-
-def _percent(share: Share) -> str:
-    return f"{100 * share.value:.1f} ± {100 * share.margin:.1f}" if share.value > 0 else "–"
-
-
-def _sorted(recordings: list[Recording]) -> list[Recording]:
-    """Return the recordings in the order in which all plots and tables have their rows."""
-    rows = in_order(recording.row for recording in recordings)
-    return sorted(recordings, key=lambda recording: rows.index(recording.row))
-
-
-def _names(recordings: list[Recording]) -> tuple[str, list[str]]:
-    """Return on what all were recorded, and their names, which say what differs: workload, threads or both."""
-    told = [(recording.workload, recording.threads_text) for recording in recordings]
-    common = [len(set(values)) == 1 for values in zip(*told, strict=True)]
-    conditions = [value for value, same in zip(told[0], common, strict=True) if same]
-    names = [
-        [recording.row, *(value for value, same in zip(values, common, strict=True) if not same)]
-        for recording, values in zip(recordings, told, strict=True)
-    ]
-    return fit(printable(" · ".join(conditions)), LONGEST), [
-        fit(printable(" · ".join(name)), LONGEST) for name in names
-    ]
+BAR_INCHES = 6.2  # of 100 per cent
+MIN_LABELLED_PERCENT = 3.0  # a narrower part of a bar has no room for its number
+MAX_COLUMNS = 60  # of a name
 
 
 def share_table(recordings: list[Recording]) -> Table:
-    """Return the shares of the categories in per cent, each with its 95 % margin, a line a recording."""
+    """Return the shares of the categories in per cent, each with its 95 % margin, a line for each recording."""
     recordings = _sorted(recordings)
     conditions, names = _names(recordings)
-    title = f"{conditions}{': ' if conditions else ''}per cent of the samples within the row"
-    table = Table(box=box.SIMPLE, pad_edge=False, title=title, title_justify="left", title_style="")
-    table.add_column("row", overflow="fold")
-    found = [shares(recording.stacks) for recording in recordings]
-    kinds = [kind for kind in CATEGORIES if any(of[kind].value for of in found)]
-    for heading in (*kinds, "samples"):
+    table = Table(box=box.SIMPLE, pad_edge=False, title_justify="left", title_style="")
+    table.title = f"{conditions}: per cent of the samples within the implementation"
+    table.add_column("implementation", overflow="fold")
+    all_shares = [shares(recording.stacks) for recording in recordings]
+    categories = [name for name in CATEGORIES if any(row[name].value for row in all_shares)]
+    for heading in (*categories, "samples"):
         table.add_column(heading.replace(" ", "\n"), justify="right", no_wrap=True)
-    for recording, name, of in zip(recordings, names, found, strict=True):
-        cells = [of[kind].text() if of[kind].value else "–" for kind in kinds]
-        table.add_row(name, *cells, f"{recording.stacks.samples:,}")
+    for recording, name, row in zip(recordings, names, all_shares, strict=True):
+        table.add_row(name, *(row[category].text() for category in categories), f"{recording.samples:,}")
     return table
 
 
@@ -69,69 +44,48 @@ def difference_table(before: Stacks, after: Stacks) -> Table:
     for name in CATEGORIES:
         if old[name].value or new[name].value:
             change, low, high = (100 * value for value in difference(old[name], new[name]))
-            interval = f"{low:+.1f} to {high:+.1f}"
-            table.add_row(name, _percent(old[name]), _percent(new[name]), f"{change:+.1f}", interval)
+            table.add_row(name, old[name].text(), new[name].text(), f"{change:+.1f}", f"{low:+.1f} to {high:+.1f}")
     return table
 
 
 def share_plot(recordings: list[Recording], stem: Path) -> list[Path]:
-    """Draw the shares as stacked bars, a bar a recording; return the paths of the SVG and the PNG."""
+    """Draw the shares as stacked bars, a bar for each recording; return the paths of the SVG and the PNG."""
     recordings = _sorted(recordings)
     conditions, names = _names(recordings)
     with style():
-        figure = Figure(figsize=(BAR_INCHES + 3.2, 0.27 * len(recordings) + 1.75), layout="constrained")
+        figure = Figure(figsize=(BAR_INCHES + 3.2, 0.27 * len(recordings) + 1.4), layout="constrained")
         axes = figure.subplots()
-        _bars(axes, recordings)
-        for place, recording in enumerate(recordings):
-            its = look(recording.row)
-            axes.plot(-1.6, place, its.marker, color=its.colour, markersize=5.5, clip_on=False)
-            axes.text(101.2, place, f"{recording.stacks.samples:,}", va="center", fontsize=8, color=GREY)
-        axes.text(101.2, -0.55, "samples", va="bottom", fontsize=8, color=GREY)
+        _draw_bars(axes, recordings)
         axes.set_yticks(range(len(recordings)), names)
-        axes.tick_params(axis="y", length=0, pad=14)
         axes.set_ylim(len(recordings) - 0.5, -0.5)
         axes.set_xlim(0, 100)
-        axes.set_xlabel("per cent of the samples within the row")
-        axes.spines["left"].set_visible(False)
-        title = f"Where the time goes{' · ' if conditions else ''}{conditions}"
-        figure.suptitle(title, x=0.01, ha="left", fontsize=12, weight="bold")
-        _legends(figure, axes, recordings)
+        axes.set_xlabel("per cent of the samples within the implementation")
+        axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=len(CATEGORIES), handlelength=1.0)
+        figure.suptitle(f"Where the time goes · {conditions}", x=0.01, ha="left", fontsize=12, weight="bold")
         return save(figure, stem)
 
 
-def _bars(axes: Axes, recordings: list[Recording]) -> None:
-    """Draw the segments of all bars, each with its number where that fits into it."""
+def _draw_bars(axes: Axes, recordings: list[Recording]) -> None:
+    """Draw the parts of all bars, each with its number where that fits into it."""
     left = [0.0] * len(recordings)
-    for kind in CATEGORIES:
-        widths = [100 * shares(recording.stacks)[kind].value for recording in recordings]
-        if any(widths):
-            colour = COLOURS[kind]
-            bars = axes.barh(
-                range(len(left)), widths, left=left, color=colour, label=kind, height=0.8, edgecolor="white"
-            )
-            numbers = [f"{width:.0f}" for width in widths]
-            fitting = [
-                number if width / 100 * BAR_INCHES > DIGIT_INCHES * (len(number) + 0.5) else ""
-                for number, width in zip(numbers, widths, strict=True)
-            ]
-            axes.bar_label(bars, fitting, label_type="center", fontsize=8, color=ink(colour))
-            left = [start + width for start, width in zip(left, widths, strict=True)]
+    for name in CATEGORIES:
+        widths = [100 * shares(recording.stacks)[name].value for recording in recordings]
+        if not any(widths):
+            continue
+        bars = axes.barh(range(len(left)), widths, left=left, color=COLOURS[name], label=name, edgecolor="white")
+        numbers = [f"{width:.0f}" if width >= MIN_LABELLED_PERCENT else "" for width in widths]
+        axes.bar_label(bars, numbers, label_type="center", fontsize=8, color=ink(COLOURS[name]))
+        left = [start + width for start, width in zip(left, widths, strict=True)]
 
 
-def _legends(figure: Figure, axes: Axes, recordings: list[Recording]) -> None:
-    """Say what the colours of the bars mean and, below, the markers of the rows."""
-    axes.legend(
-        loc="lower left",
-        bbox_to_anchor=(0.0, 1.0),
-        borderaxespad=0.3,
-        borderpad=0.0,
-        ncols=len(CATEGORIES),
-        handlelength=1.0,
-        columnspacing=1.2,
-    )
-    looks = {look(recording.row).family: look(recording.row) for recording in recordings}
-    markers = [
-        Line2D([], [], color=its.colour, marker=its.marker, linestyle="", markersize=5.5, label=family)
-        for family, its in looks.items()
-    ]
-    figure.legend(handles=markers, loc="outside lower left", ncols=len(markers), columnspacing=1.2)
+def _sorted(recordings: list[Recording]) -> list[Recording]:
+    """Return the recordings in the order in which all plots and tables have their implementations."""
+    order = in_order(recording.row for recording in recordings)
+    return sorted(recordings, key=lambda recording: order.index(recording.row))
+
+
+def _names(recordings: list[Recording]) -> tuple[str, list[str]]:
+    """Return the workload and threads of all, and their names, which have both where they differ."""
+    if len({recording.conditions for recording in recordings}) > 1:
+        return "several workloads", [fit(recording.title, MAX_COLUMNS) for recording in recordings]
+    return recordings[0].conditions, [fit(one_line(recording.row), MAX_COLUMNS) for recording in recordings]

@@ -1,39 +1,34 @@
-"""A process that does nothing but a row's steps, for any profiler: `python -m profiles.target in_place`.
+"""A process that does nothing but an implementation's steps, for any profiler: `python -m profiles.target in_place`.
 
-Goes on until Ctrl-C or SIGTERM. The number of the process to attach to is printed, after READY, or written to a file
-when the row is checked and warm.
+Goes on until Ctrl-C or SIGTERM. When the implementation is checked and warm, prints the number of the process to attach
+to.
 """
 
 import signal
 import sys
-from pathlib import Path
 
 import click
 
-from bench.files import check_writable
+from bench import protocol
 from bench.measurement.process import WorkerFailed
 from bench.problem.workloads import parse
 from impls.errors import UserError
 from impls.registry import find
-from profiles.recorder import loop
+from profiles.recorder import warm_worker
+
+DAY_SECONDS = 24 * 3600.0
 
 
 @click.command()
 @click.argument("name", metavar="[LABEL=]NAME|PATH:CLASS")
 @click.option("--workload", default="book", show_default=True)
-@click.option(
-    "--ready", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="A file for the process's number."
-)
-def main(name: str, workload: str, ready: Path | None) -> None:
-    """Run the row's steps until Ctrl-C or SIGTERM, after telling the process to attach to.
-
-    With --ready, FILE appears, whole, when the row is warm, and is deleted at the end.
-    """
+def main(name: str, workload: str) -> None:
+    """Run the implementation's steps until Ctrl-C or SIGTERM, after printing the process to attach to."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that `kill`, too, ends the worker
     try:
-        if ready is not None:
-            check_writable(ready.parent)
-        loop(find(name), parse(workload), ready)
+        with warm_worker(find(name), parse(workload), DAY_SECONDS) as worker:
+            print(worker.pid, flush=True)
+            worker.ask(protocol.Loop(DAY_SECONDS), protocol.Looped)
     except KeyboardInterrupt:
         sys.exit(130)
     except (UserError, WorkerFailed) as error:

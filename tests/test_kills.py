@@ -22,7 +22,7 @@ from required import needs, skip
 from bench.results.files import read
 from impls import ROOT
 from impls.registry import ENTRIES
-from profiles.py_spy import NotPermitted
+from profiles.recorder import NotPermitted
 
 BACKPROP = Path(sys.executable).with_name("backprop")
 SECONDS = 5.0  # that everything has to end

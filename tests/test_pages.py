@@ -26,7 +26,7 @@ from bench.report.table import markdown
 from bench.results.files import read, to_builtins
 from impls import ROOT
 from impls.registry import ENTRIES
-from profiles.py_spy import NotPermitted, py_spy
+from profiles.recorder import NotPermitted, py_spy
 
 Backprop = Callable[..., tuple[int, str, str]]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

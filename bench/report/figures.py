@@ -101,6 +101,6 @@ def share(label: str, workload: str, categories: Sequence[str] = PRODUCTS) -> st
     committed = recorded(label, workload)
     if committed is None:
         return NOT_MEASURED
-    inside = sum(count for stack, count in committed.stacks.counts.items() if category(stack) in categories)
-    percent = wilson(inside, committed.stacks.samples)
+    inside = sum(count for stack, count in committed.stacks.items() if category(stack) in categories)
+    percent = wilson(inside, committed.samples)
     return f"{100 * percent.value:.1f} ± {100 * percent.margin:.1f}"

@@ -74,7 +74,7 @@ def stacks(content: bytes) -> None:
     with file(content, "row.raw.txt") as path:
         recording = read_recording(path)
     shares(recording.stacks)
-    flamegraph.draw(recording.stacks, recording.title, recording.notes())
+    flamegraph.draw(recording)
     recording.raw()
 
 
