@@ -13,7 +13,7 @@ from bench.options import complete_implementations
 from bench.problem.workloads import parse
 from bench.records import LEFT_OUT, Workload
 from impls.errors import RowError, UserError
-from impls.registry import Entry, entries, find, find_all
+from impls.registry import entries, find, find_all
 from profiles import flamegraph
 from profiles.recorder import NoSamples, NotPermitted, record
 from profiles.recording import RAW, Recording, file_name, read
@@ -24,10 +24,10 @@ FOLDER = Path("profiles")  # for the files of implementations
 
 
 class Source(NamedTuple):
-    """What is named on the command line: an implementation, or a recording that stands for one."""
+    """What is named on the command line: an implementation, or a file with a recording that stands for one."""
 
     name: str
-    content: Entry | Recording
+    recording: Recording | None  # of a file
     stem: Path  # the path of its files without their endings
 
 
@@ -42,7 +42,14 @@ class Source(NamedTuple):
 @click.option("--seconds", type=click.IntRange(1, 3600), default=6, show_default=True, help="Whole seconds each.")
 @click.option("--rate", type=click.IntRange(1, 1000), default=200, show_default=True, help="Samples per second.")
 @click.option("--native/--no-native", default=True, help="Frames of C, BLAS and Rust, too.")
-@click.option("--format", "form", type=click.Choice(FORMATS), default="flamegraph", show_default=True)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(FORMATS),
+    default="flamegraph",
+    show_default=True,
+    help="A picture, text, or JSON.",
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Folder.  [default: profiles; for FILE.raw.txt its own]")
 def profile(
     names: tuple[str, ...], workload: str, seconds: int, rate: int, native: bool, form: str, out: Path | None
@@ -63,23 +70,20 @@ def profile(
     named = names[1:] if is_comparison else names or _available()
     if is_comparison and len(named) != 2:
         raise UserError(f"profile diff: expected two implementations or recordings, found {len(named)}")
-    sources = _sources(named, parse(workload), out)
+    condition = parse(workload)
+    sources = _sources(named, condition, out)
     recordings: list[Recording] = []
     status = 0
     for source in sources:
         try:
-            if isinstance(source.content, Recording):
-                recording = source.content
-            else:
-                recording = record(source.content, parse(workload), seconds, rate, native)
+            recording = source.recording or record(find(source.name), condition, seconds, rate, native)
         except NotPermitted as error:
             print(f"{source.name}: skipped: {error}", file=sys.stderr)
             return NotPermitted.exit_status
         except (NoSamples, RowError, WorkerFailed) as error:
             outcome = getattr(error, "outcome", "failed")
             print(f"{source.name}: {outcome}: {error}", file=sys.stderr)
-            if names or outcome != LEFT_OUT:
-                status = 1
+            status = status if outcome == LEFT_OUT and not names else 1
             continue
         recordings.append(recording)
         _write(source, recording, form, console)
@@ -107,14 +111,14 @@ def _sources(names: tuple[str, ...], workload: Workload, out: Path | None) -> li
         else:
             entry = find(name)
             stem = (out or FOLDER) / file_name(f"{entry.name}.{workload.name}.{workload.threads}")
-            sources.append(Source(name, entry, stem))
+            sources.append(Source(name, None, stem))
         check_writable(stem.parent)
     return sources
 
 
 def _write(source: Source, recording: Recording, form: str, console: Console) -> None:
     """Write the collapsed stacks unless they were read, and the picture or profile; say where, and what to know."""
-    texts = {} if recording is source.content else {RAW: recording.raw()}
+    texts = {} if source.recording else {RAW: recording.raw()}
     if form == "flamegraph":
         texts[".svg"] = flamegraph.draw(recording)
     elif form == "speedscope":

@@ -8,13 +8,13 @@ from profiles.flamegraph import Node, tree
 from profiles.recording import RAW, Recording, read
 from profiles.stacks import CATEGORIES, Stack, category, shares
 
-SMALLEST_SHARE = 0.002  # of all samples: what is less cannot be seen
+MIN_SHARE = 0.002  # of all samples: what is less cannot be seen
 
 
 def recorded(folder: Path) -> list[Recorded]:
-    """Return all recordings in a folder, sorted by workload and row. Raises UserError if one cannot be read."""
-    found = [_recorded(read(path)) for path in sorted(folder.glob(f"*{RAW}"))]
-    return sorted(found, key=lambda each: (each.workload, each.row))
+    """Return all recordings in a folder, sorted by workload and name. Raises UserError if one cannot be read."""
+    recordings = [_recorded(read(path)) for path in folder.glob(f"*{RAW}")]
+    return sorted(recordings, key=lambda recording: (recording.workload, recording.row))
 
 
 def _recorded(recording: Recording) -> Recorded:
@@ -25,10 +25,12 @@ def _recorded(recording: Recording) -> Recorded:
         row=recording.row,
         workload=recording.workload,
         title=recording.title,
-        shares={name: (100 * s.value, 100 * s.margin) for name, s in category_shares.items() if s.value > 0},
+        shares={
+            name: (100 * share.value, 100 * share.margin) for name, share in category_shares.items() if share.value
+        },
         samples=recording.samples,
         notes=recording.notes(),
-        tree=_packed(root, "all", (), names, SMALLEST_SHARE * root.samples),
+        tree=_packed(root, "all", (), names, MIN_SHARE * root.samples),
         frames=list(names),
     )
 

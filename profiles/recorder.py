@@ -57,9 +57,9 @@ class NoSamples(UserError):
 
 def py_spy() -> str:
     """Return the path of py-spy. Raises NotPermitted if there is none."""
-    beside_python = shutil.which("py-spy", path=str(Path(sys.executable).parent))
-    path = os.environ.get(PY_SPY) or beside_python or shutil.which("py-spy")
-    if not path or not shutil.which(path):
+    folders = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    path = shutil.which(os.environ.get(PY_SPY, "py-spy"), path=folders)
+    if not path:
         raise NotPermitted(f"py-spy is missing: {pip_command('py-spy')}")
     return path
 
