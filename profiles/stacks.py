@@ -67,11 +67,11 @@ def parse(text: str) -> Stacks:
     for number, line in enumerate(text.split("\n"), 1):
         if not line or line.startswith("#"):
             continue
-        stack, _, count = one_line(line).rpartition(" ")
-        if not stack or not count.isdecimal():
+        match = re.fullmatch(r"(.+) (\d{1,15})", one_line(line))
+        if not match:
             raise UserError(f"line {number}: expected collapsed stacks 'frame;frame count', found {line[:60]!r}")
-        frames = tuple(re.split(r";(?! )", stack))  # The semicolon in Rust's [T; 4] ends no frame.
-        stacks[frames] += int(count)
+        frames = tuple(re.split(r";(?! )", match[1]))  # The semicolon in Rust's [T; 4] ends no frame.
+        stacks[frames] += int(match[2])
     return stacks
 
 

@@ -71,7 +71,7 @@ def test_parse_splits_the_count_from_the_right_and_joins_equal_stacks() -> None:
     assert parse("# a comment\na b (x.py:1);[T; 4] 3\na b (x.py:1);[T; 4] 4\n\n") == {("a b (x.py:1)", "[T; 4]"): 7}
 
 
-@pytest.mark.parametrize("text", ["no count", "a;b -3", "a;b 1.5", "12"])
+@pytest.mark.parametrize("text", ["no count", "a;b -3", "a;b 1.5", "12", f"f {'9' * 5000}"])
 def test_parse_refuses_what_is_no_stack(text: str) -> None:
     with pytest.raises(UserError, match="line 1: expected collapsed stacks"):
         parse(text)
