@@ -86,7 +86,8 @@ def profile(
             status = status if outcome == LEFT_OUT and not names else 1
             continue
         recordings.append(recording)
-        _write(source, recording, form, console)
+        if not (is_comparison and source.recording):
+            _write(source, recording, form, console)
     if is_comparison and status == 0:
         _show_difference(recordings, sources[1].stem, console)
     elif recordings:

@@ -21,7 +21,7 @@ from profiles.stacks import Stack, Stacks, category, difference, shares, wilson
 INNER_WIDTH, MIN_WIDTH = 1180, 800  # pixels: of the root frame, and of the window below which the picture shrinks
 FRAME_HEIGHT, LINE_HEIGHT = 24, 22  # pixels: of a frame, and of a line of legend and notes
 LETTER, TITLE_LETTER = 8.45, 12.0  # pixels: widths of a monospace letter and of one in the title
-LEGEND_COLUMNS, NOTE_LETTERS = 4, 110
+LEGEND_COLUMNS, NOTE_LETTERS = 3, 110
 MIN_SHARE = 0.0008  # of all samples: smaller frames are not drawn
 COLOURS = {  # Okabe and Ito's, of different lightness too, also as readers with deuteranopia see them
     "BLAS": "#d55e00",

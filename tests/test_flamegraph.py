@@ -152,10 +152,6 @@ def test_categories(frames: tuple[str, ...], name: str) -> None:
     assert category((STEP, *frames)) == name
 
 
-def test_recordings_of_rust_show_their_products() -> None:
-    assert shares(read(RECORDINGS / "rust_fused.book.1.raw.txt").stacks)["Rust products"].value > 0.8
-
-
 def test_intervals_cover() -> None:
     """Of 400 intervals of known shares (Wilson's) and differences (Newcombe's), about 95 % hold the true value."""
     drawn = np.random.default_rng(0).binomial(1000, 0.5, size=401)

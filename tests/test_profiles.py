@@ -131,7 +131,7 @@ def test_names_inside_a_recording_lead_to_no_other_folder(backprop: Backprop, tm
     path.parent.mkdir()
     path.write_text(recording(row=evil, workload=evil, unseen=evil).raw(), encoding="utf-8")
     out = tmp_path / "deep" / "er" / "out"
-    for arguments in ([path, path], ["diff", path, path]):
+    for arguments in (["diff", path, path], [path, path]):
         status, text, _ = backprop("profile", *arguments, "--out", out)
         assert status == 0
         assert "\x1b" not in text
