@@ -27,6 +27,15 @@ def rejected_by(*checks: str) -> Callable[[Bug], Bug]:
     return add
 
 
+def draw(sizes: tuple[int, ...], examples: int, seed: int, dtype: str = "float64") -> tuple[Parameters, Array, Array]:
+    """Return random parameters, x and y."""
+    rng = np.random.default_rng(seed)
+    weights = [rng.standard_normal((n_out, n_in)).astype(dtype) for n_in, n_out in pairwise(sizes)]
+    biases = [rng.standard_normal(n_out).astype(dtype) for n_out in sizes[1:]]
+    x, y = rng.standard_normal((examples, sizes[0])), rng.random((examples, sizes[-1]))
+    return Parameters(weights, biases), x.astype(dtype), y.astype(dtype)
+
+
 class Right(Implementation):
     """Conforms; split into small methods, so that a bug can replace one."""
 

@@ -9,7 +9,6 @@
     fit              whether a result is what a mistake would have computed
     step_mistakes    ordinary mistakes in steps and epochs
     shares           sums in which some examples do not count as they should
-    diagnosis        `diagnose`: the likely mistakes behind a wrong result
     violation        `Violation`: what is reported
     trial            what one check runs on, and the likely mistake of an implementation
     result_checks    checks of gradients, steps and epochs
@@ -30,8 +29,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from impls.conformance.comparison import TOLERANCES as TOLERANCES
-    from impls.conformance.diagnosis import diagnose as diagnose
-    from impls.conformance.diagnosis import diagnose_steps as diagnose_steps
     from impls.conformance.exploration import explore as explore
     from impls.conformance.gate import EPOCH_STEPS as EPOCH_STEPS
     from impls.conformance.gate import check_workload as check_workload
@@ -45,8 +42,6 @@ if TYPE_CHECKING:
 else:
     _MODULES = {
         "TOLERANCES": "comparison",
-        "diagnose": "diagnosis",
-        "diagnose_steps": "diagnosis",
         "explore": "exploration",
         "EPOCH_STEPS": "gate",
         "check_workload": "gate",

@@ -1,54 +1,60 @@
-"""Backpropagation whose parts can be replaced, and the ordinary mistakes in each part.
+"""Backpropagation and gradient descent whose parts can be replaced, and the ordinary mistakes in each part.
 
-`Backprop()` is correct. A mistake replaces one or two of its parts; two mistakes that replace different parts can be
-made together, so that the diagnosis can try all of them by themselves and in pairs. A mistake is one entry of
-MISTAKES; the likelier ones come first. Dimensions are those of `impls.interface`.
+`Backprop()` is correct. A mistake replaces some of its parts; mistakes that replace different parts can be made
+together. The likelier mistakes come first. Dimensions are those of `impls.interface`.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import combinations
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from impls.conformance.oracle import oracle_gradients
 from impls.interface import Array, Parameters
 
 Rows = NDArray[np.intp]  # indices of the examples of one mini-batch
+Epochs = Sequence[Sequence[Rows]]
 Activation = Callable[[Array], Array]  # of z (B, n_out)
 Slope = Callable[[Array, Array], Array]  # of z and a = activation(z), both (B, n_out)
 
 
 @dataclass(frozen=True)
 class Case:
-    """What a gradient is asked of, in float64."""
+    """The inputs of a gradient or of steps, in float64."""
 
     parameters: Parameters
     x: Array  # (B, n_0)
     y: Array  # (B, n_L)
     cost: str
     batch_size: int  # of the construction
-    learning_rate: float = np.nan  # of the step; NaN where only a gradient is asked for
+    learning_rate: float  # NaN where only a gradient is asked for
+    dtype: str  # of the implementation
 
-    def only(self, rows: Any) -> "Case":
+    def examples(self, rows: Rows) -> "Case":
         """Return the case with some of the examples."""
         return replace(self, x=self.x[rows], y=self.y[rows])
 
-    def at(self, parameters: Parameters) -> "Case":
-        """Return the case at other parameters."""
-        return replace(self, parameters=parameters)
+
+def case_of(
+    parameters: Parameters, x: Array, y: Array, cost: str, batch_size: int, learning_rate: float = np.nan
+) -> Case:
+    """Return the case of parameters and examples in the implementation's dtype."""
+    weights, biases = ([np.asarray(tensor, np.float64) for tensor in tensors] for tensors in parameters)
+    wide_x, wide_y = np.asarray(x, np.float64), np.asarray(y, np.float64)
+    return Case(Parameters(weights, biases), wide_x, wide_y, cost, batch_size, learning_rate, x.dtype.name)
 
 
 @dataclass
 class Pass:
-    """What backpropagation has computed so far."""
+    """What backpropagation has computed so far. Errors are dC/da and deltas dC/dz, the last layer last."""
 
     case: Case
     zs: list[Array] = field(default_factory=list)  # L arrays (B, n_out)
     activations: list[Array] = field(default_factory=list)  # L + 1 arrays, x first
-    errors: list[Array] = field(default_factory=list)  # (B, n_out), dC/da; the layers done so far, the last layer last
-    deltas: list[Array] = field(default_factory=list)  # (B, n_out), dC/dz; likewise
+    errors: list[Array] = field(default_factory=list)  # (B, n_out)
+    deltas: list[Array] = field(default_factory=list)  # (B, n_out)
 
 
 def sigmoid(z: Array) -> Array:
@@ -63,112 +69,91 @@ def no_slope(z: Array, _a: Array) -> Array:
     return np.ones_like(z)
 
 
-def as_given(array: Array) -> Array:
+def identity(array: Array) -> Array:
     return array
-
-
-def delta_through_weights(layer: int, done: Pass) -> Array:
-    """Return dC/da of a layer, from the delta of the next one."""
-    return done.deltas[0] @ done.case.parameters.weights[layer + 1]
 
 
 @dataclass(frozen=True)
 class Backprop:
     """Backpropagation, part by part."""
 
-    examples: Callable[[Array], Array] = as_given  # of x and of y: those that count
-    mean_over: Callable[[Case, int], int] = lambda _case, used: used  # of B and the examples that count
-    inputs: Callable[[Array], Array] = as_given  # of x (B, n_0)
-    targets: Callable[[Array], Array] = as_given  # of y (B, n_L)
-    bias: Callable[[Array, int], Array] = lambda b, _examples: b  # as it is added to z, given B
+    arrange: Callable[[Array], Array] = identity  # of x (B, n_0) and of y (B, n_L)
+    shares: Callable[[int], Array] = lambda count: np.full(count, 1 / count)  # (B,): of each example in the gradient
+    bias_factor: float = 1.0  # in the forward pass
     hidden: Activation = sigmoid
     output: Activation = sigmoid
     hidden_slope: Slope = slope_of_sigmoid
     output_slope: Slope | None = None  # None: as the cost asks for
-    error_back: Callable[[int, Pass], Array] = delta_through_weights  # dC/da of a hidden layer
-    layer_inputs: Callable[[Pass], Sequence[Array]] = lambda done: done.activations[:-1]  # for the weights' gradients
-    bias_gradient: Callable[[Array], Array] = lambda delta: delta.sum(axis=0)  # of delta (B, n_out)
+    error_back: Callable[[int, Pass], Array] = lambda layer, p: p.deltas[0] @ p.case.parameters.weights[layer + 1]
+    layer_inputs: Callable[[Pass], Sequence[Array]] = lambda p: p.activations[:-1]  # for the weights' gradients
+    bias_gradient: Callable[[Array], Any] = lambda delta: delta.sum(axis=0)  # of delta (B, n_out)
 
     def run(self, case: Case) -> Pass:
         """Go forward and back."""
         weights, biases = case.parameters
         last = len(weights) - 1
-        count = self.mean_over(case, len(self.examples(case.x)))
-        case = replace(case, x=self.inputs(self.examples(case.x)), y=self.targets(self.examples(case.y)))
-        done = Pass(case, activations=[case.x])
+        x, y = self.arrange(case.x), self.arrange(case.y)
+        result = Pass(case, activations=[x])
         for layer, (W, b) in enumerate(zip(weights, biases, strict=True)):
-            done.zs.append(done.activations[-1] @ W.T + self.bias(b, len(case.x)))  # (B, n_out)
-            done.activations.append((self.output if layer == last else self.hidden)(done.zs[-1]))
-        output_slope = self.output_slope or (no_slope if case.cost == "cross-entropy" else slope_of_sigmoid)
+            z = result.activations[-1] @ W.T + self.bias_factor * b  # (B, n_out)
+            result.zs.append(z)
+            result.activations.append(self.output(z) if layer == last else self.hidden(z))
+        slope = self.output_slope or (no_slope if case.cost == "cross-entropy" else slope_of_sigmoid)
+        error = (result.activations[-1] - y) * self.shares(len(x))[:, np.newaxis]  # (B, n_L)
         for layer in range(last, -1, -1):
-            a = done.activations[layer + 1]
-            at_end = layer == last
-            error = (a - case.y) / count if at_end else self.error_back(layer, done)  # (B, n_out)
-            slope = (output_slope if at_end else self.hidden_slope)(done.zs[layer], a)
-            done.errors.insert(0, error)
-            done.deltas.insert(0, error * slope)
-        return done
+            if layer < last:
+                slope, error = self.hidden_slope, self.error_back(layer, result)  # (B, n_out)
+            result.errors.insert(0, error)
+            result.deltas.insert(0, error * slope(result.zs[layer], result.activations[layer + 1]))
+        return result
 
     def gradient(self, case: Case) -> Parameters:
-        """Return the gradient. Raises ValueError or IndexError where shapes do not allow what replaces a part."""
-        done = self.run(case)
+        """Return the gradient. Raises ValueError where shapes do not allow what replaces a part."""
+        result = self.run(case)
+        inputs = self.layer_inputs(result)
         return Parameters(
-            [delta.T @ a for delta, a in zip(done.deltas, self.layer_inputs(done), strict=True)],  # (n_out, n_in)
-            [self.bias_gradient(delta) for delta in done.deltas],  # (n_out,)
+            [delta.T @ a for delta, a in zip(result.deltas, inputs, strict=True)],  # (n_out, n_in)
+            [np.asarray(self.bias_gradient(delta)) for delta in result.deltas],  # (n_out,)
         )
 
 
-Part = Callable[..., Any]
-
-
 class Mistake(NamedTuple):
-    """A mistake in one or two parts of backpropagation."""
+    """A mistake in backpropagation, and the fields of `Backprop` that it replaces."""
 
     sentence: str
-    parts: Mapping[str, Part]  # fields of `Backprop` that it replaces
+    parts: Mapping[str, Any]
 
 
-def with_mistakes(mistakes: Iterable[Mistake]) -> Backprop:
+def with_mistakes(mistakes: Sequence[Mistake]) -> Backprop:
     """Return backpropagation with these mistakes."""
     return replace(Backprop(), **{name: part for mistake in mistakes for name, part in mistake.parts.items()})
 
 
-def compatible_pairs(mistakes: Sequence[Mistake]) -> list[tuple[Mistake, Mistake]]:
-    """Return all pairs of mistakes that replace different parts."""
-    return [(one, other) for one, other in combinations(mistakes, 2) if not one.parts.keys() & other.parts.keys()]
-
-
-# --- The mistakes ----------------------------------------------------------------------------------------------------
-
-
 def _slopes(words: str, slope: Slope) -> list[Mistake]:
-    """Return three mistakes in the slope: everywhere, in the hidden layers, at the output."""
+    """Return three mistakes in the slope: in all layers, in the hidden ones, at the output."""
     return [
-        Mistake(f"{words} in all layers", {"hidden_slope": slope, "output_slope": slope}),
+        Mistake(f"{words} in all layers, hidden ones and output", {"hidden_slope": slope, "output_slope": slope}),
         Mistake(f"{words} in the hidden layers", {"hidden_slope": slope}),
         Mistake(f"{words} at the output", {"output_slope": slope}),
     ]
 
 
 def _activations(name: str, activation: Activation, slope: Slope) -> list[Mistake]:
-    """Return three mistakes in the activation, each with the slope that belongs to it."""
-    hidden: dict[str, Part] = {"hidden": activation, "hidden_slope": slope}
-    output: dict[str, Part] = {"output": activation, "output_slope": slope}
+    """Return two mistakes in the activation, each with the slope that belongs to it."""
     return [
-        Mistake(f"the hidden layers compute {name} instead of the sigmoid", hidden),
-        Mistake(f"all layers compute {name} instead of the sigmoid", hidden | output),
-        Mistake(f"the output layer computes {name} instead of the sigmoid", output),
+        Mistake(
+            f"the hidden layers compute {name} instead of the sigmoid", {"hidden": activation, "hidden_slope": slope}
+        ),
+        Mistake(
+            f"the output layer computes {name} instead of the sigmoid", {"output": activation, "output_slope": slope}
+        ),
     ]
 
 
 def _softmax(z: Array) -> Array:
     e = np.exp(z - z.max(axis=1, keepdims=True))
-    share: Array = e / e.sum(axis=1, keepdims=True)
-    return share
-
-
-def _bias_along_examples(b: Array, examples: int) -> Array:
-    return b[:, np.newaxis] if len(b) == examples else b
+    probabilities: Array = e / e.sum(axis=1, keepdims=True)
+    return probabilities
 
 
 def _reshaped(array: Array) -> Array:
@@ -176,120 +161,175 @@ def _reshaped(array: Array) -> Array:
     return array.reshape(array.shape[1], array.shape[0]).T
 
 
-def _through_transposed_weights(layer: int, done: Pass) -> Array:
-    W = done.case.parameters.weights[layer + 1]
-    return done.deltas[0] @ (W.T if W.shape[0] == W.shape[1] else W)
+def _through_transposed_weights(layer: int, p: Pass) -> Array:
+    return p.deltas[0] @ p.case.parameters.weights[layer + 1].T
 
 
-def _error_through_weights(layer: int, done: Pass) -> Array:
-    return done.errors[0] @ done.case.parameters.weights[layer + 1]
+def _through_updated_weights(layer: int, p: Pass) -> Array:
+    """Return dC/da through weights to which the step was already applied; NaN where there is no step."""
+    dW = p.deltas[0].T @ p.activations[layer + 1]  # (n_out, n_in)
+    return p.deltas[0] @ (p.case.parameters.weights[layer + 1] - p.case.learning_rate * dW)
 
 
-def _through_wrong_weights(layer: int, done: Pass) -> Array:
-    return done.deltas[0] @ done.case.parameters.weights[layer]
-
-
-def _from_last_delta(layer: int, done: Pass) -> Array:
-    return done.deltas[-1] @ done.case.parameters.weights[layer + 1]
-
-
-def _through_updated_weights(layer: int, done: Pass) -> Array:
-    """Return dC/da through weights to which the step was already applied."""
-    step = done.case.learning_rate * done.deltas[0].T @ done.activations[layer + 1]  # (n_out, n_in)
-    if np.isnan(done.case.learning_rate):
-        raise ValueError("a gradient is asked for, and no step")
-    return done.deltas[0] @ (done.case.parameters.weights[layer + 1] - step)
-
-
-def _divided_again(layer: int, done: Pass) -> Array:
-    return delta_through_weights(layer, done) / len(done.case.x)
-
-
-def _doubled_again(layer: int, done: Pass) -> Array:
-    return 2.0 * delta_through_weights(layer, done)
-
-
-def _examples(sentence: str, chosen: slice) -> list[Mistake]:
-    """Return two mistakes: only some examples count, in their own mean or in that of all."""
-    parts: dict[str, Part] = {"examples": lambda array: array[chosen]}
-    return [Mistake(sentence, parts), Mistake(sentence, parts | {"mean_over": lambda case, _: len(case.x)})]
-
-
-QUADRATIC_ONLY = (
+MISTAKES = (
+    *_slopes("the slope of the sigmoid is missing", no_slope),
     Mistake(
-        "the slope of the sigmoid is missing at the output: this is the gradient of the cross-entropy, "
-        "not of the quadratic cost",
-        {"output_slope": no_slope},
-    ),
-    Mistake(
-        "the slope of the sigmoid is missing in all layers, at the output and in the hidden ones",
-        {"hidden_slope": no_slope, "output_slope": no_slope},
-    ),
-)
-CROSS_ENTROPY_ONLY = (
-    Mistake(
-        "the last delta is multiplied by the slope of the sigmoid: this is the gradient of the quadratic cost, "
-        "not of the cross-entropy",
+        "the last delta is multiplied by the slope of the sigmoid, which belongs to the quadratic cost",
         {"output_slope": slope_of_sigmoid},
     ),
-)
-MISTAKES = (
-    Mistake("the slope of the sigmoid is missing in the hidden layers", {"hidden_slope": no_slope}),
     Mistake(
         "the error goes back through the weights instead of the delta: the slopes of later layers are missing",
-        {"error_back": _error_through_weights},
+        {"error_back": lambda layer, p: p.errors[0] @ p.case.parameters.weights[layer + 1]},
     ),
-    Mistake("the biases are ignored in the forward pass", {"bias": lambda b, _: 0.0 * b}),
-    Mistake("the biases are subtracted in the forward pass", {"bias": lambda b, _: -b}),
-    Mistake("the biases are added along the axis of the examples", {"bias": _bias_along_examples}),
+    Mistake("the biases are ignored in the forward pass", {"bias_factor": 0.0}),
     *_activations("ReLU", lambda z: np.maximum(z, 0.0), lambda z, _: np.where(z > 0.0, 1.0, 0.0)),
-    Mistake(
-        "the output is a softmax with the cross-entropy instead of a sigmoid with the quadratic cost",
-        {"output": _softmax, "output_slope": no_slope},
-    ),
+    Mistake("the output is a softmax instead of a sigmoid", {"output": _softmax, "output_slope": no_slope}),
     *_activations("tanh", np.tanh, lambda _, a: 1.0 - a * a),
-    *_activations("the identity", as_given, no_slope),
+    *_activations("the identity", identity, no_slope),
     *_slopes("the slope is that of the sigmoid at a instead of at z", lambda _, a: slope_of_sigmoid(a, sigmoid(a))),
     *_slopes("the slope is z(1 - z) instead of a(1 - a)", lambda z, _: z * (1.0 - z)),
     *_slopes("the slope is that of tanh, 1 - a^2, instead of a(1 - a)", lambda _, a: 1.0 - a * a),
-    *_slopes("the slope is a instead of a(1 - a)", lambda _, a: a),
-    *_slopes("the slope is 1 - a instead of a(1 - a)", lambda _, a: 1.0 - a),
-    *_slopes("the slope is a(1 + a) instead of a(1 - a)", lambda _, a: a * (1.0 + a)),
-    *_slopes("the slope is that of ReLU instead of a(1 - a)", lambda z, _: np.where(z > 0.0, 1.0, 0.0)),
     Mistake("delta goes back through the transposed weights", {"error_back": _through_transposed_weights}),
-    Mistake("delta goes back through the weights of the wrong layer", {"error_back": _through_wrong_weights}),
-    Mistake("every layer starts from the output's delta instead of the next layer's", {"error_back": _from_last_delta}),
-    Mistake("delta is divided by the number of examples again at every layer", {"error_back": _divided_again}),
-    Mistake("delta is multiplied by 2 at every layer", {"error_back": _doubled_again}),
     Mistake("delta goes back through weights that are already updated", {"error_back": _through_updated_weights}),
     Mistake(
-        "the weights' gradients are products with the layers' own outputs instead of their inputs",
-        {"layer_inputs": lambda done: done.activations[1:]},
+        "every layer starts from the output's delta instead of the next layer's",
+        {"error_back": lambda layer, p: p.deltas[-1] @ p.case.parameters.weights[layer + 1]},
     ),
     Mistake(
         "the weights' gradients are products with z instead of the activation",
-        {"layer_inputs": lambda done: [done.activations[0], *done.zs[:-1]]},
+        {"layer_inputs": lambda p: [p.activations[0], *p.zs[:-1]]},
     ),
     Mistake(
         "the biases' gradients are summed to one number: over all units of the layer, too",
         {"bias_gradient": lambda delta: np.full(delta.shape[1], delta.sum())},
     ),
-    Mistake("x is reshaped instead of transposed: rows and columns are mixed", {"inputs": _reshaped}),
+    Mistake("the gradient of each layer's biases is one number instead of a vector", {"bias_gradient": np.sum}),
+    Mistake("the gradients of the biases are not summed over the examples", {"bias_gradient": identity}),
     Mistake(
-        "x and y are reshaped instead of transposed: rows and columns are mixed",
-        {"inputs": _reshaped, "targets": _reshaped},
+        "the gradients of the biases are summed over the units instead of the examples",
+        {"bias_gradient": lambda delta: delta.sum(axis=1)},
     ),
-    *_examples("only the first example is used", slice(0, 1)),
-    *_examples("only the last example is used", slice(-1, None)),
-    *_examples("the last example is left out", slice(0, -1)),
-    Mistake("the targets are ignored", {"targets": np.zeros_like}),
-    Mistake("all examples have the target of the first", {"targets": lambda y: np.repeat(y[:1], len(y), 0)}),
-    Mistake("x and y are not paired: the targets are in reverse", {"targets": lambda y: y[::-1]}),
-    Mistake("x and y are not paired: each target is the next example's", {"targets": lambda y: np.roll(y, -1, 0)}),
-    Mistake("x and y are not paired: each target is the previous example's", {"targets": lambda y: np.roll(y, 1, 0)}),
+    Mistake("x and y are reshaped instead of transposed: rows and columns are mixed", {"arrange": _reshaped}),
+    Mistake("only the first example is used", {"shares": lambda count: np.eye(count)[0]}),
+    Mistake("the last example is left out", {"shares": lambda count: np.append(np.full(count - 1, 1 / count), 0.0)}),
 )
 
+# --- Steps and epochs ------------------------------------------------------------------------------------------------
 
-def mistakes_for(cost: str) -> tuple[Mistake, ...]:
-    """Return the mistakes that can be made with a cost."""
-    return (QUADRATIC_ONLY if cost == "quadratic" else CROSS_ENTROPY_ONLY) + MISTAKES
+
+def correct_gradient(case: Case) -> Parameters:
+    """Return the reference's gradient."""
+    return oracle_gradients(case.parameters, case.x, case.y, case.cost)
+
+
+def descend(
+    case: Case,
+    batches: Sequence[Rows],
+    gradient: Callable[[Case], Parameters] = correct_gradient,
+    momentum: float = 0.0,
+) -> Parameters:
+    """Return the parameters after a gradient step with each of the mini-batches."""
+    weights, biases = case.parameters
+    tensors = [*weights, *biases]
+    velocities = [np.zeros_like(p) for p in tensors]
+    for rows in batches:
+        parameters = Parameters(tensors[: len(weights)], tensors[len(weights) :])
+        dW, db = gradient(replace(case.examples(rows), parameters=parameters))
+        velocities = [momentum * v + dp for v, dp in zip(velocities, [*dW, *db], strict=True)]
+        tensors = [p - case.learning_rate * v for p, v in zip(tensors, velocities, strict=True)]
+    return Parameters(tensors[: len(weights)], tensors[len(weights) :])
+
+
+class StepMistake(NamedTuple):
+    sentence: str
+    parameters: Callable[[Case, Epochs], Parameters]  # after the steps
+
+
+def _other_batches(
+    choose: Callable[[Rows, Sequence[Rows], int], Sequence[Rows]],
+) -> Callable[[Case, Epochs], Parameters]:
+    """Return the mistake that every epoch has other mini-batches, given its order, its own, and the batch size."""
+
+    def parameters(case: Case, epochs: Epochs) -> Parameters:
+        chosen = [choose(np.concatenate(epoch), epoch, case.batch_size) for epoch in epochs]
+        return descend(case, [rows for batches in chosen for rows in batches])
+
+    return parameters
+
+
+def _cut(order: Rows, batch_size: int) -> list[Rows]:
+    return np.split(order, range(batch_size, len(order), batch_size))
+
+
+def _filled_up(order: Rows, _batches: Sequence[Rows], batch_size: int) -> list[Rows]:
+    return _cut(np.resize(order, -(-len(order) // batch_size) * batch_size), batch_size)
+
+
+def _mean_over_batch_size(case: Case) -> Parameters:
+    share = len(case.x) / case.batch_size
+    return Parameters(*([share * tensor for tensor in tensors] for tensors in correct_gradient(case)))
+
+
+def _at_initial(case: Case, epochs: Epochs) -> Parameters:
+    """Return where steps lead whose gradients are all computed at the initial parameters of their epoch."""
+    for epoch in epochs:
+        case = replace(case, parameters=_epoch_at_initial(case, epoch))
+    return case.parameters
+
+
+def _epoch_at_initial(case: Case, epoch: Sequence[Rows]) -> Parameters:
+    return descend(case, epoch, lambda part: correct_gradient(replace(part, parameters=case.parameters)))
+
+
+def _shuffled_in_place(case: Case, epochs: Epochs) -> Parameters:
+    """Return where steps lead when each epoch's order is applied to the data as the one before has left it."""
+    left = np.arange(len(case.x))
+    batches: list[Rows] = []
+    for epoch in epochs:
+        batches += [left[rows] for rows in epoch]
+        left = left[np.concatenate(epoch)]
+    return descend(case, batches)
+
+
+def _all(epochs: Epochs) -> list[Rows]:
+    return [rows for epoch in epochs for rows in epoch]
+
+
+STEP_MISTAKES = (
+    StepMistake(
+        "the last, smaller mini-batch is left out",
+        _other_batches(lambda _, batches, size: [rows for rows in batches if len(rows) == size]),
+    ),
+    StepMistake("the last, smaller mini-batch is filled up with the first examples", _other_batches(_filled_up)),
+    StepMistake(
+        "the last, smaller mini-batch is averaged over the whole batch size",
+        lambda case, epochs: descend(case, _all(epochs), _mean_over_batch_size),
+    ),
+    StepMistake(
+        "the order is ignored: the examples are taken as they are stored",
+        _other_batches(lambda order, _, size: _cut(np.sort(order), size)),
+    ),
+    StepMistake("the data is shuffled in place: the next epoch's order means other examples", _shuffled_in_place),
+    StepMistake("only the first mini-batch is used", _other_batches(lambda _order, batches, _size: batches[:1])),
+    StepMistake(
+        "one step with all examples instead of one for each mini-batch",
+        _other_batches(lambda order, _batches, _size: [order]),
+    ),
+    StepMistake(
+        "one step for each example instead of one for each mini-batch",
+        _other_batches(lambda order, _batches, _size: _cut(order, 1)),
+    ),
+    StepMistake("all gradients of an epoch are computed at its initial parameters", _at_initial),
+    StepMistake(
+        "the step is taken twice",
+        lambda case, epochs: descend(case, [r for rows in _all(epochs) for r in (rows, rows)]),
+    ),
+    StepMistake(
+        "the gradients of earlier steps are not cleared: they accumulate",
+        lambda case, epochs: descend(case, _all(epochs), momentum=1.0),
+    ),
+    StepMistake(
+        "momentum: 0.9 of the last step is added to each step",
+        lambda case, epochs: descend(case, _all(epochs), momentum=0.9),
+    ),
+)

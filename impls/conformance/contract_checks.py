@@ -13,7 +13,7 @@ import numpy as np
 from threadpoolctl import ThreadpoolController, threadpool_limits
 
 from impls.conformance.comparison import Watch, differences, named_tensors, parameter_errors
-from impls.conformance.oracle import oracle_epoch, oracle_gradients
+from impls.conformance.oracle import oracle_epoch
 from impls.conformance.result_checks import epoch_in_order, gradient, step
 from impls.conformance.trial import Trial, counted, prefixed
 from impls.interface import Parameters
@@ -49,10 +49,8 @@ def first_again(trial: Trial) -> Iterator[str]:
     halves = [slice(0, trial.network.batch_size), slice(trial.network.batch_size, None)]
     with trial.open() as implementation:
         batches = [implementation.prepare(trial.x[half], trial.y[half]) for half in halves]
-        gradients = [oracle_gradients(trial.parameters, trial.x[rows], trial.y[rows], trial.cost) for rows in halves]
         for call, half in enumerate((0, 1, 0, 0)):
-            others = {"the other mini-batch": gradients[1 - half], "the same mini-batch before": gradients[half]}
-            error = trial.gradient_errors(implementation.gradients(batches[half]), halves[half], others=others)
+            error = trial.gradient_errors(implementation.gradients(batches[half]), halves[half])
             yield prefixed(f"call {call + 1}", error)
 
 
@@ -61,12 +59,9 @@ def smaller_after_larger(trial: Trial) -> Iterator[str]:
     size = trial.network.batch_size
     with trial.open() as implementation:
         implementation.gradients(implementation.prepare(trial.x[:size], trial.y[:size]))
-        left = oracle_gradients(trial.parameters, trial.x[size - 1 :], trial.y[size - 1 :], trial.cost)
-        leftover = Parameters([W / size for W in left.weights], [b / size for b in left.biases])
         for count in (size - 1, 1, size):
             batch = implementation.prepare(trial.x[:count], trial.y[:count])
-            others = {"an example left over from a larger mini-batch": leftover}
-            error = trial.gradient_errors(implementation.gradients(batch), slice(count), others=others)
+            error = trial.gradient_errors(implementation.gradients(batch), slice(count))
             yield prefixed(f"{counted(count, 'example')} after {size}", error)
 
 
@@ -172,8 +167,7 @@ def load_resets(trial: Trial) -> Iterator[str]:
             implementation.step(batch, 0.7)
         implementation.load(trial.parameters)
         yield prefixed("parameters", differences(implementation.parameters(), trial.parameters))
-        others = {"the parameters that were loaded before": oracle_gradients(other, trial.x, trial.y, trial.cost)}
-        yield prefixed("gradients", trial.gradient_errors(implementation.gradients(batch), others=others))
+        yield prefixed("gradients", trial.gradient_errors(implementation.gradients(batch)))
         implementation.step(batch, 0.7)
         yield prefixed("step", trial.parameter_errors(implementation.parameters(), 0.7, [everything]))
 
@@ -185,8 +179,7 @@ def independent_instances(trial: Trial) -> Iterator[str]:
         two.load(other)
         batches = [implementation.prepare(trial.x, trial.y) for implementation in (one, two)]
         found = [implementation.gradients(batch) for implementation, batch in zip((one, two), batches, strict=True)]
-        theirs = {"the other instance's parameters": oracle_gradients(other, trial.x, trial.y, trial.cost)}
-        yield prefixed("first of two instances", trial.gradient_errors(found[0], others=theirs))
+        yield prefixed("first of two instances", trial.gradient_errors(found[0]))
         yield prefixed("second of two instances", trial.gradient_errors(found[1], parameters=other))
 
 

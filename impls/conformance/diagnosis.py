@@ -1,329 +1,200 @@
 """The likely mistakes behind a wrong gradient or wrong parameters, each in a sentence.
 
-What is wrong with the form of a result is settled first (`shapes`). Its values are then compared with what
-backpropagation computes whose parts are replaced by ordinary mistakes (`backprop`), by one and then by two of them, and
-each tensor with multiples of that (`scales`). An explanation is given only if the result agrees with it as closely as a
-right result must agree with the reference, and if that cannot be chance. The explanation of the fewest mistakes is
-taken; where nothing explains a result, the diagnosis is "".
+A result in another form than the contract's is first brought into that form. Its values are then compared with what
+backpropagation computes with ordinary mistakes in it (`backprop`), one and then two of them, up to a multiple of each
+tensor (`explanation`). Where nothing explains a result, the diagnosis is "".
 """
 
-import math
-import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
+from functools import lru_cache
+from itertools import product
 from typing import Any
 
 import numpy as np
 
-from impls.conformance.backprop import Backprop, Case, Mistake, Rows, compatible_pairs, mistakes_for, with_mistakes
-from impls.conformance.comparison import named_tensors, step_rounding, tolerance
-from impls.conformance.fit import DISTINCT, Fit, Target
-from impls.conformance.scales import Multiples, Scale, subject_of
-from impls.conformance.shapes import Form, Tensors, possible_forms
-from impls.conformance.shares import unequal_shares
-from impls.conformance.step_mistakes import STEP_MISTAKES, Descent, descend, right_gradient, scaled_steps
-from impls.interface import Array, Parameters
+from impls.conformance.backprop import STEP_MISTAKES, Case, Epochs, case_of, correct_gradient, descend
+from impls.conformance.comparison import step_rounding
+from impls.conformance.explanation import Target, Tensors, explain, lower_precision, tensors_of
+from impls.conformance.trial import Factory, Trial
+from impls.conformance.violation import Network
+from impls.interface import Array, Implementation, Parameters, has_own_gradient
+from impls.mpiexec import launched
 
-SEARCH_SECONDS = 5.0  # for one result: the workload may be large
-LOWER_PRECISION = {"float64": (1e-11, 1e-5), "float32": (1e-5, 5e-3)}  # relative errors, as of the next lower one
-FEWEST_ROUNDED = 12  # numbers off by as much as in a lower precision: fewer may be off for another reason
-AND = "; and "  # between the sentences of several mistakes
-MOST_MISTAKES = 3  # of form and of values together
+# The layer sizes, the batch size, the examples of a gradient and of an epoch: no two numbers are alike in the first
+# network, so that no mistake looks like another. In the second, all widths are equal.
+GENERIC = (Network((8, 7, 5, 3), 13, 30), Network((6, 6, 6, 6), 13, 30))
+GENERIC_EXAMPLES = 11  # of a gradient and of a step
+GENERIC_RATE = 2.3  # whose square and inverse are different from all other numbers
 
 
-def diagnose(
-    found: Any,
-    parameters: Parameters,
-    x: Array,
-    y: Array,
-    cost: str = "quadratic",
-    *,
-    batch_size: int = 0,
-    others: Mapping[str, Parameters] | None = None,
-    pairs: bool = True,
-) -> str:
-    """Return the likely mistakes in a gradient that is wrong, "" if none are known.
+@lru_cache(maxsize=32)
+def likely_mistake(factory: Factory, dtype: str, threads: int = 1) -> str:
+    """Return the likely mistakes in a gradient, a step or two epochs of a generic network; "" if none are known.
 
-    `parameters`, `x` (B, n_0) and `y` (B, n_L) are what the gradient was asked of, in the implementation's dtype;
-    `batch_size` is that of the construction, if it is larger. `others` are gradients that may have been confused with
-    this one, or added to it, by name ("the mini-batch before"). Without `pairs`, which take a second, at most one part
-    of backpropagation is taken to be wrong.
+    Takes a second. Where an instance computes with other ranks, nothing is looked for: they would have to do the same.
     """
-    with np.errstate(all="ignore"):
-        case = _case(parameters, x, y, cost, batch_size or len(x))
-        forms = possible_forms(found, case)
-        if not forms:
-            return ""
-        not_finite = _not_finite(forms[0].tensors)
-        if not_finite:
-            return AND.join((*forms[0].sentences, not_finite))
-        dtype = parameters.biases[0].dtype.name
-        target = None if forms[0].sentences else Target(forms[0].tensors, _tensors(right_gradient(case)), dtype)
-        if target and not target.wrong:
-            return ""
-        explanation = _Search(case, dtype, steps=False, pairs=pairs).best(forms)
-        if explanation:
-            return AND.join(explanation)
-        if target is None:  # shapes are certain, whatever is wrong with the values
-            return AND.join(forms[0].sentences) if len(forms) == 1 else ""
-        return (
-            _confusion(target, right_gradient(case), others or {})
-            or unequal_shares(target, case)
-            or _lower_precision(target.tensors, target.right, dtype)
-        )
-
-
-def mistakes_of_form(result: Any, parameters: Parameters, x: Array, y: Array, cost: str = "quadratic") -> list[str]:
-    """Return what is wrong with the form of a gradient, whatever its values; [] where that is not certain."""
-    forms = possible_forms(result, _case(parameters, x, y, cost, len(x)))
-    return list(forms[0].sentences) if forms and (len(forms) == 1 or not forms[0].sentences) else []
-
-
-def diagnose_steps(
-    found: Any,
-    parameters: Parameters,
-    x: Array,
-    y: Array,
-    epochs: Sequence[Sequence[Rows]],
-    learning_rate: float,
-    cost: str = "quadratic",
-    *,
-    batch_size: int = 0,
-    pairs: bool = True,
-) -> str:
-    """Return the likely mistakes in parameters that are wrong after steps, "" if none are known.
-
-    `parameters` are those before the steps. `epochs` are lists of mini-batches, each given by the indices of its
-    examples in `x` (N, n_0) and `y` (N, n_L); a single step is `[[np.arange(B)]]`. The mistakes in the gradient are
-    considered, too, in pairs as by `diagnose`.
-    """
-    with np.errstate(all="ignore"):
-        descent = Descent(epochs, float(learning_rate))
-        case = _case(parameters, x, y, cost, batch_size or max(map(len, descent.batches)), descent.learning_rate)
-        try:
-            tensors = _tensors(found)
-        except (TypeError, ValueError):
-            return ""
-        before = _tensors(case.parameters)
-        if {name: t.shape for name, t in tensors.items()} != {name: t.shape for name, t in before.items()}:
-            return ""
-        if _not_finite(tensors):
-            return _not_finite(tensors)
-        dtype = parameters.biases[0].dtype.name
-        search = _StepSearch(case, descent, dtype, tensors)
-        if len(descent.batches) > 1:
-            return search.several_steps(gradients=True)
-        return (
-            search.several_steps(gradients=False)
-            or AND.join(search.one_step(pairs=pairs))
-            or _lower_precision(tensors, search.right, dtype)
-        )
-
-
-class _Search:
-    """Looks for the fewest mistakes that explain a gradient, or a step divided by its learning rate."""
-
-    def __init__(
-        self, case: Case, dtype: str, *, steps: bool, pairs: bool, rounding: Mapping[str, float] | None = None
-    ) -> None:
-        self._case = case
-        self._dtype = dtype
-        self._steps = steps
-        self._most_parts = 2 if pairs else 1
-        self._rounding = rounding or {}
-        self._deadline = time.monotonic() + SEARCH_SECONDS
-        scale = Scale(len(case.x), case.y.shape[1], case.batch_size, case.learning_rate)
-        names = list(_tensors(case.parameters))
-        self._multiples = Multiples(scale, names, DISTINCT * tolerance(dtype), steps=steps)
-        self._names = names
-
-    def best(self, forms: Sequence[Form]) -> tuple[str, ...]:
-        """Return the sentences of the explanation with the fewest mistakes; none if there is no explanation."""
-        best: tuple[str, ...] = ()
-        numbers = self._wrong_numbers(forms)
-        for count in range(self._most_parts + 1):  # mistakes in parts of backpropagation
-            for form in forms:
-                if best and len(form.sentences) + count >= len(best):
-                    continue
-                for sentences in self._explanations(form, count, numbers):
-                    total = (*form.sentences, *sentences)
-                    if total and len(total) <= MOST_MISTAKES and (not best or len(total) < len(best)):
-                        best = total
-        return best
-
-    def _wrong_numbers(self, forms: Sequence[Form]) -> int:
-        """Return how many numbers of a result are wrong: all of them where it cannot be in the contract's form."""
-        form = forms[0]
-        if form.sentences:
-            return sum(tensor.size for tensor in form.tensors.values())
-        return Target(form.tensors, _tensors(right_gradient(self._case)), self._dtype, self._rounding).numbers
-
-    def _explanations(self, form: Form, count: int, numbers: int) -> Iterator[list[str]]:
-        """Yield the explanations of a result in this form with so many mistakes in parts of backpropagation."""
-        case = self._case
-        right = form.of(replace(Backprop(), **form.parts).gradient(case))
-        target = Target(form.tensors, right, self._dtype, self._rounding, numbers=numbers)
-        possible = [mistake for mistake in mistakes_for(case.cost) if not mistake.parts.keys() & form.parts.keys()]
-        chosen: Iterable[Sequence[Mistake]] = (
-            [()] if count == 0 else [(m,) for m in possible] if count == 1 else compatible_pairs(possible)
-        )
-        parameters = form.of(case.parameters)
-        for mistakes in chosen:
-            if time.monotonic() > self._deadline:
-                return
-            try:
-                gradient = replace(with_mistakes(mistakes), **form.parts).gradient(case)
-                candidate = form.of(gradient)
-            except (ValueError, IndexError):  # the shapes do not allow these mistakes
-                continue
-            if any(candidate[name].shape != tensor.shape for name, tensor in form.tensors.items()):
-                continue
-            if mistakes and not target.differs_from_right(candidate):
-                continue
-            alone = not (mistakes or form.sentences)
-            fit = target.multiples_of(candidate)
-            words = self._multiples.sentences(fit.multiples, alone=alone) if fit else None
-            if words is None and len(mistakes) < 2:
-                words = self._decay(target.with_decay(candidate, parameters))
-            if words is not None:
-                yield [mistake.sentence for mistake in mistakes] + words
-
-    def _decay(self, fit: Fit | None) -> list[str] | None:
-        """Return the sentences where a share of the parameters is added: before a step, or after it."""
-        if fit is None:
-            return None
-        multiples, when = fit.multiples, "before"
-        factor = 1.0 - fit.share * self._case.learning_rate
-        after = {name: multiple / factor if name in fit.names else multiple for name, multiple in multiples.items()}
-        words = self._multiples.sentences(multiples, alone=False)
-        if words is None and self._steps:
-            words, when = self._multiples.sentences(after, alone=False), "after"
-        if words is None:
-            return None
-        subject = subject_of(list(fit.names), self._names, steps=self._steps)
-        if self._steps:
-            return [
-                f"{subject} is multiplied by {factor:.6g} {when} the step: weight decay, or L2 regularization",
-                *words,
-            ]
-        return [
-            f"{fit.share:.4g} times the parameter is added to {subject}: L2 regularization, or weight decay",
-            *words,
-        ]
-
-
-class _StepSearch:
-    """Looks for the mistakes that explain parameters after steps; `right` are those that the steps should lead to."""
-
-    def __init__(self, case: Case, descent: Descent, dtype: str, found: Tensors) -> None:
-        self._case, self._descent, self._dtype, self._found = case, descent, dtype, found
-        self._before = _tensors(case.parameters)
-        self._deadline = time.monotonic() + SEARCH_SECONDS
-        examples = sum(map(len, descent.batches))
-        rounding = step_rounding(examples, dtype)
-        self._rounding = {name: rounding * float(np.linalg.norm(t)) for name, t in found.items()}
-        self.right = _tensors(descend(case, descent.batches, descent.learning_rate))
-
-    def one_step(self, *, pairs: bool) -> tuple[str, ...]:
-        """Return the sentences that explain a single step, whose move is linear in the gradient."""
-        rate = self._case.learning_rate
-        if not rate:
-            return ()
-        rows = self._descent.batches[0]
-        gradient = {name: (self._before[name] - tensor) / rate for name, tensor in self._found.items()}
-        rounding = {name: error / abs(rate) for name, error in self._rounding.items()}
-        case = self._case.only(rows)
-        layers = len(case.parameters.weights)
-        tensors = list(gradient.values())
-        forms = possible_forms(Parameters(tensors[:layers], tensors[layers:]), case)
-        plain = [form for form in forms if not form.sentences]
-        if not plain:
-            return ()
-        return _Search(case, self._dtype, steps=True, pairs=pairs, rounding=rounding).best(plain)
-
-    def several_steps(self, *, gradients: bool) -> str:
-        """Return the sentence for a mistake in the steps; for one in all of their gradients only if asked for."""
-        target = Target(self._moves(self._found), self._moves(self.right), self._dtype, self._rounding)
-        for sentence, parameters in self._candidates(gradients=gradients):
-            if time.monotonic() > self._deadline:
-                break
-            candidate = self._moves(_tensors(parameters))
-            explained = target.is_explained_by(candidate) and target.agrees_where_right(candidate)
-            if explained and target.differs_from_right(candidate):
-                return sentence
-        return _lower_precision(self._found, self.right, self._dtype) if gradients else ""
-
-    def _candidates(self, *, gradients: bool) -> Iterator[tuple[str, Parameters]]:
-        """Yield where mistakes lead, each with its sentence."""
-        case, descent = self._case, self._descent
-        for step_mistake in STEP_MISTAKES:
-            with suppress(ValueError, IndexError):
-                yield step_mistake.sentence, step_mistake.parameters(case, descent)
-        if not gradients:
-            return
-        yield from scaled_steps(case, descent)
-        for mistake in mistakes_for(case.cost):
-            with suppress(ValueError, IndexError):
-                gradient = with_mistakes([mistake]).gradient
-                yield mistake.sentence, descend(case, descent.batches, descent.learning_rate, gradient)
-
-    def _moves(self, tensors: Tensors) -> Tensors:
-        return {name: tensor - self._before[name] for name, tensor in tensors.items()}
-
-
-def _case(
-    parameters: Parameters, x: Array, y: Array, cost: str, batch_size: int, learning_rate: float = math.nan
-) -> Case:
-    weights, biases = ([np.asarray(tensor, np.float64) for tensor in tensors] for tensors in parameters)
-    return Case(
-        Parameters(weights, biases),
-        np.asarray(x, np.float64),
-        np.asarray(y, np.float64),
-        cost,
-        batch_size,
-        learning_rate,
-    )
-
-
-def _tensors(parameters: Any) -> Tensors:
-    return {name: np.asarray(tensor, np.float64) for name, tensor in named_tensors(parameters)}
-
-
-def _not_finite(tensors: Tensors) -> str:
-    """Name the tensors with NaN or infinity, in a sentence; "" if there are none."""
-    names = [name for name, tensor in tensors.items() if not np.all(np.isfinite(tensor))]
-    where = "every tensor" if len(names) == len(tensors) else ", ".join(names)
-    return f"NaN or infinity in {where}: from 0/0, inf - inf, or memory that was never written" if names else ""
-
-
-def _confusion(target: Target, right: Parameters, others: Mapping[str, Parameters]) -> str:
-    """Return the sentence for another gradient, or for the right one plus another."""
-    everything = list(target.right)
-    for name, other in others.items():
-        both = [[p + q for p, q in zip(*tensors, strict=True)] for tensors in zip(right, other, strict=True)]
-        for sentence, gradient in (
-            (f"this is the gradient of {name}", other),
-            (f"the gradient of {name} is not cleared but added", Parameters(*both)),
-        ):
-            candidate = _tensors(gradient)
-            if target.differs_from_right(candidate) and target.is_explained_by(candidate):
-                if target.agrees_where_right(candidate):
-                    return sentence
-                return f"{subject_of(target.wrong, everything, steps=False)}: {sentence}"
-    return ""
-
-
-def _lower_precision(found: Tensors, right: Tensors, dtype: str) -> str:
-    """Return the sentence for a result whose error is that of the next lower precision."""
-    errors = [
-        float(np.linalg.norm(found[name] - tensor) / (np.linalg.norm(tensor) or 1.0)) for name, tensor in right.items()
-    ]
-    lowest, highest = LOWER_PRECISION[dtype]
-    rounded = sum(
-        int(np.count_nonzero(np.abs(found[name] - tensor) > lowest * np.abs(tensor))) for name, tensor in right.items()
-    )
-    if not lowest <= max(errors) <= highest or rounded < FEWEST_ROUNDED:
+    if launched():
         return ""
-    lower = "float32" if dtype == "float64" else "float16, TF32 or bfloat16"
-    return f"computed in lower precision: agrees to {max(errors):.0e} only, as if in {lower}"
+    explanations: list[list[str]] = [[]]
+    for network in GENERIC:
+        trial = Trial(factory, dtype, threads, network)
+        for mistakes in (_mistakes_in_gradient, _mistakes_in_step, _mistakes_in_epochs):
+            with suppress(Exception), trial.open() as implementation:
+                explanations.append(mistakes(trial, implementation))
+    return in_one(max(explanations, key=len))
+
+
+def in_one(sentences: list[str]) -> str:
+    """Return the sentences as one."""
+    return "; and ".join(sentences)
+
+
+def _mistakes_in_gradient(trial: Trial, implementation: Implementation) -> list[str]:
+    if not has_own_gradient(type(implementation)):
+        return []
+    case = _generic_case(trial)
+    batch = implementation.prepare(trial.x[:GENERIC_EXAMPLES], trial.y[:GENERIC_EXAMPLES])
+    result = implementation.gradients(batch)
+    sentences = gradient_mistakes(result, case)
+    implementation.load(trial.draw_parameters())
+    if _is_same_and_not_zero(result, implementation.gradients(batch)):
+        sentences.append("the gradient is the same whatever is loaded: it is computed with parameters of its own")
+    return sentences
+
+
+def _mistakes_in_step(trial: Trial, implementation: Implementation) -> list[str]:
+    case = _generic_case(trial)
+    batch = implementation.prepare(trial.x[:GENERIC_EXAMPLES], trial.y[:GENERIC_EXAMPLES])
+    implementation.step(batch, case.learning_rate)
+    return step_mistakes(implementation.parameters(), case, [[np.arange(GENERIC_EXAMPLES)]])
+
+
+def _mistakes_in_epochs(trial: Trial, implementation: Implementation) -> list[str]:
+    case = _generic_case(trial, trial.network.examples)
+    orders = [trial.order, trial.order[::-1].copy()]
+    data = implementation.prepare_data(trial.x, trial.y)
+    for order in orders:
+        implementation.epoch(data, order, case.learning_rate)
+    return step_mistakes(implementation.parameters(), case, [trial.mini_batches(order) for order in orders])
+
+
+def _generic_case(trial: Trial, examples: int = GENERIC_EXAMPLES) -> Case:
+    x, y = trial.x[:examples], trial.y[:examples]
+    return case_of(trial.parameters, x, y, trial.cost, trial.network.batch_size, GENERIC_RATE)
+
+
+def _is_same_and_not_zero(result: Any, other: Any) -> bool:
+    """Compare two results, lists of arrays in any arrangement."""
+    if isinstance(result, list | tuple):
+        return all(_is_same_and_not_zero(*pair) for pair in zip(result, other, strict=True))
+    return np.array_equal(result, other) and bool(np.any(result))
+
+
+# --- Given results ---------------------------------------------------------------------------------------------------
+
+
+def gradient_mistakes(result: Any, case: Case) -> list[str]:
+    """Return the likely mistakes in a gradient, each in a sentence; [] if it is correct or none are known."""
+    with np.errstate(all="ignore"):
+        correct = tensors_of(correct_gradient(case))
+        explanations: list[list[str]] = []
+        forms = _possible_forms(result, case)
+        for form_sentences, tensors in forms:
+            if any(len(sentences) <= len(form_sentences) for sentences in explanations):
+                break
+            target = Target(tensors, correct, case.dtype)
+            if not target.wrong:
+                return form_sentences
+            sentences = _not_finite(tensors) or explain(target, case, alone=not form_sentences)
+            if sentences:
+                explanations.append(form_sentences + sentences)
+        if explanations:
+            return min(explanations, key=len)
+        for form_sentences, tensors in forms:
+            if all(tensor.shape == correct[name].shape for name, tensor in tensors.items()):
+                return form_sentences or lower_precision(Target(tensors, correct, case.dtype))
+        return []
+
+
+def step_mistakes(result: Any, case: Case, epochs: Epochs) -> list[str]:
+    """Return the likely mistakes in the parameters after steps; [] if they are correct or none are known.
+
+    `epochs` are lists of mini-batches, each given by the indices of its examples in the case.
+    """
+    before = tensors_of(case.parameters)
+    try:
+        after = tensors_of(result)
+    except (TypeError, ValueError):
+        return []
+    if [tensor.shape for tensor in after.values()] != [tensor.shape for tensor in before.values()]:
+        return []
+    batches = [rows for epoch in epochs for rows in epoch]
+    rounding = step_rounding(sum(map(len, batches)), case.dtype)
+    rate = case.learning_rate or 1.0
+
+    def gradient(parameters: Tensors) -> Tensors:
+        return {name: (tensor - parameters[name]) / rate for name, tensor in before.items()}
+
+    with np.errstate(all="ignore"):
+        if _not_finite(after):
+            return _not_finite(after)
+        roundings = {name: rounding * float(np.linalg.norm(tensor)) / rate for name, tensor in after.items()}
+        target = Target(gradient(after), gradient(tensors_of(descend(case, batches))), case.dtype, roundings)
+        if not target.wrong:
+            return []
+        sentences = explain(target, case.examples(batches[0]), step=True) if len(batches) == 1 else None
+        if sentences:
+            return sentences
+        for mistake in STEP_MISTAKES:
+            if target.is_explained_by(gradient(tensors_of(mistake.parameters(case, epochs)))):
+                return [mistake.sentence]
+        return lower_precision(target)
+
+
+def _not_finite(tensors: Tensors) -> list[str]:
+    names = [name for name, tensor in tensors.items() if not np.all(np.isfinite(tensor))]
+    return [f"NaN or infinity in {', '.join(names)}: from 0/0, inf - inf, or unwritten memory"] if names else []
+
+
+# --- Forms -----------------------------------------------------------------------------------------------------------
+
+# What is wrong with the form of a result, and how to bring it into the contract's form; the first of each is correct.
+STRUCTURES: tuple[tuple[str, Callable[[Any], Any]], ...] = (
+    ("", lambda result: result),
+    ("weights and biases are swapped", lambda result: result[::-1]),
+    (
+        "expected all weights, then all biases: the result has a pair for each layer",
+        lambda result: zip(*result, strict=True),
+    ),
+)
+ORDERS = (("", 1), ("the gradients are in the order of the last layer first", -1))
+WEIGHT_FORMS: tuple[tuple[str, Callable[[Array], Array]], ...] = (
+    ("", np.asarray),
+    ("the gradients of the weights are transposed", np.transpose),
+)
+BIAS_FORMS: tuple[tuple[str, Callable[[Array], Array]], ...] = (
+    ("", np.asarray),
+    ("the gradients of the biases are columns instead of vectors", lambda b: np.squeeze(b, axis=1)),
+    ("the gradients of the biases are rows of a matrix instead of vectors", lambda b: np.squeeze(b, axis=0)),
+)
+
+
+def _possible_forms(result: Any, case: Case) -> list[tuple[list[str], Tensors]]:
+    """Return what may be wrong with the form of a gradient, with its tensors in the contract's form.
+
+    Those with the fewest mistakes come first. The shapes of biases are left open: a wrong sum may be behind them.
+    """
+    shapes = [W.shape for W in case.parameters.weights]
+    forms = []
+    for structure, order, weight_form, bias_form in product(STRUCTURES, ORDERS, WEIGHT_FORMS, BIAS_FORMS):
+        try:
+            weights, biases = structure[1](result)
+            weights = [weight_form[1](np.asarray(W, np.float64)) for W in weights][:: order[1]]
+            biases = [bias_form[1](np.asarray(b, np.float64)) for b in biases][:: order[1]]
+        except (TypeError, ValueError, IndexError, KeyError):
+            continue
+        if [W.shape for W in weights] == shapes and len(biases) == len(weights):
+            sentences = [form[0] for form in (structure, order, weight_form, bias_form) if form[0]]
+            forms.append((sentences, tensors_of(Parameters(weights, biases))))
+    return sorted(forms, key=lambda form: len(form[0]))

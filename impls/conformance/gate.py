@@ -67,5 +67,5 @@ def _violations(trial: Trial, watch: Watch, steps: str) -> list[Violation]:
             unchanged = named_check("inputs-unchanged")
             return [Violation(unchanged.name, modified, inputs_modified(modified), unchanged.promise)]
         if errors:
-            violations.append(replace(violation_of(check, trial, errors, watch), setting=""))  # the workload is known
+            violations.append(replace(violation_of(check, trial, errors), setting=""))  # the workload is known
     return violations

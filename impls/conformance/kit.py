@@ -11,6 +11,7 @@ import numpy as np
 
 from impls.conformance import contract_checks, refusal_checks, result_checks
 from impls.conformance.comparison import Watch, tolerance
+from impls.conformance.diagnosis import likely_mistake
 from impls.conformance.trial import CheckFunction, Factory, Trial
 from impls.conformance.violation import Network, Violation, inputs_modified, rank
 from impls.text import one_line
@@ -118,8 +119,8 @@ def _all_violations(factory: Factory, combinations: Sequence[tuple[str, int]], *
         for network in entry.networks:
             found: list[Violation] = []
             for dtype, count in combinations:
-                trial = Trial(factory, dtype, count, network, diagnosed=diagnosed and not found)
-                found += filter(None, [_violation(entry, trial)])
+                trial = Trial(factory, dtype, count, network)
+                found += filter(None, [_violation(entry, trial, diagnosed=diagnosed and not found)])
             if found[1:]:
                 extent = f" ({len(found)} of {len(combinations)} combinations of dtype and threads fail)"
                 found[0] = replace(found[0], extent=extent)
@@ -133,7 +134,7 @@ def first_violation(factory: Factory) -> Violation | None:
     for entry in CHECKS:
         for network in entry.networks:
             for dtype, count in combinations:
-                violation = _violation(entry, Trial(factory, dtype, count, network, diagnosed=False))
+                violation = _violation(entry, Trial(factory, dtype, count, network), diagnosed=False)
                 if violation:
                     return violation
     return None
@@ -177,7 +178,7 @@ def numerical_warnings(factory: Factory) -> list[str]:
         for dtype, threads in _combinations(factory, DTYPES, (1,)):
             with warnings.catch_warnings(record=True) as caught, np.errstate(all="warn", under="ignore"):
                 warnings.simplefilter("always")
-                _violation(entry, Trial(factory, dtype, threads, entry.networks[0], diagnosed=False))
+                _violation(entry, Trial(factory, dtype, threads, entry.networks[0]), diagnosed=False)
             for warning in caught:
                 if not re.search("invalid value encountered in (dot|matmul)", str(warning.message)):
                     place = f"{Path(warning.filename).name}:{warning.lineno}"
@@ -185,7 +186,7 @@ def numerical_warnings(factory: Factory) -> list[str]:
     return list(recorded)
 
 
-def _violation(entry: Check, trial: Trial) -> Violation | None:
+def _violation(entry: Check, trial: Trial, *, diagnosed: bool) -> Violation | None:
     """Run one check on one trial; return what is wrong or was raised, None for nothing."""
     watch = Watch(trial.parameters, x=trial.x, y=trial.y, order=trial.order)
     errors: list[str] = []
@@ -198,16 +199,20 @@ def _violation(entry: Check, trial: Trial) -> Violation | None:
         places, traceback = frames(error), whole(error)
     if not errors:
         return None
-    return replace(violation_of(entry, trial, errors, watch), frames=places, traceback=traceback)
+    modified = watch.modifications()
+    violation = violation_of(entry, trial, errors, diagnosed=diagnosed and not modified)
+    diagnosis = inputs_modified(modified) or violation.diagnosis
+    return replace(violation, diagnosis=diagnosis, frames=places, traceback=traceback)
 
 
-def violation_of(entry: Check, trial: Trial, errors: list[str], watch: Watch) -> Violation:
-    """Return the violation that a check's errors are, with the likely mistake behind them."""
-    diagnosis = inputs_modified(watch.modifications()) or next(filter(None, trial.diagnoses), "")
+def violation_of(entry: Check, trial: Trial, errors: list[str], *, diagnosed: bool = True) -> Violation:
+    """Return the violation that a check's errors are, with the likely mistake behind wrong results."""
     return Violation(
         entry.name,
         " ".join("; ".join(errors).split()),
-        diagnosis=diagnosis,
+        diagnosis=likely_mistake(trial.factory, trial.dtype, trial.threads)
+        if diagnosed and trial.wrong_results
+        else "",
         promise=entry.promise,
         setting=str(trial),
         rank=rank(trial.network, trial.threads, trial.dtype),

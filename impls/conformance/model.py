@@ -26,6 +26,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from impls.conformance.backprop import case_of
 from impls.conformance.comparison import (
     differences,
     gradient_errors,
@@ -34,7 +35,7 @@ from impls.conformance.comparison import (
     parameter_errors,
     type_errors,
 )
-from impls.conformance.diagnosis import diagnose, diagnose_steps
+from impls.conformance.diagnosis import gradient_mistakes, in_one, step_mistakes
 from impls.conformance.disturbance import Step, Twins
 from impls.conformance.oracle import oracle_epoch, oracle_gradients
 from impls.conformance.violation import inputs_modified
@@ -158,13 +159,8 @@ class Model:
                 raise OutOfRange
         errors = errors or type_errors(found, self.dtype)
         if errors:
-            at = _cast(self._now, self.dtype)
-            examples = x.copy(), y.copy()
-            raise Violated(
-                f"gradient: {errors}",
-                self,
-                lambda: diagnose(found, at, *examples, self.cost, batch_size=self.batch_size),
-            )
+            case = case_of(self._now, x.copy(), y.copy(), self.cost, self.batch_size)
+            raise Violated(f"gradient: {errors}", self, lambda: in_one(gradient_mistakes(found, case)))
         self._keep_result("gradient", found)
 
     def parameters(self, found: Any) -> None:
@@ -217,7 +213,8 @@ class Model:
         batches = np.split(np.arange(ends[-1]), ends[:-1])
         x, y = (np.concatenate(arrays) for arrays in list(zip(*self._steps, strict=True))[:2])
         rate = self._steps[0].learning_rate
-        return diagnose_steps(found, self._start, x, y, [batches], rate, self.cost, batch_size=self.batch_size)
+        case = case_of(self._start, x, y, self.cost, self.batch_size, rate)
+        return in_one(step_mistakes(found, case, [batches]))
 
     def _keep(self, name: str, array: Array, *, given: bool) -> None:
         self._kept.append(Kept(name, array, array.copy(), given))
@@ -230,7 +227,3 @@ class Model:
         if all(np.all(np.abs(tensor) < LARGEST) for _, tensor in named_tensors(parameters)):
             return parameters
         raise OutOfRange
-
-
-def _cast(parameters: Parameters, dtype: str) -> Parameters:
-    return Parameters(*([tensor.astype(dtype) for tensor in kind] for kind in parameters))

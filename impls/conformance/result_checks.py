@@ -98,8 +98,8 @@ def _epochs(trial: Trial, orders: list[NDArray[np.intp]]) -> Iterator[str]:
         data = implementation.prepare_data(trial.x, trial.y)
         for order in orders:
             implementation.epoch(data, order, trial.epoch_rate)
-        epochs = [trial.mini_batches(order) for order in orders]
-        yield trial.parameter_errors(implementation.parameters(), trial.epoch_rate, *epochs)
+        batches = [rows for order in orders for rows in trial.mini_batches(order)]
+        yield trial.parameter_errors(implementation.parameters(), trial.epoch_rate, batches)
 
 
 # --- At the edges of floating point --------------------------------------------------------------------------------

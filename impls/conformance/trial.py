@@ -1,10 +1,10 @@
 """What one check runs on: an implementation, a network, a dtype, a number of threads, and random examples."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
-from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -13,13 +13,10 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from impls.conformance.comparison import gradient_errors, parameter_errors, type_errors
-from impls.conformance.diagnosis import AND, diagnose, diagnose_steps, mistakes_of_form
 from impls.conformance.oracle import oracle_epoch, oracle_gradients
 from impls.conformance.violation import Network
-from impls.interface import Array, Implementation, Parameters, has_own_gradient
-from impls.mpiexec import launched
+from impls.interface import Array, Implementation, Parameters
 
-OWN_PARAMETERS = "it is computed with parameters of its own, and `load` has no effect on them"
 Factory = Callable[[Sequence[int], int, str, int], Implementation]  # of sizes, batch size, dtype, threads
 
 
@@ -33,7 +30,7 @@ class Given(NamedTuple):
     order: NDArray[np.intp]  # (N,)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Trial:
     """One network with one dtype and number of threads, with random parameters and examples of its own."""
 
@@ -41,11 +38,10 @@ class Trial:
     dtype: str
     threads: int
     network: Network
-    diagnosed: bool = True  # whether to look for the mistake behind a wrong result, which takes seconds
     learning_rates: tuple[float, ...] = (0.01, 3.0)  # of single steps
     epoch_rate: float = 0.7  # the learning rate of epochs, and of steps where one is enough
     given: Given | None = None  # instead of what is drawn
-    diagnoses: list[str] = field(default_factory=list, compare=False)  # of what was found wrong so far
+    wrong_results: bool = False  # whether a gradient or parameters were wrong so far
 
     def open(self) -> AbstractContextManager[Implementation]:
         """Construct the implementation, to be closed afterwards; one that is given is loaded only, and stays open."""
@@ -118,70 +114,33 @@ class Trial:
         size = self.network.batch_size
         return [order[start : start + size] for start in range(0, len(order), size)]
 
-    def gradient_errors(
-        self,
-        found: Any,
-        rows: slice = slice(None),
-        parameters: Parameters | None = None,
-        others: Mapping[str, Parameters] | None = None,
-    ) -> str:
-        """Compare a gradient with the oracle's for the examples in `rows`; diagnose it if it is wrong.
-
-        `others` are gradients that it may be confused with, by name.
-        """
-        parameters, x, y = parameters or self.parameters, self.x[rows], self.y[rows]
+    def gradient_errors(self, result: Any, rows: slice = slice(None), parameters: Parameters | None = None) -> str:
+        """Compare a gradient with the oracle's for the examples in `rows`."""
+        parameters = parameters or self.parameters
         with self._calm_blas():
-            expected = oracle_gradients(parameters, x, y, self.cost)
-        errors = gradient_errors(found, expected, self.dtype) or type_errors(found, self.dtype)
-        if errors and self.diagnosed:
-            self.diagnoses.append(
-                likely_mistake(self.factory, self.dtype)
-                or diagnose(
-                    found,
-                    parameters,
-                    x,
-                    y,
-                    self.cost,
-                    batch_size=self.network.batch_size,
-                    others=others,
-                    pairs=False,
-                )
-            )
+            expected = oracle_gradients(parameters, self.x[rows], self.y[rows], self.cost)
+        errors = gradient_errors(result, expected, self.dtype) or type_errors(result, self.dtype)
+        self.wrong_results |= bool(errors)
         return errors
 
     def parameter_errors(
         self,
-        found: Any,
+        result: Any,
         learning_rate: float,
-        *epochs: Sequence[NDArray[np.intp]],
+        batches: Sequence[NDArray[np.intp]],
         parameters: Parameters | None = None,
     ) -> str:
-        """Compare parameters with the oracle's after `epochs`, lists of mini-batches; diagnose them if they are wrong.
+        """Compare parameters with the oracle's after steps with `batches`, given by the indices of their examples.
 
-        A mini-batch is given by the indices of its examples; `parameters` are those before the first step.
+        `parameters` are those before the first step.
         """
         before = expected = parameters or self.parameters
-        steps = [rows for epoch in epochs for rows in epoch]
         with self._calm_blas():
-            for rows in steps:
+            for rows in batches:
                 expected = oracle_epoch(expected, self.x, self.y, rows, len(rows), learning_rate, self.cost)
-        errors = parameter_errors(found, before, expected, sum(map(len, steps)), self.dtype)
-        errors = errors or type_errors(found, self.dtype)
-        if errors and self.diagnosed:
-            self.diagnoses.append(
-                likely_mistake(self.factory, self.dtype)
-                or diagnose_steps(
-                    found,
-                    before,
-                    self.x,
-                    self.y,
-                    epochs,
-                    learning_rate,
-                    self.cost,
-                    batch_size=self.network.batch_size,
-                    pairs=False,
-                )
-            )
+        errors = parameter_errors(result, before, expected, sum(map(len, batches)), self.dtype)
+        errors = errors or type_errors(result, self.dtype)
+        self.wrong_results |= bool(errors)
         return errors
 
     def _calm_blas(self) -> AbstractContextManager[Any]:
@@ -193,77 +152,6 @@ class Trial:
         sizes = "-".join(map(str, network.sizes))
         examples, threads = counted(network.examples, "example"), counted(self.threads, "thread")
         return f"{sizes}, {examples}, batch size {network.batch_size}, {self.dtype}, {threads}"
-
-
-# No two numbers are alike in the first network, so that no mistake looks like another. The second is square.
-GENERIC = (Network((8, 7, 5, 3), 11, 11), Network((6, 6, 6, 6), 11, 11))
-GENERIC_RATE = 2.3  # likewise: its square, its inverse and its whole part are all different
-SEVERAL_STEPS = 3
-
-
-@lru_cache(maxsize=32)
-def likely_mistake(factory: Factory, dtype: str) -> str:
-    """Return the likely mistakes on a generic network, in the gradient or in steps; "" if none are known.
-
-    What goes wrong only on other networks, or in other calls, is not looked for. Takes a second. Where an instance
-    computes with other ranks, nothing is looked for: they would have to do the same.
-    """
-    if launched():
-        return ""
-    for network in GENERIC:
-        trial = Trial(factory, dtype, 1, network, diagnosed=False)
-        explanations = []
-        for mistakes in (_mistakes_in_gradient, _mistakes_in_step, _mistakes_in_steps):
-            with suppress(Exception), trial.open() as implementation:
-                explanations.append(mistakes(trial, implementation))
-        explanation = max(explanations, key=lambda words: words.count(AND) if words else -1, default="")
-        if explanation:
-            return explanation
-    return ""
-
-
-def _mistakes_in_gradient(trial: Trial, implementation: Implementation) -> str:
-    if not has_own_gradient(type(implementation)):
-        return ""
-    batch = implementation.prepare(trial.x, trial.y)
-    result = implementation.gradients(batch)
-    if not trial.gradient_errors(result):
-        return ""
-    words = diagnose(result, trial.parameters, trial.x, trial.y, trial.cost)
-    form = mistakes_of_form(result, trial.parameters, trial.x, trial.y, trial.cost)
-    if words != AND.join(form):
-        return words
-    implementation.load(trial.draw_parameters())
-    if _equal(result, implementation.gradients(batch)):
-        form.append(f"the gradient is the same whatever is loaded: {OWN_PARAMETERS}")
-    return AND.join(form)
-
-
-def _mistakes_in_step(trial: Trial, implementation: Implementation, steps: int = 1) -> str:
-    batch, batches = implementation.prepare(trial.x, trial.y), [[np.arange(trial.network.examples)] * steps]
-    for _ in range(steps):
-        implementation.step(batch, GENERIC_RATE)
-    result = implementation.parameters()
-    if not trial.parameter_errors(result, GENERIC_RATE, *batches):
-        return ""
-    words = diagnose_steps(result, trial.parameters, trial.x, trial.y, batches, GENERIC_RATE, trial.cost)
-    if words or steps > 1:
-        return words
-    implementation.load(trial.draw_parameters())
-    implementation.step(batch, GENERIC_RATE)
-    same = _equal(result, implementation.parameters())
-    return f"a step leads to the same parameters whatever is loaded: {OWN_PARAMETERS}" if same else ""
-
-
-def _mistakes_in_steps(trial: Trial, implementation: Implementation) -> str:
-    return _mistakes_in_step(trial, implementation, SEVERAL_STEPS)
-
-
-def _equal(one: Any, other: Any) -> bool:
-    """Return whether two results, lists of arrays in any arrangement, are equal to the last bit."""
-    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
-        return len(one) == len(other) and all(map(_equal, one, other))
-    return np.array_equal(one, other)
 
 
 CheckFunction = Callable[[Trial], Iterator[str]]  # yields errors as text; "" is none

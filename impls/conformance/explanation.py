@@ -1,0 +1,217 @@
+"""Whether mistakes explain a wrong gradient or step, up to a multiple of each tensor, and what the multiples tell.
+
+An explanation must agree with the result as closely as a correct result must agree with the reference, and must not be
+chance: enough decimal digits must agree. The explanation of the fewest mistakes is taken.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from itertools import combinations, combinations_with_replacement
+
+import numpy as np
+
+from impls.conformance.backprop import MISTAKES, Case, Mistake, with_mistakes
+from impls.conformance.comparison import named_tensors, tolerance
+from impls.interface import Array, Parameters
+
+EVIDENCE_DIGITS = 12  # that must agree, over all wrong numbers less the fitted ones
+DISTINCT = 10.0  # times the tolerance that a mistake must differ from the correct result
+DECAY_NUMBERS = 3  # that are fitted where there is weight decay
+MAX_MISTAKES = 3  # in one explanation
+LOWER_PRECISION_ERRORS = {"float64": (1e-11, 1e-5), "float32": (1e-5, 5e-3)}  # relative, of the next lower one
+MIN_ROUNDED_NUMBERS = 12  # with such an error: fewer may be off for another reason
+
+Tensors = dict[str, Array]
+
+FACTORS: tuple[tuple[Callable[[Case], float], str], ...] = (
+    (lambda _: 0.0, "is zero: the parameters are not updated"),
+    (lambda _: -1.0, "has the wrong sign"),
+    (lambda case: len(case.x), "is B times too large: summed over the mini-batch, not averaged"),
+    (lambda case: 1 / len(case.x), "is B times too small: divided by the number of examples twice"),
+    (
+        lambda case: len(case.x) / case.batch_size,
+        "is too small: averaged over the batch size of the construction, not over the examples given",
+    ),
+    (lambda case: 1 / (case.learning_rate or math.nan), "is not multiplied by the rate: the learning rate is ignored"),
+    (lambda case: case.learning_rate, "is multiplied by the learning rate twice"),
+    (lambda _: 2.0, "is 2 times too large: the 1/2 of the cost is missing"),
+    (lambda _: 0.5, "is 2 times too small: the 1/2 of the cost is counted twice"),
+    (lambda case: 1 / case.y.shape[1], "is too small: averaged over the output units, too"),
+)
+
+
+def tensors_of(parameters: Parameters) -> Tensors:
+    """Return the tensors in float64, by name."""
+    return {name: np.asarray(tensor, np.float64) for name, tensor in named_tensors(parameters)}
+
+
+class Target:
+    """A wrong gradient, or a step divided by its learning rate, that is to be explained."""
+
+    def __init__(
+        self, result: Tensors, correct: Tensors, dtype: str, rounding: Mapping[str, float] | None = None
+    ) -> None:
+        """Take the result and the correct one; `rounding` is how much a tensor may be off besides the tolerance."""
+        self.result, self.correct, self.dtype = result, correct, dtype
+        self._relative = tolerance(dtype)
+        self._rounding = rounding or {}
+        self.wrong = [name for name in correct if not self.agrees(name, result[name], correct[name])]
+        self._wrong_numbers = sum(result[name].size for name in self.wrong)
+
+    def agrees(self, name: str, tensor: Array, other: Array, times: float = 1.0) -> bool:
+        """Return whether two tensors are the same within `times` the tolerance."""
+        if tensor.shape != other.shape:
+            return False
+        allowed = self._relative * float(np.linalg.norm(other)) + self._rounding.get(name, 0.0)
+        return bool(np.linalg.norm(tensor - other) <= times * allowed)
+
+    def same(self, number: float, other: float) -> bool:
+        """Return whether two multiples of a tensor are the same."""
+        return abs(number - other) <= DISTINCT * self._relative * max(abs(number), abs(other))
+
+    def differs_from_correct(self, candidate: Tensors) -> bool:
+        """Return whether a candidate is clearly another result than the correct one."""
+        return not all(self.agrees(name, self.correct[name], candidate[name], DISTINCT) for name in self.correct)
+
+    def is_explained_by(self, candidate: Tensors) -> bool:
+        """Return whether the result is the candidate, and not the correct one or by chance."""
+        agrees = all(self.agrees(name, tensor, candidate[name]) for name, tensor in self.result.items())
+        return agrees and self._is_evidence(0) and self.differs_from_correct(candidate)
+
+    def multiples_of(self, candidate: Tensors, weight_decay: Tensors | None = None) -> dict[str, float] | None:
+        """Return the multiples of a candidate's tensors that the result is; None if it is no multiple of them.
+
+        A `weight_decay` is subtracted from the result first.
+        """
+        multiples: dict[str, float] = {}
+        for name, tensor in self.result.items():
+            expected = candidate[name]
+            remainder = tensor - weight_decay[name] if weight_decay and name in weight_decay else tensor
+            square = float(np.vdot(expected, expected))
+            multiple = float(np.vdot(expected, remainder)) / square if square else 1.0
+            if self.agrees(name, remainder, expected):
+                multiple = 1.0
+            elif not self.agrees(name, remainder, multiple * expected):
+                return None
+            multiples[name] = multiple
+        fitted = len(set(multiples.values()) - {1.0}) + (DECAY_NUMBERS if weight_decay else 0)
+        return multiples if self._is_evidence(fitted) else None
+
+    def _is_evidence(self, fitted_numbers: int) -> bool:
+        return -math.log10(self._relative) * (self._wrong_numbers - fitted_numbers) >= EVIDENCE_DIGITS
+
+
+def explain(target: Target, case: Case, *, step: bool = False, alone: bool = True) -> list[str] | None:
+    """Return the fewest mistakes that explain a gradient or a `step`, each in a sentence; None if none do.
+
+    A multiple that no mistake is known for is reported only `alone`.
+    """
+    best: list[str] | None = None
+    for mistakes in _combinations():
+        if best is not None and len(mistakes) >= len(best):
+            break
+        try:
+            candidate = tensors_of(with_mistakes(mistakes).gradient(case))
+        except ValueError:  # the shapes do not allow these mistakes
+            continue
+        if any(candidate[name].shape != tensor.shape for name, tensor in target.result.items()):
+            continue
+        if mistakes and not target.differs_from_correct(candidate):
+            continue
+        words = _multiples_in_words(target, case, candidate, step=step, alone=alone and not mistakes)
+        if words is None and len(mistakes) < 2:
+            words = _decay_in_words(target, case, candidate, step=step)
+        sentences = None if words is None else [mistake.sentence for mistake in mistakes] + words
+        if sentences is not None and len(sentences) <= MAX_MISTAKES and (best is None or len(sentences) < len(best)):
+            best = sentences
+    return best
+
+
+def _combinations() -> Iterator[tuple[Mistake, ...]]:
+    """Yield no mistake, each mistake, and all pairs of mistakes in different parts."""
+    for count in range(3):
+        for mistakes in combinations(MISTAKES, count):
+            if len({name for mistake in mistakes for name in mistake.parts}) == sum(len(m.parts) for m in mistakes):
+                yield mistakes
+
+
+def _multiples_in_words(
+    target: Target, case: Case, candidate: Tensors, *, step: bool, alone: bool = False, decay: Tensors | None = None
+) -> list[str] | None:
+    """Return one sentence for each mistake behind the multiples of a candidate; None if it explains nothing."""
+    multiples = target.multiples_of(candidate, decay)
+    if multiples is None:
+        return None
+    groups: dict[float, list[str]] = {}
+    for name, multiple in multiples.items():
+        number = next((known for known in (1.0, *groups) if target.same(known, multiple)), multiple)
+        groups.setdefault(number, []).append(name)
+    groups.pop(1.0, None)
+    sentences: list[str] = []
+    for number, names in groups.items():
+        words = _factor_in_words(target, case, number) or ([_unnamed(number)] if alone and len(groups) == 1 else [])
+        if not words:
+            return None
+        sentences += [f"{_subject(names, list(multiples), step=step)} {text}" for text in words]
+    return sentences
+
+
+def _factor_in_words(target: Target, case: Case, number: float) -> list[str]:
+    """Return the mistake, or the only two together, that multiply a gradient with this number; [] for none."""
+    factors = [(value(case), text) for value, text in FACTORS]
+    factors = [(value, text) for value, text in factors if math.isfinite(value) and value != 1.0]
+    single = [text for value, text in factors if target.same(value, number)]
+    if single:
+        return [" (or ".join(single) + ")" * (len(single) - 1)]
+    products = [
+        [text, other_text]
+        for (value, text), (other, other_text) in combinations_with_replacement(factors, 2)
+        if target.same(value * other, number)
+    ]
+    return products[0] if len(products) == 1 else []
+
+
+def _unnamed(number: float) -> str:
+    size = abs(number)
+    extent = f"is {max(size, 1 / size):.4g} times too {'large' if size > 1.0 else 'small'}"
+    return extent + (", and has the wrong sign" if number < 0.0 else "")
+
+
+def _decay_in_words(target: Target, case: Case, candidate: Tensors, *, step: bool) -> list[str] | None:
+    """Return the sentences where the same share of the weights is added to all of their gradients."""
+    weights = {name: W for name, W in tensors_of(case.parameters).items() if name.startswith("weights")}
+    columns = np.stack([candidate["weights[0]"].ravel(), weights["weights[0]"].ravel()], axis=1)
+    _, share = np.linalg.lstsq(columns, target.result["weights[0]"].ravel(), rcond=None)[0]
+    decay = {name: share * W for name, W in weights.items()}
+    words = _multiples_in_words(target, case, candidate, step=step, decay=decay)
+    if words is None:
+        return None
+    return [f"{share:.4g} times the weights are added to their gradients: weight decay, or L2 regularization", *words]
+
+
+def _subject(names: list[str], all_names: list[str], *, step: bool) -> str:
+    """Return which gradients or steps are meant: "every bias gradient", "the step of weights[0]"."""
+    kinds = {"": all_names} | {
+        kind: [name for name in all_names if name.startswith(prefix)]
+        for kind, prefix in (("weight", "weights"), ("bias", "biases"))
+    }
+    kind = next((kind for kind, group in kinds.items() if group == names), None)
+    if kind is None:
+        return f"the {'step' if step else 'gradient'} of {', '.join(names)}"
+    if step:
+        return f"the step of every {kind or 'parameter'}"
+    return f"every {kind} gradient" if kind else "every gradient"
+
+
+def lower_precision(target: Target) -> list[str]:
+    """Return the sentence for a result whose error is that of the next lower precision; [] for another error."""
+    lowest, highest = LOWER_PRECISION_ERRORS[target.dtype]
+    errors, rounded = [], 0
+    for name, tensor in target.correct.items():
+        difference = np.abs(target.result[name] - tensor)
+        errors.append(float(np.linalg.norm(difference) / (np.linalg.norm(tensor) or 1.0)))
+        rounded += int(np.count_nonzero(difference > lowest * np.abs(tensor)))
+    if not lowest <= max(errors) <= highest or rounded < MIN_ROUNDED_NUMBERS:
+        return []
+    lower = "float32" if target.dtype == "float64" else "float16, TF32 or bfloat16"
+    return [f"computed in lower precision: agrees to {max(errors):.0e} only, as if in {lower}"]
