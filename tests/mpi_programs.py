@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from impls.conformance import check
+from impls.conformance.kit import check
 from impls.interface import Parameters
 from impls.mpi_allreduce import Mpi
 from impls.ranks import communicator, ending_the_job

@@ -268,7 +268,7 @@ class NanRemembered(Right):
 # --- The step and the epoch --------------------------------------------------------------------------------------
 
 
-@rejected_by("step", "trajectory")
+@rejected_by("step", "many-steps")
 class SumInStep(Right):
     """Returns the mean as the gradient, but steps by the sum."""
 
@@ -309,7 +309,7 @@ class WeightDecay(Right):
             np.multiply(W, 0.999, out=W)
 
 
-@rejected_by("trajectory", "load-resets")
+@rejected_by("many-steps", "load-resets")
 class Momentum(Right):
     """Adds half of the last step, even across a load."""
 
@@ -348,7 +348,7 @@ class IgnoresOrder(Right):
         super().epoch(data, np.sort(order), learning_rate)
 
 
-@rejected_by("epoch")
+@rejected_by("epoch-order")
 class OneStepAnEpoch(Right):
     """Computes all gradients of an epoch at its initial parameters."""
 

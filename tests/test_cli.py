@@ -92,7 +92,7 @@ def test_verify_shows_the_simplest_case_of_a_wrong_row(backprop: Backprop) -> No
     lines = out.splitlines()
     assert status == 1
     assert lines[0] == "Wrong: gradient: 1-2-1, 3 examples, batch size 3, float64, 1 thread"
-    assert lines[1] == "  expected   The gradient of all examples is the oracle's."
+    assert lines[1] == "  expected   The gradient of all examples is the reference's."
     assert lines[2].startswith("  found      weights[0]: relative error 5.0e-01, allowed 1e-12; ")
     assert "  diagnosis  every weight gradient is 2 times too small: the 1/2 of the cost is counted twice" in lines
     rest = " ".join(lines[-2:])

@@ -10,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from threadpoolctl import threadpool_limits
 
-from impls.conformance import TOLERANCES, check, oracle_gradients
+from impls.conformance.kit import check
+from impls.conformance.reference import reference_gradients
+from impls.conformance.tolerance import TOLERANCES
 from impls.interface import Array, Implementation, Parameters
 from impls.registry import ENTRIES, find
 from impls.registry import RUST as RUST_NEEDS
@@ -102,7 +104,7 @@ def test_a_mini_batch_that_is_cut_into_blocks(sizes: tuple[int, ...], examples: 
 
 def assert_right(sizes: tuple[int, ...], examples: int, dtype: str, threads: int, seed: int) -> None:
     parameters, x, y = draw(sizes, examples, dtype, seed)
-    expected = tensors(oracle_gradients(parameters, x, y))
+    expected = tensors(reference_gradients(parameters, x, y))
     whole = np.linalg.norm([np.linalg.norm(g) for g in expected])
     with find("rust_fused").load()(sizes, examples, dtype, threads) as implementation:
         implementation.load(parameters)

@@ -29,8 +29,7 @@ from impls.conformance.backprop import (
 )
 from impls.conformance.diagnosis import gradient_mistakes, likely_mistake, step_mistakes
 from impls.conformance.explanation import FACTORS
-from impls.conformance.gate import check_workload
-from impls.conformance.kit import check
+from impls.conformance.kit import check, check_workload
 from impls.conformance.trial import Factory
 from impls.conformance.violation import Network, Violation, rank, simplest, summary
 from impls.interface import Implementation, Parameters

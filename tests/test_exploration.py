@@ -13,11 +13,11 @@ from explored_bugs import EXPLORED_BUGS, ScratchOfEpochs, StaleParameters
 from numpy.typing import NDArray
 from planted_bugs import Queues, Right
 
-from impls.conformance import check, explore, oracle_epoch, oracle_gradients
-from impls.conformance.disturbance import Step, Twins
-from impls.conformance.exploration import Exploration, failing
+from impls.conformance.exploration import Exploration, explore, failing
+from impls.conformance.kit import check
 from impls.conformance.model import LARGEST, Model, OutOfRange, Violated
 from impls.conformance.program import Close, Epoch, Gradients, Load, Open, Overwrite, Prepare, Read, Redraw, lines
+from impls.conformance.reference import PerturbedReference, Step, reference_epoch, reference_gradients
 from impls.interface import Batch, Implementation, Parameters
 
 TESTS = Path(__file__).parent
@@ -189,7 +189,7 @@ def test_the_model_finds_modified_inputs_first() -> None:
     x, y = model.draw_examples(3, seed=0)
     x[0, 0] += 1
     with pytest.raises(Violated, match="x: was modified") as raised:
-        model.gradient(oracle_gradients(p, x, y), x, y)
+        model.gradient(reference_gradients(p, x, y), x, y)
     assert raised.value.diagnose() == "a call modifies its inputs: x"
 
 
@@ -231,12 +231,12 @@ def test_twins_are_the_oracles_but_for_rounding(dtype: str, cost: str) -> None:
     model = Model((4, 3, 2), 5, dtype, 1, cost)
     p = model.draw_parameters(seed=1)
     x, y = model.draw_examples(5, seed=2)
-    twins = Twins(p, [Step(x, y, 0.5)] * 3, dtype, cost)
+    twins = PerturbedReference(p, [Step(x, y, 0.5)] * 3, dtype, cost)
     expected = p
     for _ in range(3):
-        expected = oracle_epoch(expected, x, y, np.arange(5), 5, 0.5, cost)
+        expected = reference_epoch(expected, x, y, np.arange(5), 5, 0.5, cost)
     unit = np.finfo(dtype).eps
-    gradient = oracle_gradients(expected, x, y, cost)
+    gradient = reference_gradients(expected, x, y, cost)
     for right, all_twins in ((expected, twins.parameters()), (gradient, twins.gradients(x, y))):
         for twin in all_twins:
             for mine, theirs in zip(names(twin), names(right), strict=True):

@@ -19,7 +19,8 @@ from bench.cpus import cores
 from bench.measurement.judge import unfinished
 from bench.measurement.process import THREAD_VARIABLES
 from bench.measurement.timing import TimedCall
-from impls.conformance import check, check_workload, oracle_gradients
+from impls.conformance.kit import check, check_workload
+from impls.conformance.reference import reference_gradients
 from impls.errors import RowError
 from impls.interface import Array, Implementation, Parameters
 from impls.needs import Needs, no_compiler, no_gpu
@@ -293,7 +294,7 @@ def test_gradient_of_the_cross_entropy_is_its_difference_quotient(sizes: tuple[i
     with find("scikit_learn").load()(sizes, 7) as implementation:
         implementation.load(parameters)
         found = implementation.gradients(implementation.prepare(x, y))
-    oracle = oracle_gradients(parameters, x, y, "cross-entropy")
+    oracle = reference_gradients(parameters, x, y, "cross-entropy")
     h = 1e-5
     for kind in range(2):
         for layer, p in enumerate(parameters[kind]):
@@ -324,4 +325,4 @@ def test_scikit_learn_refuses_other_targets() -> None:
 
 def test_unknown_cost_is_refused() -> None:
     with pytest.raises(ValueError, match="quadratic or cross-entropy"):
-        oracle_gradients(*draw((5, 4, 3), 2, "float64"), "hinge")
+        reference_gradients(*draw((5, 4, 3), 2, "float64"), "hinge")

@@ -10,7 +10,7 @@ from public_codes import CODES
 from sigmoids import SIGMOIDS, Sigmoid, tanh, with_sigmoid
 
 from bench.results.files import read
-from impls.conformance import check
+from impls.conformance.kit import check
 from impls.interface import Implementation
 
 DTYPES = ("float64", "float32")

@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from scipy.special import expit
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from impls.conformance import TOLERANCES, check, oracle_gradients
+from impls.conformance.kit import check
+from impls.conformance.reference import reference_gradients
+from impls.conformance.tolerance import TOLERANCES
 from impls.in_place import InPlace
 from impls.interface import Array, Batch, Implementation, Parameters
 from impls.multithreaded import Multithreaded, Team, share
@@ -77,7 +79,7 @@ def test_gradient_is_the_oracles(
     name: str, dtype: str, sizes: tuple[int, ...], examples: int, spare: int, threads: int, seed: int
 ) -> None:
     parameters, x, y = draw(sizes, examples, dtype, seed)
-    expected = tensors(oracle_gradients(parameters, x, y))
+    expected = tensors(reference_gradients(parameters, x, y))
     with find(name).load()(sizes, examples + spare, dtype, threads) as implementation:
         implementation.load(parameters)
         found = tensors(implementation.gradients(implementation.prepare(x, y)))
@@ -121,7 +123,7 @@ def test_no_example_of_many_is_lost_in_the_biases(name: str) -> None:
     unit = float(np.finfo("float32").eps)
     parameters, x, y = draw((5, 4, 3), 64, "float32")
     x, y = (np.tile(array, (256, 1)) for array in (x, y))
-    moves = oracle_gradients(parameters, x, y).biases
+    moves = reference_gradients(parameters, x, y).biases
     learning_rate = 600 * unit / max(float(np.abs(db).max()) for db in moves)
     with find(name).load()((5, 4, 3), len(x), "float32", 1) as row:
         row.load(parameters)
@@ -390,6 +392,6 @@ def test_row_of_gradients_alone_trains() -> None:
 
     class Linear(Implementation):
         def gradients(self, batch: Batch) -> Parameters:
-            return oracle_gradients(Parameters(self.weights, self.biases), batch.x, batch.y)
+            return reference_gradients(Parameters(self.weights, self.biases), batch.x, batch.y)
 
     assert check(Linear, dtypes=("float64",), threads=(1,)) == []

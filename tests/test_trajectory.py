@@ -13,8 +13,8 @@ from bench.problem.problem import Problem, Turn
 from bench.problem.workloads import default_workloads, parse
 from bench.records import Workload
 from impls.conformance.model import Model
-from impls.conformance.oracle import oracle_gradients
-from impls.conformance.trajectory import Step, Stop, trajectory
+from impls.conformance.reference import Step, reference_gradients
+from impls.conformance.tolerance import Stop, trajectory
 from impls.interface import Parameters
 from impls.registry import entries, find
 
@@ -53,7 +53,7 @@ def shared() -> Generator[Shared]:
 
 def steps_of(problem: Problem, turn: Turn, calls: int) -> list[Step]:
     batches = list(problem.mini_batches(turn))
-    return [(x, y, turn.learning_rate) for _ in range(calls) for x, y in batches]
+    return [Step(x, y, turn.learning_rate) for _ in range(calls) for x, y in batches]
 
 
 def stop_of(problem: Problem, turn: Turn, steps: list[Step]) -> Stop:
@@ -66,7 +66,7 @@ def walked(problem: Problem, turn: Turn, steps: list[Step]) -> Parameters:
     tensors = [np.asarray(p, np.float64) for p in (*turn.parameters.weights, *turn.parameters.biases)]
     layers = len(turn.parameters.weights)
     for x, y, learning_rate in steps:
-        dW, db = oracle_gradients(Parameters(tensors[:layers], tensors[layers:]), x, y)
+        dW, db = reference_gradients(Parameters(tensors[:layers], tensors[layers:]), x, y)
         tensors = [
             (p - learning_rate * dp).astype(problem.workload.dtype).astype(np.float64)
             for p, dp in zip(tensors, dW + db, strict=True)
@@ -114,7 +114,7 @@ def test_one_wrong_step_falls_outside(shared: Shared, workload: Workload, calls:
             wrong: dict[str, list[Step]] = {
                 "left out": [],
                 "twice": [steps[at], steps[at]],
-                "an example less": [(x[:fewer], y[:fewer], learning_rate * fewer / len(x))],
+                "an example less": [Step(x[:fewer], y[:fewer], learning_rate * fewer / len(x))],
             }
             for what, instead in wrong.items():
                 errors, share = stop.errors(walked(problem, turn, [*steps[:at], *instead, *steps[at + 1 :]]))
@@ -179,7 +179,7 @@ def test_where_rounding_decides_nothing_is_said() -> None:
     model = Model((69, 38, 17, 6, 2, 5, 2, 64), 12, "float32")
     parameters = model.draw_parameters(seed=3, scale=10)
     x, y = model.draw_examples(7, seed=2)
-    short, long = trajectory(parameters, [(x, y, 3.0)] * 50, [1, 50], "float32", disturbances=4)
+    short, long = trajectory(parameters, [Step(x, y, 3.0)] * 50, [1, 50], "float32", perturbations=4)
     assert not short.undecided
     assert long.undecided
 

@@ -180,7 +180,7 @@ class Worker:
 
     def _what_is_wrong(self, problem: "Problem") -> str:
         """Return what the gate finds, "" for nothing."""
-        from impls.conformance import check_workload
+        from impls.conformance.kit import check_workload
         from impls.conformance.violation import summary
 
         assert self._implementation is not None
@@ -264,7 +264,7 @@ class Worker:
 
     def _verify(self, request: protocol.Verify) -> protocol.Verified:
         """Run the whole conformance kit on the implementation."""
-        from impls.conformance import check, numerical_warnings
+        from impls.conformance.kit import check, numerical_warnings
 
         violations = check(self._class)
         if violations:
@@ -272,7 +272,7 @@ class Worker:
         if not request.examples:
             return protocol.Verified([], 0, numerical_warnings(self._class))
         os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = request.folder  # or it makes one where the user stands
-        from impls.conformance import explore
+        from impls.conformance.exploration import explore
 
         found = explore(
             self._class,

@@ -20,7 +20,8 @@ from bench.problem.problem import Problem
 from bench.protocol import HandedOver, Taken, Tensor
 from bench.records import Workload
 from bench.results.estimates import lower_quartile
-from impls.conformance.trajectory import Step, trajectory
+from impls.conformance.reference import Step
+from impls.conformance.tolerance import trajectory
 from impls.interface import Array, Parameters
 
 MISSED = 0.25  # of the time that a request takes: the most that may go by before the worker begins and after it ends …
@@ -68,7 +69,7 @@ def wrong_dtypes(handed_over: HandedOver, workload: Workload) -> str:
 def verdicts(problem: Problem, left: dict[str, Left]) -> dict[str, tuple[str, float]]:
     """Compare what rows left behind, by label, with the oracle: what is wrong, "" for nothing, and the worst share.
 
-    The share is of what rounding may do; see `impls.conformance.trajectory`. A row that does more is compared once
+    The share is of what rounding may do; see `impls.conformance.tolerance`. A row that does more is compared once
     more, with several disturbances; where rounding decides, it is not called wrong, whatever the share.
     """
     found = _compared(problem, left, 1)
@@ -100,7 +101,7 @@ def _compared(problem: Problem, left: dict[str, Left], disturbances: int) -> dic
 def _steps(batches: list[tuple[Array, Array]], learning_rate: float, times: int | None = None) -> Iterator[Step]:
     """Return the steps of so many calls, for ever if no number is given."""
     calls = repeat(batches) if times is None else repeat(batches, times)
-    return ((x, y, learning_rate) for call in calls for x, y in call)
+    return (Step(x, y, learning_rate) for call in calls for x, y in call)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from impls.conformance.oracle import oracle_gradients
+from impls.conformance.reference import reference_gradients
 from impls.interface import Array, Parameters
 
 Rows = NDArray[np.intp]  # indices of the examples of one mini-batch
@@ -219,7 +219,7 @@ MISTAKES = (
 
 def correct_gradient(case: Case) -> Parameters:
     """Return the reference's gradient."""
-    return oracle_gradients(case.parameters, case.x, case.y, case.cost)
+    return reference_gradients(case.parameters, case.x, case.y, case.cost)
 
 
 def descend(

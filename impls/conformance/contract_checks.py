@@ -12,9 +12,9 @@ from itertools import combinations
 import numpy as np
 from threadpoolctl import ThreadpoolController, threadpool_limits
 
-from impls.conformance.comparison import Watch, differences, named_tensors, parameter_errors
-from impls.conformance.oracle import oracle_epoch
+from impls.conformance.reference import reference_epoch
 from impls.conformance.result_checks import epoch_in_order, gradient, step
+from impls.conformance.tolerance import Watch, differences, named_tensors, parameter_errors
 from impls.conformance.trial import Trial, counted, prefixed
 from impls.interface import Parameters
 
@@ -109,7 +109,7 @@ def remembered_results(trial: Trial) -> Iterator[str]:
             x[...] = inputs
             implementation.load(parameters)
             implementation.step(implementation.prepare(x, y), rate)
-            expected = oracle_epoch(parameters, inputs, y, np.arange(len(x)), len(x), rate, trial.cost)
+            expected = reference_epoch(parameters, inputs, y, np.arange(len(x)), len(x), rate, trial.cost)
             found = implementation.parameters()
             yield prefixed(what, parameter_errors(found, parameters, expected, len(x), trial.dtype))
 
@@ -187,7 +187,7 @@ def independent_instances(trial: Trial) -> Iterator[str]:
 
 
 def more_threads_than_examples(trial: Trial) -> Iterator[str]:
-    """Gradient, step and epoch are the oracle's with more threads than examples."""
+    """Gradient, step and epoch are the reference's with more threads than examples."""
     threads = trial.network.examples + trial.threads
     crowded = replace(trial, threads=threads)
     for what, check in (("gradients", gradient), ("step", step), ("epoch", epoch_in_order)):

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from impls.conformance.backprop import STEP_MISTAKES, Case, Epochs, case_of, correct_gradient, descend
-from impls.conformance.comparison import step_rounding
 from impls.conformance.explanation import Target, Tensors, explain, lower_precision, tensors_of
+from impls.conformance.tolerance import step_rounding
 from impls.conformance.trial import Factory, Trial
 from impls.conformance.violation import Network
 from impls.interface import Array, Implementation, Parameters, has_own_gradient

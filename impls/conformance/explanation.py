@@ -11,7 +11,7 @@ from itertools import combinations, combinations_with_replacement
 import numpy as np
 
 from impls.conformance.backprop import MISTAKES, Case, Mistake, with_mistakes
-from impls.conformance.comparison import named_tensors, tolerance
+from impls.conformance.tolerance import named_tensors, tolerance
 from impls.interface import Array, Parameters
 
 EVIDENCE_DIGITS = 12  # that must agree, over all wrong numbers less the fitted ones
@@ -57,6 +57,10 @@ class Target:
         self._rounding = rounding or {}
         self.wrong = [name for name in correct if not self.agrees(name, result[name], correct[name])]
         self._wrong_numbers = sum(result[name].size for name in self.wrong)
+
+    def can_compare(self, name: str, candidate: Array) -> bool:
+        """Return whether a tensor has the result's shape, and no infinity or NaN."""
+        return candidate.shape == self.result[name].shape and bool(np.all(np.isfinite(candidate)))
 
     def agrees(self, name: str, tensor: Array, other: Array, times: float = 1.0) -> bool:
         """Return whether two tensors are the same within `times` the tolerance."""
@@ -114,7 +118,7 @@ def explain(target: Target, case: Case, *, step: bool = False, alone: bool = Tru
             candidate = tensors_of(with_mistakes(mistakes).gradient(case))
         except ValueError:  # the shapes do not allow these mistakes
             continue
-        if any(candidate[name].shape != tensor.shape for name, tensor in target.result.items()):
+        if not all(target.can_compare(name, tensor) for name, tensor in candidate.items()):
             continue
         if mistakes and not target.differs_from_correct(candidate):
             continue

@@ -1,19 +1,22 @@
-"""The kit: the table of all checks, and `check`, which runs it over networks, dtypes and numbers of threads."""
+"""The table of all checks, run over networks, dtypes and numbers of threads, or on the workload that is timed next.
+
+`check` and `check_workload` return all violations and do not stop at the first.
+"""
 
 import re
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from impls.conformance import contract_checks, refusal_checks, result_checks
-from impls.conformance.comparison import Watch, tolerance
 from impls.conformance.diagnosis import likely_mistake
-from impls.conformance.trial import CheckFunction, Factory, Trial
+from impls.conformance.tolerance import Watch, tolerance
+from impls.conformance.trial import CheckFunction, Factory, Given, Trial
 from impls.conformance.violation import Network, Violation, inputs_modified, rank
+from impls.interface import Array, Implementation, Parameters
 from impls.text import one_line
 from impls.tracebacks import frames, in_words, whole
 
@@ -59,12 +62,10 @@ CHECKS = (
     Check("result-type", "types", result_checks.result_type, SMALL),
     Check("step", "results", result_checks.step, SHALLOW + BOOK + SQUARE + DEEP + ONE_EXAMPLE + SMALLER_BATCH),
     Check("no-learning", "results", result_checks.no_learning, SMALL),
-    Check("trajectory", "results", result_checks.trajectory, SEVERAL_BATCHES),
     Check("many-steps", "results", result_checks.many_steps, SEVERAL_BATCHES),
-    Check("epoch", "results", result_checks.epoch_in_sequence, WHOLE_BATCHES),
     Check("epoch-order", "results", result_checks.epoch_in_order, WHOLE_BATCHES),
     Check("long-epoch", "results", result_checks.epoch_in_order, LONG),
-    Check("short-last-batch", "results", result_checks.epoch_in_sequence, SHORT_LAST_BATCH),
+    Check("short-last-batch", "results", result_checks.epoch_in_order, SHORT_LAST_BATCH),
     Check("several-epochs", "results", result_checks.several_epochs, SHORT_LAST_BATCH),
     Check("epoch-of-some", "results", result_checks.epoch_of_some, SHORT_LAST_BATCH[:2]),
     Check("saturated", "saturation", result_checks.saturated, WIDE),
@@ -108,36 +109,28 @@ def check(
     only those that it declares are checked. The likely mistakes are looked for if it is to be `diagnosed`, which takes
     seconds. Raises ValueError if no dtype is left, or one that has no tolerance.
     """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a correct result is not worse for them: `numerical_warnings` collects them
+        return list(violations(factory, dtypes, threads, diagnosed=diagnosed))
+
+
+def violations(
+    factory: Factory, dtypes: Sequence[str] = DTYPES, threads: Sequence[int] = THREADS, *, diagnosed: bool = True
+) -> Iterator[Violation]:
+    """Yield the first violation of each check on each network; see `check`."""
     combinations = _combinations(factory, dtypes, threads)
-    with without_warnings():
-        return _all_violations(factory, combinations, diagnosed=diagnosed)
-
-
-def _all_violations(factory: Factory, combinations: Sequence[tuple[str, int]], *, diagnosed: bool) -> list[Violation]:
-    violations = []
     for entry in CHECKS:
         for network in entry.networks:
-            found: list[Violation] = []
+            first, failures = None, 0
             for dtype, count in combinations:
                 trial = Trial(factory, dtype, count, network)
-                found += filter(None, [_violation(entry, trial, diagnosed=diagnosed and not found)])
-            if found[1:]:
-                extent = f" ({len(found)} of {len(combinations)} combinations of dtype and threads fail)"
-                found[0] = replace(found[0], extent=extent)
-            violations += found[:1]
-    return violations
-
-
-def first_violation(factory: Factory) -> Violation | None:
-    """Return the first violation that `check` would find, without a diagnosis, or None: for many rows in a hurry."""
-    combinations = _combinations(factory, DTYPES, THREADS)
-    for entry in CHECKS:
-        for network in entry.networks:
-            for dtype, count in combinations:
-                violation = _violation(entry, Trial(factory, dtype, count, network), diagnosed=False)
-                if violation:
-                    return violation
-    return None
+                violation = _violation(entry, trial, diagnosed=diagnosed and first is None)
+                first, failures = first or violation, failures + bool(violation)
+            if first and failures > 1:
+                extent = f" ({failures} of {len(combinations)} combinations of dtype and threads fail)"
+                first = replace(first, extent=extent)
+            if first:
+                yield first
 
 
 def _combinations(factory: Factory, dtypes: Sequence[str], threads: Sequence[int]) -> list[tuple[str, int]]:
@@ -155,14 +148,6 @@ def _combinations(factory: Factory, dtypes: Sequence[str], threads: Sequence[int
 def named_check(name: str) -> Check:
     """Return the check of that name."""
     return next(entry for entry in CHECKS if entry.name == name)
-
-
-@contextmanager
-def without_warnings() -> Iterator[None]:
-    """Drop warnings: a result that is correct is not worse for them (`numerical_warnings` collects them)."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
 
 
 def numerical_warnings(factory: Factory) -> list[str]:
@@ -200,12 +185,12 @@ def _violation(entry: Check, trial: Trial, *, diagnosed: bool) -> Violation | No
     if not errors:
         return None
     modified = watch.modifications()
-    violation = violation_of(entry, trial, errors, diagnosed=diagnosed and not modified)
+    violation = _violation_of(entry, trial, errors, diagnosed=diagnosed and not modified)
     diagnosis = inputs_modified(modified) or violation.diagnosis
     return replace(violation, diagnosis=diagnosis, frames=places, traceback=traceback)
 
 
-def violation_of(entry: Check, trial: Trial, errors: list[str], *, diagnosed: bool = True) -> Violation:
+def _violation_of(entry: Check, trial: Trial, errors: list[str], *, diagnosed: bool = True) -> Violation:
     """Return the violation that a check's errors are, with the likely mistake behind wrong results."""
     return Violation(
         entry.name,
@@ -217,3 +202,67 @@ def violation_of(entry: Check, trial: Trial, errors: list[str], *, diagnosed: bo
         setting=str(trial),
         rank=rank(trial.network, trial.threads, trial.dtype),
     )
+
+
+# --- The workload that is timed next ----------------------------------------------------------------------------------
+
+# Mini-batches in the epoch that is checked. Rounding errors grow from step to step, and over thousands of steps with a
+# large learning rate two correct implementations diverge; over this many they stay within the tolerance.
+EPOCH_STEPS = 32
+
+
+def check_workload(
+    implementation: Implementation,
+    parameters: Parameters,
+    x: Array,
+    y: Array,
+    learning_rate: float,
+    *,
+    epoch: bool = False,
+) -> list[Violation]:
+    """Return the violations on one workload: in the gradient, in a step or an epoch, and in modified inputs.
+
+    `x` (N, n_0) and `y` (N, n_L) are one mini-batch, or with `epoch` the data set, in the implementation's dtype. Of a
+    long epoch, only the first EPOCH_STEPS mini-batches and a last one as short as the real one are checked. Afterwards
+    the implementation is loaded with `parameters` again. Exceptions of the implementation propagate if nothing was
+    wrong before; a dtype without tolerance is a ValueError.
+    """
+    batch_size = implementation.batch_size if epoch else len(x)
+    if len(x) > EPOCH_STEPS * batch_size:
+        examples = EPOCH_STEPS * batch_size + len(x) % batch_size
+        x, y = x[:examples], y[:examples]
+    order = np.random.default_rng(0).permutation(len(x)) if epoch else np.arange(len(x))
+    trial = Trial(
+        type(implementation),
+        implementation.dtype.name,
+        implementation.threads,
+        Network(implementation.sizes, batch_size, len(x)),
+        learning_rates=(learning_rate,),
+        epoch_rate=learning_rate,
+        given=Given(implementation, parameters, x, y, order),
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        wrong = _wrong_on_workload(trial, Watch(parameters, x=x, y=y, order=order), "epoch-order" if epoch else "step")
+    implementation.load(parameters)
+    return wrong
+
+
+def _wrong_on_workload(trial: Trial, watch: Watch, steps: str) -> list[Violation]:
+    """Return what the checks find in the gradient and in the steps; nothing else where inputs were modified."""
+    wrong: list[Violation] = []
+    for entry in (named_check("gradient"), named_check(steps)):
+        errors: list[str] = []
+        try:
+            errors += [error for error in entry.function(trial) if error]
+        except Exception:
+            if not wrong:
+                raise
+            break  # what is wrong already may have led to it
+        modified = watch.modifications()
+        if modified:  # then the reference was computed from other inputs
+            unchanged = named_check("inputs-unchanged")
+            return [Violation(unchanged.name, modified, inputs_modified(modified), unchanged.promise)]
+        if errors:
+            wrong.append(replace(_violation_of(entry, trial, errors), setting=""))  # the workload is known
+    return wrong

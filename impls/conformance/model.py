@@ -27,7 +27,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from impls.conformance.backprop import case_of
-from impls.conformance.comparison import (
+from impls.conformance.diagnosis import gradient_mistakes, in_one, step_mistakes
+from impls.conformance.reference import PerturbedReference, Step, reference_epoch, reference_gradients
+from impls.conformance.tolerance import (
     differences,
     gradient_errors,
     is_sensitive,
@@ -35,13 +37,10 @@ from impls.conformance.comparison import (
     parameter_errors,
     type_errors,
 )
-from impls.conformance.diagnosis import gradient_mistakes, in_one, step_mistakes
-from impls.conformance.disturbance import Step, Twins
-from impls.conformance.oracle import oracle_epoch, oracle_gradients
 from impls.conformance.violation import inputs_modified
 from impls.interface import Array, Parameters
 
-LARGEST = 1e12  # a number in the oracle beyond which a right row may overflow: float32 ends at 3e38, products square
+LARGEST = 1e12  # a number in the reference beyond which a right row may overflow: float32 ends at 3e38, products square
 
 
 class Violated(AssertionError):
@@ -67,7 +66,7 @@ class Kept(NamedTuple):
 
 
 class Model:
-    """One instance of the implementation as it must be: the oracle's parameters, and what must stay unchanged."""
+    """One instance of the implementation as it must be: the reference's parameters, and what must stay unchanged."""
 
     def __init__(
         self, sizes: Sequence[int], batch_size: int, dtype: str = "float64", threads: int = 1, cost: str = "quadratic"
@@ -81,7 +80,7 @@ class Model:
         )
         self._kept: list[Kept] = []
         self._start: Parameters  # that were loaded or seen last, in the row's dtype
-        self._now: Parameters  # the oracle's, in float64
+        self._now: Parameters  # the reference's, in float64
         self._steps: list[Step] = []  # between the two
 
     # --- Inputs ------------------------------------------------------------------------------------------------------
@@ -150,10 +149,10 @@ class Model:
     def gradient(self, found: Any, x: Array, y: Array) -> None:
         """`gradients` returned this for the mini-batch of these examples."""
         self.unchanged()
-        expected = self._in_range(oracle_gradients(self._now, x, y, self.cost))
+        expected = self._in_range(reference_gradients(self._now, x, y, self.cost))
         errors = gradient_errors(found, expected, self.dtype)
         if errors:
-            twins = Twins(self._start, self._steps, self.dtype, self.cost).gradients(x, y)
+            twins = PerturbedReference(self._start, self._steps, self.dtype, self.cost).gradients(x, y)
             errors = gradient_errors(found, expected, self.dtype, twins)
             if errors and len(self._steps) > 1 and is_sensitive(expected, twins):
                 raise OutOfRange
@@ -170,7 +169,7 @@ class Model:
             examples = sum(len(step.x) for step in self._steps)
             errors = parameter_errors(found, self._start, self._now, examples, self.dtype)
             if errors:
-                twins = Twins(self._start, self._steps, self.dtype, self.cost).parameters()
+                twins = PerturbedReference(self._start, self._steps, self.dtype, self.cost).parameters()
                 errors = parameter_errors(found, self._start, self._now, examples, self.dtype, twins)
                 if errors and len(self._steps) > 1 and is_sensitive(self._now, twins, self._start):
                     raise OutOfRange
@@ -201,7 +200,7 @@ class Model:
 
     def _step(self, x: Array, y: Array, learning_rate: float) -> None:
         everything = np.arange(len(x))
-        after = oracle_epoch(self._now, x, y, everything, len(x), learning_rate, self.cost)
+        after = reference_epoch(self._now, x, y, everything, len(x), learning_rate, self.cost)
         self._now = self._in_range(after)
         self._steps.append(Step(x, y, learning_rate))
 

@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import numpy as np
 
-from impls.conformance.comparison import differences
+from impls.conformance.tolerance import differences
 from impls.conformance.trial import CheckFunction, Trial, prefixed
 from impls.interface import Parameters
 from impls.tracebacks import in_words

@@ -9,14 +9,14 @@ from contextlib import suppress
 import numpy as np
 from numpy.typing import NDArray
 
-from impls.conformance.comparison import differences, infinities, missing_nans, type_errors
-from impls.conformance.oracle import oracle_epoch, oracle_gradients
+from impls.conformance.reference import reference_epoch, reference_gradients
+from impls.conformance.tolerance import differences, infinities, missing_nans, type_errors
 from impls.conformance.trial import CheckFunction, Trial, prefixed
 from impls.interface import Array, Parameters
 
 
 def gradient(trial: Trial) -> Iterator[str]:
-    """The gradient of all examples is the oracle's."""
+    """The gradient of all examples is the reference's."""
     with trial.open() as implementation:
         rows = trial.first_batch
         found = implementation.gradients(implementation.prepare(trial.x[rows], trial.y[rows]))
@@ -34,7 +34,7 @@ def result_type(trial: Trial) -> Iterator[str]:
 
 
 def step(trial: Trial) -> Iterator[str]:
-    """One step is the oracle's, for a large and a small learning rate."""
+    """One step is the reference's, for a large and a small learning rate."""
     everything = np.arange(trial.network.examples)
     for learning_rate in trial.learning_rates:
         with trial.open() as implementation:
@@ -50,16 +50,6 @@ def no_learning(trial: Trial) -> Iterator[str]:
         yield prefixed("learning rate 0", differences(implementation.parameters(), trial.parameters))
 
 
-def trajectory(trial: Trial) -> Iterator[str]:
-    """Many steps in a row end at the oracle's parameters."""
-    steps = [rows for _ in range(3) for rows in np.array_split(np.arange(trial.network.examples), 3)]
-    with trial.open() as implementation:
-        batches = [implementation.prepare(trial.x[rows], trial.y[rows]) for rows in steps[:3]]
-        for batch in batches * 3:
-            implementation.step(batch, 0.7)
-        yield trial.parameter_errors(implementation.parameters(), 0.7, steps)
-
-
 def many_steps(trial: Trial) -> Iterator[str]:
     """The 150th step is as good as the first."""
     steps = np.array_split(np.arange(trial.network.examples), 3) * 50
@@ -70,23 +60,18 @@ def many_steps(trial: Trial) -> Iterator[str]:
         yield trial.parameter_errors(implementation.parameters(), 0.7, steps)
 
 
-def epoch_in_sequence(trial: Trial) -> Iterator[str]:
-    """An epoch through the examples as they are stored is the oracle's."""
-    yield from _epochs(trial, [np.arange(trial.network.examples)])
-
-
 def epoch_in_order(trial: Trial) -> Iterator[str]:
-    """An epoch in a random order is the oracle's."""
+    """An epoch in a random order is the reference's."""
     yield from _epochs(trial, [trial.order])
 
 
 def several_epochs(trial: Trial) -> Iterator[str]:
-    """Several epochs of one data set, each in another order, are the oracle's."""
+    """Several epochs of one data set, each in another order, are the reference's."""
     yield from _epochs(trial, [trial.order, trial.order[::-1], np.roll(trial.order, 3)])
 
 
 def epoch_of_some(trial: Trial) -> Iterator[str]:
-    """An epoch in an order that leaves out some examples, or repeats some, is the oracle's."""
+    """An epoch in an order that leaves out some examples, or repeats some, is the reference's."""
     some = trial.order[: trial.network.examples // 2]
     for what, order in (("some examples", some), ("repeated examples", np.repeat(trial.order, 2)[1:])):
         for error in _epochs(trial, [order]):
@@ -106,7 +91,7 @@ def _epochs(trial: Trial, orders: list[NDArray[np.intp]]) -> Iterator[str]:
 
 
 def saturated(trial: Trial) -> Iterator[str]:
-    """Gradient and step are the oracle's, where half of the units are saturated."""
+    """Gradient and step are the reference's, where half of the units are saturated."""
     parameters = _saturate(trial.parameters)
     everything = np.arange(trial.network.examples)
     with trial.open() as implementation:
@@ -155,10 +140,10 @@ def nan(trial: Trial) -> Iterator[str]:
             implementation.load(parameters)
             with suppress(ValueError):
                 batch = implementation.prepare(x_, y_)
-                expected = oracle_gradients(parameters, x_, y_, trial.cost)
+                expected = reference_gradients(parameters, x_, y_, trial.cost)
                 yield prefixed(f"NaN in {where}, gradients", missing_nans(implementation.gradients(batch), expected))
                 implementation.step(batch, 0.7)
-                expected = oracle_epoch(parameters, x_, y_, everything, len(everything), 0.7, trial.cost)
+                expected = reference_epoch(parameters, x_, y_, everything, len(everything), 0.7, trial.cost)
                 yield prefixed(f"NaN in {where}, step", missing_nans(implementation.parameters(), expected))
 
 
@@ -186,10 +171,10 @@ def read_only(array: Array) -> Array:
 
 
 def memory_layout(arrange: Callable[[Array], Array]) -> CheckFunction:
-    """Return the check that gradient, step and epoch are the oracle's when `arrange` has arranged all inputs."""
+    """Return the check that gradient, step and epoch are the reference's when `arrange` has arranged all inputs."""
 
     def check(trial: Trial) -> Iterator[str]:
-        """Gradient, step and epoch are the oracle's whatever the inputs' memory layout."""
+        """Gradient, step and epoch are the reference's whatever the inputs' memory layout."""
         weights, biases = trial.parameters
         size = trial.network.batch_size
         x, y, order = arrange(trial.x), arrange(trial.y), arrange(trial.order)

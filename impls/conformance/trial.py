@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from impls.conformance.comparison import gradient_errors, parameter_errors, type_errors
-from impls.conformance.oracle import oracle_epoch, oracle_gradients
+from impls.conformance.reference import reference_epoch, reference_gradients
+from impls.conformance.tolerance import gradient_errors, parameter_errors, type_errors
 from impls.conformance.violation import Network
 from impls.interface import Array, Implementation, Parameters
 
@@ -115,10 +115,10 @@ class Trial:
         return [order[start : start + size] for start in range(0, len(order), size)]
 
     def gradient_errors(self, result: Any, rows: slice = slice(None), parameters: Parameters | None = None) -> str:
-        """Compare a gradient with the oracle's for the examples in `rows`."""
+        """Compare a gradient with the reference's for the examples in `rows`."""
         parameters = parameters or self.parameters
         with self._calm_blas():
-            expected = oracle_gradients(parameters, self.x[rows], self.y[rows], self.cost)
+            expected = reference_gradients(parameters, self.x[rows], self.y[rows], self.cost)
         errors = gradient_errors(result, expected, self.dtype) or type_errors(result, self.dtype)
         self.wrong_results |= bool(errors)
         return errors
@@ -130,14 +130,14 @@ class Trial:
         batches: Sequence[NDArray[np.intp]],
         parameters: Parameters | None = None,
     ) -> str:
-        """Compare parameters with the oracle's after steps with `batches`, given by the indices of their examples.
+        """Compare parameters with the reference's after steps with `batches`, given by the indices of their examples.
 
         `parameters` are those before the first step.
         """
         before = expected = parameters or self.parameters
         with self._calm_blas():
             for rows in batches:
-                expected = oracle_epoch(expected, self.x, self.y, rows, len(rows), learning_rate, self.cost)
+                expected = reference_epoch(expected, self.x, self.y, rows, len(rows), learning_rate, self.cost)
         errors = parameter_errors(result, before, expected, sum(map(len, batches)), self.dtype)
         errors = errors or type_errors(result, self.dtype)
         self.wrong_results |= bool(errors)
