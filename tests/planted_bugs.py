@@ -651,18 +651,6 @@ class LeavesBlasLimited(Right):
         self.blas = threadpool_limits(limits=1, user_api="blas")
 
 
-@rejected_by("left-behind")
-class GivesBlasBackTwice(Right):
-    """Gives BLAS the number of threads of old whenever it is closed."""
-
-    def __init__(self, sizes: Sequence[int], batch_size: int, dtype: DTypeLike = "float64", threads: int = 1) -> None:
-        super().__init__(sizes, batch_size, dtype, threads)
-        self.blas = threadpool_limits(limits=1, user_api="blas")
-
-    def close(self) -> None:
-        self.blas.restore_original_limits()
-
-
 # --- Bad input ---------------------------------------------------------------------------------------------------
 
 

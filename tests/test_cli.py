@@ -158,7 +158,7 @@ def test_verify_all_names_every_violation(backprop: Backprop) -> None:
     assert len(out.splitlines()) > 20
     assert all(line.startswith("Wrong: ") for line in out.splitlines())
     assert "Wrong: gradient: 6-5-4, " in out
-    assert "Wrong: trajectory: " in out
+    assert "Wrong: many-steps: " in out
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,10 @@
-"""Checks of what the contract asks for besides correct results: no side effects, own memory, life cycle.
+"""Checks of what the contract asks for besides correct results: side effects, own memory, life cycle, refusals.
 
 Each check takes a trial and yields the errors that it finds as text, "" for none.
 """
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from itertools import combinations
@@ -15,8 +15,9 @@ from threadpoolctl import ThreadpoolController, threadpool_limits
 from impls.conformance.reference import reference_epoch
 from impls.conformance.result_checks import epoch_in_order, gradient, step
 from impls.conformance.tolerance import Watch, differences, named_tensors, parameter_errors
-from impls.conformance.trial import Trial, counted, prefixed
+from impls.conformance.trial import CheckFunction, Trial, counted, prefixed
 from impls.interface import Parameters
+from impls.tracebacks import in_words
 
 # --- Side effects, and memory of earlier calls ---------------------------------------------------------------------
 
@@ -208,16 +209,20 @@ def close_twice(trial: Trial) -> Iterator[str]:
 
 def construction(trial: Trial) -> Iterator[str]:
     """An instance has the sizes, batch size, dtype and number of threads that it was constructed with."""
-    network = trial.network
-    wanted = {"sizes": network.sizes, "batch_size": network.batch_size, "threads": trial.threads}
+    wanted = {
+        "sizes": trial.network.sizes,
+        "batch_size": trial.network.batch_size,
+        "dtype": np.dtype(trial.dtype),
+        "threads": trial.threads,
+    }
     with trial.open() as implementation:
-        found = {name: getattr(implementation, name, None) for name in wanted} | {"dtype": str(implementation.dtype)}
-    for name, value in (wanted | {"dtype": trial.dtype}).items():
-        yield "" if found[name] == value else f"{name}: expected {value}, got {found[name]}"
+        for name, value in wanted.items():
+            result = getattr(implementation, name, None)
+            yield "" if result == value else f"{name}: expected {value}, got {result}"
 
 
 def left_behind(trial: Trial) -> Iterator[str]:
-    """`close` ends the threads that the implementation started, and gives BLAS its number of threads back, once."""
+    """`close` ends the threads that the implementation started, and gives BLAS its number of threads back."""
     with trial.open() as implementation:  # what a library starts once, and keeps
         implementation.step(implementation.prepare(trial.x, trial.y), 0.7)
     with threadpool_limits(limits=2, user_api="blas"):  # not what an implementation would set
@@ -226,15 +231,103 @@ def left_behind(trial: Trial) -> Iterator[str]:
             implementation.step(implementation.prepare(trial.x, trial.y), 0.7)
         left = len(set(threading.enumerate()) - threads)
         yield f"after close: {counted(left, 'thread')} left" if left else ""
-        found = _blas_threads()
-        yield f"after close: expected BLAS at {blas} threads as before, got {found}" if found != blas else ""
-        with threadpool_limits(limits=3, user_api="blas"):
-            blas = _blas_threads()
-            implementation.close()
-            found = _blas_threads()
-            yield f"a second close: expected BLAS at {blas} threads as before, got {found}" if found != blas else ""
+        result = _blas_threads()
+        yield f"after close: expected BLAS at {blas} threads as before, got {result}" if result != blas else ""
 
 
 def _blas_threads() -> list[int]:
     """Return the numbers of threads of all BLAS libraries in this process."""
     return [library.num_threads for library in ThreadpoolController().select(user_api="blas").lib_controllers]
+
+
+# --- Refusals: a ValueError in plain words, before anything is changed -----------------------------------------------
+
+
+def bad_load(trial: Trial) -> Iterator[str]:
+    """`load` refuses parameters of wrong shape, number or dtype."""
+    weights, biases = trial.parameters
+    (*first_W, W), (*first_b, b) = weights, biases
+    other = _other_dtype(trial)
+    bad = {
+        "transposed weights": Parameters([*first_W, W.T.copy()], biases),
+        "weights of one row": Parameters([*first_W, W[:1]], biases),
+        "a bias as a column": Parameters(weights, [*first_b, b[:, np.newaxis]]),
+        "a missing bias": Parameters(weights, first_b),
+        "an extra layer": Parameters([*weights, W], [*biases, b]),
+        f"weights in {other}": Parameters([*first_W, W.astype(other)], biases),
+        f"biases in {other}": Parameters(weights, [*first_b, b.astype(other)]),
+    }
+    with trial.open() as implementation:
+        for what, parameters in bad.items():
+            yield _refusal_error(what, implementation.load, parameters)
+
+
+def partial_load(trial: Trial) -> Iterator[str]:
+    """A refused `load` changes nothing, even if only the last array is wrong."""
+    weights, (*biases, b) = trial.draw_parameters()
+    with trial.open() as implementation:
+        with suppress(Exception):
+            implementation.load(Parameters(weights, [*biases, b[:-1]]))
+        error = differences(implementation.parameters(), trial.parameters)
+        yield prefixed("after loading a wrong bias in the last layer", error)
+
+
+def bad_examples(method: str) -> CheckFunction:
+    """Return the check that `method`, prepare or prepare_data, refuses x and y of wrong shape or dtype."""
+
+    def check(trial: Trial) -> Iterator[str]:
+        """Examples of wrong shape, number or dtype are refused with a ValueError."""
+        x, y = trial.x, trial.y
+        other = _other_dtype(trial)
+        bad = {
+            "x with one column too few": (x[:, :-1], y),
+            "y of one column": (x, y[:, :1]),
+            "one example as a vector": (x[0], y[0]),
+            "a stack of columns": (x[:, :, np.newaxis], y[:, :, np.newaxis]),
+            "fewer examples in x": (x[:-1], y),
+            "no examples": (x[:0], y[:0]),
+            f"x in {other}": (x.astype(other), y),
+            "y of integers": (x, np.ones(y.shape, np.int64)),
+        }
+        with trial.open() as implementation:
+            for what, examples in bad.items():
+                yield _refusal_error(what, getattr(implementation, method), *examples)
+            result = implementation.gradients(implementation.prepare(x, y))
+            yield prefixed("gradient after bad input", trial.gradient_errors(result))
+
+    return check
+
+
+def batch_too_large(trial: Trial) -> Iterator[str]:
+    """`prepare` refuses a mini-batch larger than the batch size of the construction."""
+    with trial.open() as implementation:
+        yield _refusal_error("prepare", implementation.prepare, trial.x, trial.y)
+
+
+def bad_construction(trial: Trial) -> Iterator[str]:
+    """The constructor refuses impossible sizes, batch sizes, dtypes and numbers of threads."""
+    sizes, size, dtype, threads = trial.network.sizes, trial.network.batch_size, trial.dtype, trial.threads
+    for what, *arguments in (
+        ("a single layer", sizes[:1], size, dtype, threads),
+        ("a layer of 0 units", (sizes[0], 0, sizes[-1]), size, dtype, threads),
+        ("batch size 0", sizes, 0, dtype, threads),
+        ("0 threads", sizes, size, dtype, 0),
+        ("-1 threads", sizes, size, dtype, -1),
+        ("dtype int64", sizes, size, "int64", threads),
+    ):
+        yield _refusal_error(what, trial.factory, *arguments)
+
+
+def _other_dtype(trial: Trial) -> str:
+    return "float32" if trial.dtype == "float64" else "float64"
+
+
+def _refusal_error(what: str, function: Callable[..., object], *arguments: object) -> str:
+    """Return what is wrong if a call does not raise a ValueError with a message."""
+    try:
+        function(*arguments)
+    except ValueError as error:
+        return "" if str(error) else f"{what}: expected a message, got an empty ValueError"
+    except Exception as error:
+        return f"{what}: expected ValueError, got {in_words(error)}"
+    return f"{what}: expected ValueError, but the call was accepted"

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from impls.conformance import contract_checks, refusal_checks, result_checks
+from impls.conformance import contract_checks, result_checks
 from impls.conformance.diagnosis import likely_mistake
 from impls.conformance.tolerance import Watch, tolerance
-from impls.conformance.trial import CheckFunction, Factory, Given, Trial
+from impls.conformance.trial import CheckFunction, Factory, Trial
 from impls.conformance.violation import Network, Violation, inputs_modified, rank
 from impls.interface import Array, Implementation, Parameters
 from impls.text import one_line
@@ -85,12 +85,12 @@ CHECKS = (
     Check("more-threads-than-examples", "results", contract_checks.more_threads_than_examples, FEW_EXAMPLES),
     Check("nan", "NaN", result_checks.nan, SMALL),
     Check("nan-forgotten", "NaN", contract_checks.nan_forgotten, SMALL),
-    Check("batch-too-large", "refusals", refusal_checks.batch_too_large, TOO_MANY_EXAMPLES),
-    Check("bad-load", "refusals", refusal_checks.bad_load, SMALL),
-    Check("partial-load", "refusals", refusal_checks.partial_load, SMALL),
-    Check("bad-batch", "refusals", refusal_checks.bad_examples("prepare"), SMALL),
-    Check("bad-data", "refusals", refusal_checks.bad_examples("prepare_data"), SMALL),
-    Check("bad-construction", "refusals", refusal_checks.bad_construction, SMALL),
+    Check("batch-too-large", "refusals", contract_checks.batch_too_large, TOO_MANY_EXAMPLES),
+    Check("bad-load", "refusals", contract_checks.bad_load, SMALL),
+    Check("partial-load", "refusals", contract_checks.partial_load, SMALL),
+    Check("bad-batch", "refusals", contract_checks.bad_examples("prepare"), SMALL),
+    Check("bad-data", "refusals", contract_checks.bad_examples("prepare_data"), SMALL),
+    Check("bad-construction", "refusals", contract_checks.bad_construction, SMALL),
     Check("construction", "instances", contract_checks.construction, SMALL),
     Check("close-twice", "close", contract_checks.close_twice, SMALL),
     Check("left-behind", "close", contract_checks.left_behind, SMALL),
@@ -239,8 +239,9 @@ def check_workload(
         Network(implementation.sizes, batch_size, len(x)),
         learning_rates=(learning_rate,),
         epoch_rate=learning_rate,
-        given=Given(implementation, parameters, x, y, order),
+        instance=implementation,
     )
+    trial.parameters, trial.x, trial.y, trial.order = parameters, x, y, order
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         wrong = _wrong_on_workload(trial, Watch(parameters, x=x, y=y, order=order), "epoch-order" if epoch else "step")

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,19 +20,9 @@ from impls.interface import Array, Implementation, Parameters
 Factory = Callable[[Sequence[int], int, str, int], Implementation]  # of sizes, batch size, dtype, threads
 
 
-class Given(NamedTuple):
-    """Parameters and examples that are not drawn but given, and the instance that is to compute with them."""
-
-    implementation: Implementation
-    parameters: Parameters
-    x: Array  # (N, n_0)
-    y: Array  # (N, n_L)
-    order: NDArray[np.intp]  # (N,)
-
-
 @dataclass
 class Trial:
-    """One network with one dtype and number of threads, with random parameters and examples of its own."""
+    """One network with one dtype and number of threads; parameters and examples are random where they are not set."""
 
     factory: Factory
     dtype: str
@@ -40,14 +30,14 @@ class Trial:
     network: Network
     learning_rates: tuple[float, ...] = (0.01, 3.0)  # of single steps
     epoch_rate: float = 0.7  # the learning rate of epochs, and of steps where one is enough
-    given: Given | None = None  # instead of what is drawn
+    instance: Implementation | None = None  # that is to compute, instead of new ones
     wrong_results: bool = False  # whether a gradient or parameters were wrong so far
 
     def open(self) -> AbstractContextManager[Implementation]:
-        """Construct the implementation, to be closed afterwards; one that is given is loaded only, and stays open."""
-        if self.given:
-            self.given.implementation.load(self.parameters)
-            return nullcontext(self.given.implementation)
+        """Construct the implementation, to be closed afterwards; a given instance is loaded only, and stays open."""
+        if self.instance:
+            self.instance.load(self.parameters)
+            return nullcontext(self.instance)
         return self.construct()
 
     def construct(self) -> Implementation:
@@ -70,20 +60,16 @@ class Trial:
     @cached_property
     def parameters(self) -> Parameters:
         """Return the parameters that are loaded first."""
-        return self.given.parameters if self.given else self.draw_parameters()
+        return self.draw_parameters()
 
     @cached_property
     def x(self) -> Array:
         """Return the inputs of all examples."""
-        if self.given:
-            return self.given.x
         return self.rng.standard_normal((self.network.examples, self.network.sizes[0])).astype(self.dtype)  # (N, n_0)
 
     @cached_property
     def y(self) -> Array:
         """Return the targets of all examples; 0 or 1 for the cross-entropy, which is defined on labels."""
-        if self.given:
-            return self.given.y
         y = self.rng.random((self.network.examples, self.network.sizes[-1]))  # (N, n_L)
         return (y if self.cost == "quadratic" else y.round()).astype(self.dtype)
 
@@ -95,7 +81,7 @@ class Trial:
     @cached_property
     def order(self) -> NDArray[np.intp]:
         """Return a random order of the examples."""
-        return self.given.order if self.given else self.rng.permutation(self.network.examples)  # (N,)
+        return self.rng.permutation(self.network.examples)  # (N,)
 
     @property
     def first_batch(self) -> slice:
@@ -145,7 +131,7 @@ class Trial:
 
     def _calm_blas(self) -> AbstractContextManager[Any]:
         """Limit BLAS to one thread where others would keep spinning, and disturb the threads that are timed next."""
-        return threadpool_limits(limits=1, user_api="blas") if self.given else nullcontext()
+        return threadpool_limits(limits=1, user_api="blas") if self.instance else nullcontext()
 
     def __str__(self) -> str:
         network = self.network
