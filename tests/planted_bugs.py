@@ -116,35 +116,6 @@ class StaleDelta(Right):
         return Parameters(dW, db)
 
 
-@rejected_by("equal-widths")
-class BiasAlongExamples(Right):
-    """Adds the bias along the wrong axis; the shapes fit when B equals n_out."""
-
-    def forward(self, x: Array) -> list[Array]:
-        activations = [x]
-        for W, b in zip(self.weights, self.biases, strict=True):
-            z = activations[-1] @ W.T
-            activations.append(self.sigmoid(z + (b[:, np.newaxis] if len(x) == len(b) else b)))
-        return activations
-
-
-@rejected_by("gradient")
-class BiasGradientOfOneExample(Right):
-    """Uses only the first example's delta for the bias."""
-
-    def bias_gradient(self, delta: Array) -> Array:
-        return delta[0].copy()  # type: ignore[no-any-return]
-
-
-@rejected_by("gradient", "step")
-class MissingLastBias(Right):
-    """Returns one gradient too few, which a plain zip would miss."""
-
-    def gradients(self, batch: Batch) -> Parameters:
-        dW, db = super().gradients(batch)
-        return Parameters(dW, db[:-1])
-
-
 @rejected_by("one-example")
 class Squeezed(Right):
     """Squeezes the axis of examples away if there is only one."""
@@ -186,15 +157,6 @@ class Float64Result(Right):
         return Parameters([g.astype(np.float64) for g in dW], [g.astype(np.float64) for g in db])
 
 
-@rejected_by("result-type")
-class ListResult(Right):
-    """Returns the biases' gradients as lists of floats."""
-
-    def gradients(self, batch: Batch) -> Parameters:
-        dW, db = super().gradients(batch)
-        return Parameters(dW, [g.tolist() for g in db])
-
-
 @rejected_by("parameters-unchanged")
 class GradientLearns(Right):
     """Shrinks weights as a side effect."""
@@ -234,15 +196,6 @@ class InfiniteSlope(Right):
 
 
 @rejected_by("nan")
-class NanToNumber(Right):
-    """Replaces NaN by 0."""
-
-    def prepare_data(self, x: Array, y: Array) -> Batch:
-        x, y = super().prepare_data(x, y)
-        return Batch(np.nan_to_num(x), np.nan_to_num(y))
-
-
-@rejected_by("nan")
 class NanClipped(Right):
     """Clips z with fmax, which replaces NaN by the bound."""
 
@@ -274,29 +227,6 @@ class SumInStep(Right):
 
     def step(self, batch: Batch, learning_rate: float) -> None:
         super().step(batch, learning_rate * len(batch.x))
-
-
-@rejected_by("step")
-class UpdatesWhileGoingBack(Right):
-    """Updates each layer before its weights propagate delta back."""
-
-    def step(self, batch: Batch, learning_rate: float) -> None:
-        activations = self.forward(batch.x)
-        a = activations[-1]
-        delta = (a - batch.y) * a * (1 - a) / len(batch.x)
-        for layer in range(len(self.weights) - 1, -1, -1):
-            a = activations[layer]
-            self.weights[layer] -= learning_rate * (delta.T @ a)
-            self.biases[layer] -= learning_rate * delta.sum(axis=0)
-            delta = self.back(delta, layer) * a * (1 - a)
-
-
-@rejected_by("step")
-class WholeLearningRate(Right):
-    """Truncates the learning rate to an integer."""
-
-    def step(self, batch: Batch, learning_rate: float) -> None:
-        super().step(batch, int(learning_rate))
 
 
 @rejected_by("step", "no-learning")
@@ -332,35 +262,12 @@ class DropsLastBatch(Right):
         super().epoch(data, order[: len(order) // self.batch_size * self.batch_size], learning_rate)
 
 
-@rejected_by("short-last-batch")
-class FillsLastBatch(Right):
-    """Fills up the last mini-batch with the first examples."""
-
-    def epoch(self, data: Any, order: NDArray[np.intp], learning_rate: float) -> None:
-        super().epoch(data, np.resize(order, -(-len(order) // self.batch_size) * self.batch_size), learning_rate)
-
-
 @rejected_by("epoch-order", "several-epochs")
 class IgnoresOrder(Right):
     """Goes through the examples as they are stored."""
 
     def epoch(self, data: Any, order: NDArray[np.intp], learning_rate: float) -> None:
         super().epoch(data, np.sort(order), learning_rate)
-
-
-@rejected_by("epoch-order")
-class OneStepAnEpoch(Right):
-    """Computes all gradients of an epoch at its initial parameters."""
-
-    def epoch(self, data: Any, order: NDArray[np.intp], learning_rate: float) -> None:
-        for start in range(0, len(order), self.batch_size):
-            rows = order[start : start + self.batch_size]
-            if start == 0:
-                steps = []
-            steps.append(self.gradients(self.take(data, rows)))
-        for dW, db in steps:
-            for p, dp in zip(self.weights + self.biases, dW + db, strict=True):
-                p -= learning_rate * dp
 
 
 @rejected_by("several-epochs")
@@ -383,23 +290,6 @@ class EachExampleOnce(Right):
     def take(self, data: Any, indices: NDArray[np.intp]) -> Batch:
         once = indices[np.sort(np.unique(indices, return_index=True)[1])]
         return super().take(data, once)  # type: ignore[no-any-return]
-
-
-@rejected_by("epoch-of-some")
-class EveryExample(Right):
-    """Goes through the whole data set, though the order names a part of it."""
-
-    def epoch(self, data: Any, order: NDArray[np.intp], learning_rate: float) -> None:
-        rest = np.setdiff1d(np.arange(len(data.x)), order)
-        super().epoch(data, np.concatenate([order, rest]), learning_rate)
-
-
-@rejected_by("epoch-of-some")
-class AtMostTheData(Right):
-    """Ends an epoch after as many examples as the data set has, though the order repeats some."""
-
-    def epoch(self, data: Any, order: NDArray[np.intp], learning_rate: float) -> None:
-        super().epoch(data, order[: len(data.x)], learning_rate)
 
 
 @rejected_by("long-epoch")
@@ -474,19 +364,6 @@ class ReusedResult(Right):
             for buffer, g in zip(mine, new, strict=True):
                 buffer[...] = g
         return self.result
-
-
-@rejected_by("first-again")
-class Accumulates(Right):
-    """Adds up the gradients of all calls."""
-
-    def gradients(self, batch: Batch) -> Parameters:
-        dW, db = super().gradients(batch)
-        sums = getattr(self, "sums", None)
-        if sums:
-            dW, db = ([a + b for a, b in zip(new, old, strict=True)] for new, old in zip((dW, db), sums, strict=True))
-        self.sums = Parameters(dW, db)
-        return Parameters([W.copy() for W in dW], [b.copy() for b in db])
 
 
 @rejected_by("first-again")

@@ -7,9 +7,10 @@ import math
 from collections.abc import Callable
 
 import numpy as np
+from planted_bugs import Right
 from scipy.special import expit, log_expit
 
-from impls.interface import Array, Batch, Implementation, Parameters
+from impls.interface import Array, Implementation
 
 Sigmoid = Callable[[Array], Array]
 
@@ -121,20 +122,4 @@ def tanh(z: Array) -> Array:
 
 def with_sigmoid(function: Sigmoid) -> type[Implementation]:
     """Return a batched implementation with this sigmoid."""
-
-    class WithSigmoid(Implementation):
-        def gradients(self, batch: Batch) -> Parameters:
-            a = [batch.x]
-            for W, b in zip(self.weights, self.biases, strict=True):
-                a.append(function(a[-1] @ W.T + b))  # (B, n_out)
-            delta = (a[-1] - batch.y) / len(batch.x) * a[-1] * (1 - a[-1])  # (B, n_L)
-            dW: list[Array] = []
-            db: list[Array] = []
-            for layer in range(len(self.weights) - 1, -1, -1):
-                dW.insert(0, delta.T @ a[layer])
-                db.insert(0, delta.sum(axis=0))
-                if layer > 0:
-                    delta = delta @ self.weights[layer] * a[layer] * (1 - a[layer])  # (B, n_in)
-            return Parameters(dW, db)
-
-    return WithSigmoid
+    return type("WithSigmoid", (Right,), {"sigmoid": lambda _, z: function(z)})

@@ -196,9 +196,10 @@ def violations(cls: type[Implementation], *, epoch: bool = False) -> list[Violat
 
 def test_a_violation_is_one_line_and_a_summary_begins_with_the_diagnosis() -> None:
     found = violations(planted_bugs.SumInsteadOfMean)
-    assert str(found[0]).startswith("gradient: biases[0]: relative error 6.0e+00")
     line = summary(found)
-    assert line.startswith(f"{SUM} (gradient: biases[0]: relative error 6.0e+00, allowed 1e-12 and 5 more; step: ")
+    error = r"gradient: \w+\[\d\]: relative error 6\.0e\+00, allowed 1e-12"
+    assert re.match(error, str(found[0]))
+    assert re.match(rf"{re.escape(SUM)} \({error} and 5 more; step: ", line)
     assert "\n" not in line + str(found[0])
 
 

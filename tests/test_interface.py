@@ -43,14 +43,10 @@ def examples(count: int, dtype: str = "float64") -> tuple[Array, Array]:
     ("arguments", "message"),
     [
         (((3,), 1), r"sizes: expected two or more positive layer sizes, got \(3,\)"),
-        (((), 1), r"sizes: expected two or more"),
-        (((3, 0, 2), 1), r"sizes: .* got \(3, 0, 2\)"),
         (((3, -4, 2), 1), r"sizes: .* got \(3, -4, 2\)"),
         ((SIZES, 0), "batch_size: expected at least 1, got 0"),
-        ((SIZES, -5), "batch_size: expected at least 1, got -5"),
         ((SIZES, 1, "float64", 0), "threads: expected at least 1, got 0"),
         ((SIZES, 1, "int64"), "dtype: Recorder computes in float64 or float32, got int64"),
-        ((SIZES, 1, "float16"), "dtype: .* got float16"),
     ],
 )
 def test_construction_refuses(arguments: tuple[Any, ...], message: str) -> None:
@@ -102,15 +98,6 @@ def test_epoch_takes_mini_batches_in_order_and_the_short_last_one() -> None:
     assert [batch.tolist() for batch in implementation.batches] == [[7, 0, 3], [1, 2, 6], [5, 4]]
 
 
-def test_context_manager_closes_after_an_error_too() -> None:
-    with Recorder(SIZES, 1) as implementation:
-        assert implementation.closed == 0
-    assert implementation.closed == 1
-    with pytest.raises(KeyError), Recorder(SIZES, 1) as implementation:
-        raise KeyError
-    assert implementation.closed == 1
-
-
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_prepared_examples_are_contiguous(dtype: str) -> None:
     x, y = examples(6, dtype)
@@ -133,8 +120,6 @@ def test_mini_batch_may_be_smaller_than_the_work_space_but_not_larger() -> None:
     ("x_shape", "y_shape", "message"),
     [
         ((4, 2), (4, 2), r"x: expected shape \(examples, 3\), got \(4, 2\); rows are examples"),
-        ((3,), (2,), r"x: expected shape \(examples, 3\), got \(3,\)"),
-        ((4, 3, 1), (4, 2), r"x: expected shape"),
         ((0, 3), (0, 2), r"x: expected shape \(examples, 3\), got \(0, 3\)"),
         ((4, 3), (4, 1), r"y: expected shape \(examples, 2\), got \(4, 1\)"),
         ((4, 3), (2, 2), "x and y: expected as many examples in both, got 4 and 2"),
@@ -159,7 +144,6 @@ def test_examples_of_another_dtype_are_refused_with_the_conversion() -> None:
     ("bad", "message"),
     [
         (Parameters(parameters().weights[:1], parameters().biases), "expected 2 layers, got 1 weights, 2 biases"),
-        (Parameters(parameters().weights, parameters().biases[:1]), "expected 2 layers, got 2 weights, 1 biases"),
         (
             Parameters([parameters().weights[0].T, parameters().weights[1]], parameters().biases),
             r"weights\[0\]: expected shape \(4, 3\), got \(3, 4\); weights are \(n_out, n_in\)",
@@ -170,7 +154,7 @@ def test_examples_of_another_dtype_are_refused_with_the_conversion() -> None:
         ),
         (parameters("float32"), r"weights\[0\]: expected dtype float64, got float32"),
     ],
-    ids=["weights missing", "bias missing", "transposed", "column", "dtype"],
+    ids=["weights missing", "transposed", "column", "dtype"],
 )
 def test_parameters_that_do_not_fit_are_refused_and_nothing_changes(bad: Parameters, message: str) -> None:
     implementation = Recorder(SIZES, 1)

@@ -139,17 +139,6 @@ def test_what_cannot_be_compared_is_infinitely_wrong(shared: Shared) -> None:
         assert share == np.inf
 
 
-def test_a_stop_does_not_change_when_the_walk_goes_on(shared: Shared) -> None:
-    problem = Problem.make(workload("book", "float64"), shared.examples, 0)
-    turn = problem.turn(1)
-    steps = steps_of(problem, turn, 5)
-    first, second = trajectory(turn.parameters, steps, [2, 5], "float64")
-    assert (first.examples, second.examples) == (20, 50)
-    alone = stop_of(problem, turn, steps[:2])
-    assert all(map(np.array_equal, first.expected.weights, alone.expected.weights))
-    assert not np.array_equal(first.expected.weights[0], second.expected.weights[0])
-
-
 def test_no_two_turns_are_the_same_problem_and_each_is_the_same_everywhere(shared: Shared) -> None:
     for of in (workload("book", "float32"), workload("epoch", "float64")):
         turns = [Problem.make(of, shared.examples, 5).turn(number) for number in range(20)]
