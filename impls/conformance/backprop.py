@@ -69,15 +69,11 @@ def no_slope(z: Array, _a: Array) -> Array:
     return np.ones_like(z)
 
 
-def identity(array: Array) -> Array:
-    return array
-
-
 @dataclass(frozen=True)
 class Backprop:
     """Backpropagation, part by part."""
 
-    arrange: Callable[[Array], Array] = identity  # of x (B, n_0) and of y (B, n_L)
+    arrange: Callable[[Array], Array] = np.asarray  # of x (B, n_0) and of y (B, n_L)
     shares: Callable[[int], Array] = lambda count: np.full(count, 1 / count)  # (B,): of each example in the gradient
     bias_factor: float = 1.0  # in the forward pass
     hidden: Activation = sigmoid
@@ -161,10 +157,6 @@ def _reshaped(array: Array) -> Array:
     return array.reshape(array.shape[1], array.shape[0]).T
 
 
-def _through_transposed_weights(layer: int, p: Pass) -> Array:
-    return p.deltas[0] @ p.case.parameters.weights[layer + 1].T
-
-
 def _through_updated_weights(layer: int, p: Pass) -> Array:
     """Return dC/da through weights to which the step was already applied; NaN where there is no step."""
     dW = p.deltas[0].T @ p.activations[layer + 1]  # (n_out, n_in)
@@ -185,16 +177,14 @@ MISTAKES = (
     *_activations("ReLU", lambda z: np.maximum(z, 0.0), lambda z, _: np.where(z > 0.0, 1.0, 0.0)),
     Mistake("the output is a softmax instead of a sigmoid", {"output": _softmax, "output_slope": no_slope}),
     *_activations("tanh", np.tanh, lambda _, a: 1.0 - a * a),
-    *_activations("the identity", identity, no_slope),
+    *_activations("the identity", np.asarray, no_slope),
     *_slopes("the slope is that of the sigmoid at a instead of at z", lambda _, a: slope_of_sigmoid(a, sigmoid(a))),
     *_slopes("the slope is z(1 - z) instead of a(1 - a)", lambda z, _: z * (1.0 - z)),
-    *_slopes("the slope is that of tanh, 1 - a^2, instead of a(1 - a)", lambda _, a: 1.0 - a * a),
-    Mistake("delta goes back through the transposed weights", {"error_back": _through_transposed_weights}),
-    Mistake("delta goes back through weights that are already updated", {"error_back": _through_updated_weights}),
     Mistake(
-        "every layer starts from the output's delta instead of the next layer's",
-        {"error_back": lambda layer, p: p.deltas[-1] @ p.case.parameters.weights[layer + 1]},
+        "delta goes back through the transposed weights",
+        {"error_back": lambda layer, p: p.deltas[0] @ p.case.parameters.weights[layer + 1].T},
     ),
+    Mistake("delta goes back through weights that are already updated", {"error_back": _through_updated_weights}),
     Mistake(
         "the weights' gradients are products with z instead of the activation",
         {"layer_inputs": lambda p: [p.activations[0], *p.zs[:-1]]},
@@ -204,7 +194,6 @@ MISTAKES = (
         {"bias_gradient": lambda delta: np.full(delta.shape[1], delta.sum())},
     ),
     Mistake("the gradient of each layer's biases is one number instead of a vector", {"bias_gradient": np.sum}),
-    Mistake("the gradients of the biases are not summed over the examples", {"bias_gradient": identity}),
     Mistake(
         "the gradients of the biases are summed over the units instead of the examples",
         {"bias_gradient": lambda delta: delta.sum(axis=1)},
@@ -245,13 +234,11 @@ class StepMistake(NamedTuple):
     parameters: Callable[[Case, Epochs], Parameters]  # after the steps
 
 
-def _other_batches(
-    choose: Callable[[Rows, Sequence[Rows], int], Sequence[Rows]],
-) -> Callable[[Case, Epochs], Parameters]:
-    """Return the mistake that every epoch has other mini-batches, given its order, its own, and the batch size."""
+def _other_batches(choose: Callable[[Rows, int], Sequence[Rows]]) -> Callable[[Case, Epochs], Parameters]:
+    """Return the mistake that every epoch has other mini-batches, given its order and the batch size."""
 
     def parameters(case: Case, epochs: Epochs) -> Parameters:
-        chosen = [choose(np.concatenate(epoch), epoch, case.batch_size) for epoch in epochs]
+        chosen = [choose(np.concatenate(epoch), case.batch_size) for epoch in epochs]
         return descend(case, [rows for batches in chosen for rows in batches])
 
     return parameters
@@ -261,24 +248,13 @@ def _cut(order: Rows, batch_size: int) -> list[Rows]:
     return np.split(order, range(batch_size, len(order), batch_size))
 
 
-def _filled_up(order: Rows, _batches: Sequence[Rows], batch_size: int) -> list[Rows]:
+def _filled_up(order: Rows, batch_size: int) -> list[Rows]:
     return _cut(np.resize(order, -(-len(order) // batch_size) * batch_size), batch_size)
 
 
 def _mean_over_batch_size(case: Case) -> Parameters:
     share = len(case.x) / case.batch_size
     return Parameters(*([share * tensor for tensor in tensors] for tensors in correct_gradient(case)))
-
-
-def _at_initial(case: Case, epochs: Epochs) -> Parameters:
-    """Return where steps lead whose gradients are all computed at the initial parameters of their epoch."""
-    for epoch in epochs:
-        case = replace(case, parameters=_epoch_at_initial(case, epoch))
-    return case.parameters
-
-
-def _epoch_at_initial(case: Case, epoch: Sequence[Rows]) -> Parameters:
-    return descend(case, epoch, lambda part: correct_gradient(replace(part, parameters=case.parameters)))
 
 
 def _shuffled_in_place(case: Case, epochs: Epochs) -> Parameters:
@@ -298,7 +274,7 @@ def _all(epochs: Epochs) -> list[Rows]:
 STEP_MISTAKES = (
     StepMistake(
         "the last, smaller mini-batch is left out",
-        _other_batches(lambda _, batches, size: [rows for rows in batches if len(rows) == size]),
+        _other_batches(lambda order, size: _cut(order[: len(order) // size * size], size)),
     ),
     StepMistake("the last, smaller mini-batch is filled up with the first examples", _other_batches(_filled_up)),
     StepMistake(
@@ -307,23 +283,10 @@ STEP_MISTAKES = (
     ),
     StepMistake(
         "the order is ignored: the examples are taken as they are stored",
-        _other_batches(lambda order, _, size: _cut(np.sort(order), size)),
+        _other_batches(lambda order, size: _cut(np.sort(order), size)),
     ),
     StepMistake("the data is shuffled in place: the next epoch's order means other examples", _shuffled_in_place),
-    StepMistake("only the first mini-batch is used", _other_batches(lambda _order, batches, _size: batches[:1])),
-    StepMistake(
-        "one step with all examples instead of one for each mini-batch",
-        _other_batches(lambda order, _batches, _size: [order]),
-    ),
-    StepMistake(
-        "one step for each example instead of one for each mini-batch",
-        _other_batches(lambda order, _batches, _size: _cut(order, 1)),
-    ),
-    StepMistake("all gradients of an epoch are computed at its initial parameters", _at_initial),
-    StepMistake(
-        "the step is taken twice",
-        lambda case, epochs: descend(case, [r for rows in _all(epochs) for r in (rows, rows)]),
-    ),
+    StepMistake("only the first mini-batch is used", _other_batches(lambda order, size: [order[:size]])),
     StepMistake(
         "the gradients of earlier steps are not cleared: they accumulate",
         lambda case, epochs: descend(case, _all(epochs), momentum=1.0),

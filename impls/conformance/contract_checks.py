@@ -6,14 +6,12 @@ Each check takes a trial and yields the errors that it finds as text, "" for non
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
 from threadpoolctl import ThreadpoolController, threadpool_limits
 
 from impls.conformance.reference import reference_epoch
-from impls.conformance.result_checks import epoch_in_order, gradient, step
 from impls.conformance.tolerance import Watch, differences, named_tensors, parameter_errors
 from impls.conformance.trial import CheckFunction, Trial, counted, prefixed
 from impls.interface import Parameters
@@ -43,37 +41,6 @@ def parameters_unchanged(trial: Trial) -> Iterator[str]:
     with trial.open() as implementation:
         implementation.gradients(implementation.prepare(trial.x, trial.y))
         yield prefixed("after gradients", differences(implementation.parameters(), trial.parameters))
-
-
-def first_again(trial: Trial) -> Iterator[str]:
-    """The gradient of a mini-batch is the same after another mini-batch, and after itself."""
-    halves = [slice(0, trial.network.batch_size), slice(trial.network.batch_size, None)]
-    with trial.open() as implementation:
-        batches = [implementation.prepare(trial.x[half], trial.y[half]) for half in halves]
-        for call, half in enumerate((0, 1, 0, 0)):
-            error = trial.gradient_errors(implementation.gradients(batches[half]), halves[half])
-            yield prefixed(f"call {call + 1}", error)
-
-
-def smaller_after_larger(trial: Trial) -> Iterator[str]:
-    """The gradient of a mini-batch is correct after that of a larger one."""
-    size = trial.network.batch_size
-    with trial.open() as implementation:
-        implementation.gradients(implementation.prepare(trial.x[:size], trial.y[:size]))
-        for count in (size - 1, 1, size):
-            batch = implementation.prepare(trial.x[:count], trial.y[:count])
-            error = trial.gradient_errors(implementation.gradients(batch), slice(count))
-            yield prefixed(f"{counted(count, 'example')} after {size}", error)
-
-
-def nan_forgotten(trial: Trial) -> Iterator[str]:
-    """The gradient of a mini-batch is correct after a mini-batch of NaN, which may be refused."""
-    size = trial.network.batch_size
-    with trial.open() as implementation:
-        with suppress(ValueError):
-            implementation.gradients(implementation.prepare(np.full_like(trial.x[:size], np.nan), trial.y[:size]))
-        found = implementation.gradients(implementation.prepare(trial.x[:size], trial.y[:size]))
-        yield prefixed("after a mini-batch of NaN", trial.gradient_errors(found, slice(size)))
 
 
 def pending_work(trial: Trial) -> Iterator[str]:
@@ -185,15 +152,6 @@ def independent_instances(trial: Trial) -> Iterator[str]:
 
 
 # --- Threads and life cycle ----------------------------------------------------------------------------------------
-
-
-def more_threads_than_examples(trial: Trial) -> Iterator[str]:
-    """Gradient, step and epoch are the reference's with more threads than examples."""
-    threads = trial.network.examples + trial.threads
-    crowded = replace(trial, threads=threads)
-    for what, check in (("gradients", gradient), ("step", step), ("epoch", epoch_in_order)):
-        for error in check(crowded):
-            yield prefixed(f"{what} with {threads} threads", error)
 
 
 def close_twice(trial: Trial) -> Iterator[str]:

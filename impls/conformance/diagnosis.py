@@ -103,24 +103,25 @@ def gradient_mistakes(result: Any, case: Case) -> list[str]:
         for form_sentences, tensors in forms:
             if any(len(sentences) <= len(form_sentences) for sentences in explanations):
                 break
-            target = Target(tensors, correct, case.dtype)
-            if not target.wrong:
+            target = Target(case, tensors, correct)
+            if not target.wrong_numbers:
                 return form_sentences
-            sentences = _not_finite(tensors) or explain(target, case, alone=not form_sentences)
+            sentences = _not_finite(tensors) or explain(target, alone=not form_sentences)
             if sentences:
                 explanations.append(form_sentences + sentences)
         if explanations:
             return min(explanations, key=len)
         for form_sentences, tensors in forms:
             if all(tensor.shape == correct[name].shape for name, tensor in tensors.items()):
-                return form_sentences or lower_precision(Target(tensors, correct, case.dtype))
+                return form_sentences or lower_precision(Target(case, tensors, correct))
         return []
 
 
 def step_mistakes(result: Any, case: Case, epochs: Epochs) -> list[str]:
     """Return the likely mistakes in the parameters after steps; [] if they are correct or none are known.
 
-    `epochs` are lists of mini-batches, each given by the indices of its examples in the case.
+    `epochs` are lists of mini-batches, each given by the indices of its examples in the case; a single step is
+    `[[np.arange(B)]]`.
     """
     before = tensors_of(case.parameters)
     try:
@@ -140,11 +141,11 @@ def step_mistakes(result: Any, case: Case, epochs: Epochs) -> list[str]:
         if _not_finite(after):
             return _not_finite(after)
         roundings = {name: rounding * float(np.linalg.norm(tensor)) / rate for name, tensor in after.items()}
-        target = Target(gradient(after), gradient(tensors_of(descend(case, batches))), case.dtype, roundings)
-        if not target.wrong:
+        correct = gradient(tensors_of(descend(case, batches)))
+        target = Target(case, gradient(after), correct, roundings)
+        if not target.wrong_numbers:
             return []
-        sentences = explain(target, case.examples(batches[0]), step=True) if len(batches) == 1 else None
-        if sentences:
+        if len(batches) == 1 and (sentences := explain(target)):
             return sentences
         for mistake in STEP_MISTAKES:
             if target.is_explained_by(gradient(tensors_of(mistake.parameters(case, epochs)))):

@@ -5,7 +5,8 @@ chance: enough decimal digits must agree. The explanation of the fewest mistakes
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import combinations, combinations_with_replacement
 
 import numpy as np
@@ -49,18 +50,15 @@ class Target:
     """A wrong gradient, or a step divided by its learning rate, that is to be explained."""
 
     def __init__(
-        self, result: Tensors, correct: Tensors, dtype: str, rounding: Mapping[str, float] | None = None
+        self, case: Case, result: Tensors, correct: Tensors, rounding: Mapping[str, float] | None = None
     ) -> None:
-        """Take the result and the correct one; `rounding` is how much a tensor may be off besides the tolerance."""
-        self.result, self.correct, self.dtype = result, correct, dtype
-        self._relative = tolerance(dtype)
+        """Take the result and the correct one. Tensors of a step may be off by their `rounding` besides."""
+        self.case, self.result, self.correct = case, result, correct
+        self.is_step = rounding is not None
+        self._relative = tolerance(case.dtype)
         self._rounding = rounding or {}
-        self.wrong = [name for name in correct if not self.agrees(name, result[name], correct[name])]
-        self._wrong_numbers = sum(result[name].size for name in self.wrong)
-
-    def can_compare(self, name: str, candidate: Array) -> bool:
-        """Return whether a tensor has the result's shape, and no infinity or NaN."""
-        return candidate.shape == self.result[name].shape and bool(np.all(np.isfinite(candidate)))
+        wrong = [name for name in correct if not self.agrees(name, result[name], correct[name])]
+        self.wrong_numbers = sum(result[name].size for name in wrong)
 
     def agrees(self, name: str, tensor: Array, other: Array, times: float = 1.0) -> bool:
         """Return whether two tensors are the same within `times` the tolerance."""
@@ -102,33 +100,34 @@ class Target:
         return multiples if self._is_evidence(fitted) else None
 
     def _is_evidence(self, fitted_numbers: int) -> bool:
-        return -math.log10(self._relative) * (self._wrong_numbers - fitted_numbers) >= EVIDENCE_DIGITS
+        return -math.log10(self._relative) * (self.wrong_numbers - fitted_numbers) >= EVIDENCE_DIGITS
 
 
-def explain(target: Target, case: Case, *, step: bool = False, alone: bool = True) -> list[str] | None:
-    """Return the fewest mistakes that explain a gradient or a `step`, each in a sentence; None if none do.
+def explain(target: Target, *, alone: bool = True) -> list[str]:
+    """Return the fewest mistakes that explain a gradient or a step, each in a sentence; [] if none do.
 
     A multiple that no mistake is known for is reported only `alone`.
     """
-    best: list[str] | None = None
+    best: list[str] = []
     for mistakes in _combinations():
-        if best is not None and len(mistakes) >= len(best):
+        if best and len(mistakes) >= len(best):
             break
-        try:
-            candidate = tensors_of(with_mistakes(mistakes).gradient(case))
-        except ValueError:  # the shapes do not allow these mistakes
-            continue
-        if not all(target.can_compare(name, tensor) for name, tensor in candidate.items()):
-            continue
-        if mistakes and not target.differs_from_correct(candidate):
-            continue
-        words = _multiples_in_words(target, case, candidate, step=step, alone=alone and not mistakes)
-        if words is None and len(mistakes) < 2:
-            words = _decay_in_words(target, case, candidate, step=step)
-        sentences = None if words is None else [mistake.sentence for mistake in mistakes] + words
-        if sentences is not None and len(sentences) <= MAX_MISTAKES and (best is None or len(sentences) < len(best)):
-            best = sentences
+        with suppress(ValueError):  # the shapes do not allow these mistakes
+            sentences = _explanation(target, mistakes, alone=alone and not mistakes)
+            if sentences and len(sentences) < (len(best) or MAX_MISTAKES + 1):
+                best = sentences
     return best
+
+
+def _explanation(target: Target, mistakes: Sequence[Mistake], *, alone: bool) -> list[str]:
+    """Return the sentences of these mistakes, and of the multiples besides; [] if they are not behind the result."""
+    candidate = tensors_of(with_mistakes(mistakes).gradient(target.case))
+    if mistakes and not target.differs_from_correct(candidate):
+        return []
+    words = _multiples_in_words(target, candidate, alone=alone)
+    if words is None and len(mistakes) < 2:
+        words = _decay_in_words(target, candidate)
+    return [] if words is None else [mistake.sentence for mistake in mistakes] + words
 
 
 def _combinations() -> Iterator[tuple[Mistake, ...]]:
@@ -140,7 +139,7 @@ def _combinations() -> Iterator[tuple[Mistake, ...]]:
 
 
 def _multiples_in_words(
-    target: Target, case: Case, candidate: Tensors, *, step: bool, alone: bool = False, decay: Tensors | None = None
+    target: Target, candidate: Tensors, *, alone: bool = False, decay: Tensors | None = None
 ) -> list[str] | None:
     """Return one sentence for each mistake behind the multiples of a candidate; None if it explains nothing."""
     multiples = target.multiples_of(candidate, decay)
@@ -153,20 +152,20 @@ def _multiples_in_words(
     groups.pop(1.0, None)
     sentences: list[str] = []
     for number, names in groups.items():
-        words = _factor_in_words(target, case, number) or ([_unnamed(number)] if alone and len(groups) == 1 else [])
+        words = _factor_in_words(target, number) or ([_unnamed(number)] if alone and len(groups) == 1 else [])
         if not words:
             return None
-        sentences += [f"{_subject(names, list(multiples), step=step)} {text}" for text in words]
+        sentences += [f"{_subject(target, names)} {text}" for text in words]
     return sentences
 
 
-def _factor_in_words(target: Target, case: Case, number: float) -> list[str]:
+def _factor_in_words(target: Target, number: float) -> list[str]:
     """Return the mistake, or the only two together, that multiply a gradient with this number; [] for none."""
-    factors = [(value(case), text) for value, text in FACTORS]
+    factors = [(value(target.case), text) for value, text in FACTORS]
     factors = [(value, text) for value, text in factors if math.isfinite(value) and value != 1.0]
     single = [text for value, text in factors if target.same(value, number)]
     if single:
-        return [" (or ".join(single) + ")" * (len(single) - 1)]
+        return [" or ".join(single)]
     products = [
         [text, other_text]
         for (value, text), (other, other_text) in combinations_with_replacement(factors, 2)
@@ -181,35 +180,36 @@ def _unnamed(number: float) -> str:
     return extent + (", and has the wrong sign" if number < 0.0 else "")
 
 
-def _decay_in_words(target: Target, case: Case, candidate: Tensors, *, step: bool) -> list[str] | None:
+def _decay_in_words(target: Target, candidate: Tensors) -> list[str] | None:
     """Return the sentences where the same share of the weights is added to all of their gradients."""
-    weights = {name: W for name, W in tensors_of(case.parameters).items() if name.startswith("weights")}
+    weights = {name: W for name, W in tensors_of(target.case.parameters).items() if name.startswith("weights")}
     columns = np.stack([candidate["weights[0]"].ravel(), weights["weights[0]"].ravel()], axis=1)
     _, share = np.linalg.lstsq(columns, target.result["weights[0]"].ravel(), rcond=None)[0]
     decay = {name: share * W for name, W in weights.items()}
-    words = _multiples_in_words(target, case, candidate, step=step, decay=decay)
+    words = _multiples_in_words(target, candidate, decay=decay)
     if words is None:
         return None
     return [f"{share:.4g} times the weights are added to their gradients: weight decay, or L2 regularization", *words]
 
 
-def _subject(names: list[str], all_names: list[str], *, step: bool) -> str:
+def _subject(target: Target, names: list[str]) -> str:
     """Return which gradients or steps are meant: "every bias gradient", "the step of weights[0]"."""
-    kinds = {"": all_names} | {
-        kind: [name for name in all_names if name.startswith(prefix)]
+    groups = {"": list(target.correct)}
+    groups |= {
+        kind: [name for name in target.correct if name.startswith(prefix)]
         for kind, prefix in (("weight", "weights"), ("bias", "biases"))
     }
-    kind = next((kind for kind, group in kinds.items() if group == names), None)
+    kind = next((kind for kind, group in groups.items() if group == names), None)
     if kind is None:
-        return f"the {'step' if step else 'gradient'} of {', '.join(names)}"
-    if step:
+        return f"the {'step' if target.is_step else 'gradient'} of {', '.join(names)}"
+    if target.is_step:
         return f"the step of every {kind or 'parameter'}"
     return f"every {kind} gradient" if kind else "every gradient"
 
 
 def lower_precision(target: Target) -> list[str]:
     """Return the sentence for a result whose error is that of the next lower precision; [] for another error."""
-    lowest, highest = LOWER_PRECISION_ERRORS[target.dtype]
+    lowest, highest = LOWER_PRECISION_ERRORS[target.case.dtype]
     errors, rounded = [], 0
     for name, tensor in target.correct.items():
         difference = np.abs(target.result[name] - tensor)
@@ -217,5 +217,5 @@ def lower_precision(target: Target) -> list[str]:
         rounded += int(np.count_nonzero(difference > lowest * np.abs(tensor)))
     if not lowest <= max(errors) <= highest or rounded < MIN_ROUNDED_NUMBERS:
         return []
-    lower = "float32" if target.dtype == "float64" else "float16, TF32 or bfloat16"
+    lower = "float32" if target.case.dtype == "float64" else "float16, TF32 or bfloat16"
     return [f"computed in lower precision: agrees to {max(errors):.0e} only, as if in {lower}"]

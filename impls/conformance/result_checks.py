@@ -5,13 +5,14 @@ Each check takes a trial and yields the errors that it finds as text, "" for non
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from impls.conformance.reference import reference_epoch, reference_gradients
 from impls.conformance.tolerance import differences, infinities, missing_nans, type_errors
-from impls.conformance.trial import CheckFunction, Trial, prefixed
+from impls.conformance.trial import CheckFunction, Trial, counted, prefixed
 from impls.interface import Array, Parameters
 
 
@@ -85,6 +86,49 @@ def _epochs(trial: Trial, orders: list[NDArray[np.intp]]) -> Iterator[str]:
             implementation.epoch(data, order, trial.epoch_rate)
         batches = [rows for order in orders for rows in trial.mini_batches(order)]
         yield trial.parameter_errors(implementation.parameters(), trial.epoch_rate, batches)
+
+
+# --- After other calls, and with many threads ----------------------------------------------------------------------
+
+
+def first_again(trial: Trial) -> Iterator[str]:
+    """The gradient of a mini-batch is the same after another mini-batch, and after itself."""
+    halves = [slice(0, trial.network.batch_size), slice(trial.network.batch_size, None)]
+    with trial.open() as implementation:
+        batches = [implementation.prepare(trial.x[half], trial.y[half]) for half in halves]
+        for call, half in enumerate((0, 1, 0, 0)):
+            error = trial.gradient_errors(implementation.gradients(batches[half]), halves[half])
+            yield prefixed(f"call {call + 1}", error)
+
+
+def smaller_after_larger(trial: Trial) -> Iterator[str]:
+    """The gradient of a mini-batch is correct after that of a larger one."""
+    size = trial.network.batch_size
+    with trial.open() as implementation:
+        implementation.gradients(implementation.prepare(trial.x[:size], trial.y[:size]))
+        for count in (size - 1, 1, size):
+            batch = implementation.prepare(trial.x[:count], trial.y[:count])
+            error = trial.gradient_errors(implementation.gradients(batch), slice(count))
+            yield prefixed(f"{counted(count, 'example')} after {size}", error)
+
+
+def nan_forgotten(trial: Trial) -> Iterator[str]:
+    """The gradient of a mini-batch is correct after a mini-batch of NaN, which may be refused."""
+    size = trial.network.batch_size
+    with trial.open() as implementation:
+        with suppress(ValueError):
+            implementation.gradients(implementation.prepare(np.full_like(trial.x[:size], np.nan), trial.y[:size]))
+        found = implementation.gradients(implementation.prepare(trial.x[:size], trial.y[:size]))
+        yield prefixed("after a mini-batch of NaN", trial.gradient_errors(found, slice(size)))
+
+
+def more_threads_than_examples(trial: Trial) -> Iterator[str]:
+    """Gradient, step and epoch are the reference's with more threads than examples."""
+    threads = trial.network.examples + trial.threads
+    crowded = replace(trial, threads=threads)
+    for what, check in (("gradients", gradient), ("step", step), ("epoch", epoch_in_order)):
+        for error in check(crowded):
+            yield prefixed(f"{what} with {threads} threads", error)
 
 
 # --- At the edges of floating point --------------------------------------------------------------------------------
