@@ -5,7 +5,7 @@ return float64 whatever it is given, because of `np.zeros` or of a learning rate
 """
 
 # The authors' style: zip without strict or pairwise, l for a layer, X and W as arguments, L_model_forward.
-# ruff: noqa: B905, E741, N802, N803, RUF007
+# ruff: noqa: B905, E741, N802, N803
 
 from collections.abc import Callable
 from functools import reduce
@@ -38,12 +38,10 @@ def sigmoid_prime(z: Array) -> Array:
 
 
 class Network:
-    def __init__(self, sizes: tuple[int, ...]) -> None:
-        rng = np.random.default_rng()
-        self.num_layers = len(sizes)
-        self.sizes = sizes
-        self.biases = [rng.standard_normal((y, 1)) for y in sizes[1:]]
-        self.weights = [rng.standard_normal((y, x)) for x, y in zip(sizes[:-1], sizes[1:])]
+    def __init__(self, weights: list[Array], biases: list[Array]) -> None:
+        self.num_layers = len(weights) + 1
+        self.biases = biases
+        self.weights = weights
 
     def update_mini_batch(self, mini_batch: list[tuple[Array, Array]], eta: float) -> None:
         nabla_b, nabla_w = self.nabla(mini_batch)
@@ -92,9 +90,7 @@ class BookNetwork(Implementation):
     """The book's network.py: columns, an example at a time."""
 
     def network(self) -> Network:
-        network = Network(self.sizes)
-        network.weights, network.biases = self.weights, [b.reshape(-1, 1) for b in self.biases]
-        return network
+        return Network(self.weights, [b.reshape(-1, 1) for b in self.biases])
 
     def gradients(self, batch: Batch) -> Parameters:
         nabla_b, nabla_w = self.network().nabla(examples(batch))
@@ -122,10 +118,6 @@ def examples(batch: Batch) -> list[tuple[Array, Array]]:
 
 
 class QuadraticCost:
-    @staticmethod
-    def fn(a: Array, y: Array) -> Any:
-        return 0.5 * np.linalg.norm(a - y) ** 2
-
     @staticmethod
     def delta(z: Array, a: Array, y: Array) -> Array:
         return (a - y) * sigmoid_prime(z)
@@ -270,15 +262,7 @@ class DictionaryCaches(Implementation):
 # --- Layers as objects ---------------------------------------------------------------------------------------------
 
 
-class Layer:
-    def forward(self, inputs: Array) -> Array:
-        raise NotImplementedError
-
-    def backward(self, grad_output: Array) -> Array:
-        raise NotImplementedError
-
-
-class Dense(Layer):
+class Dense:
     def __init__(self, weights: Array, bias: Array) -> None:
         self.weights = weights
         self.bias = bias
@@ -293,7 +277,7 @@ class Dense(Layer):
         return grad_output @ self.weights.T
 
 
-class Sigmoid(Layer):
+class Sigmoid:
     def forward(self, inputs: Array) -> Array:
         self.output = 1.0 / (1.0 + np.exp(-inputs))
         return self.output
@@ -308,7 +292,7 @@ class HalfSquaredError:
 
 
 class Sequential:
-    def __init__(self, layers: list[Layer]) -> None:
+    def __init__(self, layers: list[Any]) -> None:
         self.layers = layers
 
     def forward(self, inputs: Array) -> Array:

@@ -15,7 +15,6 @@ from planted_bugs import (
     BUGS,
     DropsLastBatch,
     Exits,
-    KeepsLoadedArrays,
     OverwritesTargets,
     Right,
     StaleDelta,
@@ -187,13 +186,6 @@ def test_every_check_rejects_a_planted_bug() -> None:
     assert {entry.name for entry in CHECKS} == set().union(*BUGS.values())
 
 
-def test_violation_is_one_line_with_the_network() -> None:
-    violation = next(violation for violation in check(StaleDelta, threads=(2,)) if violation.check == "equal-widths")
-    assert str(violation).startswith("equal-widths: 5-5-5-5, 3 examples, batch size 3, float64, 2 threads: ")
-    assert "relative error" in violation.detail
-    assert "\n" not in str(violation)
-
-
 def test_exceptions_are_violations_and_stop_nothing() -> None:
     found = {violation.check: violation.detail for violation in check(Exits, dtypes=("float64",), threads=(1,))}
     assert "raised SystemExit: 3" in found["gradient"]
@@ -247,12 +239,10 @@ def test_tolerance_is_relative_to_the_norm(dtype: str, factor: float, conforms: 
 @pytest.mark.parametrize("wrong", [np.nan, np.inf])
 def test_nan_and_infinity_never_pass(wrong: float) -> None:
     class One(Right):
-        def gradients(self, batch: Batch) -> Parameters:
-            dW, db = super().gradients(batch)
-            dW[0][0, 0] = wrong
-            return Parameters(dW, db)
+        def bias_gradient(self, delta: Array) -> Array:
+            return delta.sum(axis=0) * wrong  # type: ignore[no-any-return]
 
-    assert {"gradient", "step", "epoch-order"} <= {violation.check for violation in check(One, threads=(1,))}
+    assert {"gradient", "step", "epoch-order"} <= names(One)
 
 
 # --- The short check before timing -------------------------------------------------------------------------------
@@ -277,11 +267,9 @@ def test_short_check_accepts_a_correct_row(epoch: bool, dtype: str) -> None:
     [
         (StaleDelta, False, None),
         (SumInStep, False, {"step"}),
-        (SumInStep, True, {"epoch-order"}),
         (DropsLastBatch, False, set()),
         (DropsLastBatch, True, {"epoch-order"}),
         (OverwritesTargets, False, {"inputs-unchanged"}),
-        (KeepsLoadedArrays, False, {"inputs-unchanged"}),
     ],
 )
 def test_short_check_rejects_by_name(bug: type[Implementation], epoch: bool, expected: set[str] | None) -> None:

@@ -113,7 +113,7 @@ def test_ordinary_mistakes_are_named_or_nothing_is_said() -> None:
 
     measured = measure(diagnosis)
     assert not measured["wrong"], measured["wrong"]
-    assert len(measured["right"]) >= 0.9 * sum(map(len, measured.values())), measured
+    assert len(measured["whole"]) >= 0.9 * sum(map(len, measured.values())), measured
 
 
 @pytest.mark.parametrize(

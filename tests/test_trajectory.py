@@ -174,7 +174,7 @@ def test_where_rounding_decides_nothing_is_said() -> None:
 
 
 def test_a_row_is_doubted_twice_before_it_is_called_wrong(shared: Shared, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By one disturbed oracle, then by several; and not at all where rounding decides."""
+    """By one perturbed reference, then by several; and not at all where rounding decides."""
     problem = Problem.make(workload("book", "float64"), shared.examples, 0)
     turn = problem.turn(1)
     left = {

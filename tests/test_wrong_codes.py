@@ -28,11 +28,11 @@ CASES: list[Mistakes] = [*((single,) for single in SINGLES), *PAIRS]
 def measure(
     diagnose: Callable[[type[Implementation]], str], cases: Iterable[Mistakes] = tuple(CASES)
 ) -> dict[str, list[tuple[Mistakes, str]]]:
-    """Return the mistakes and the diagnosis of each case, by verdict: "right", "partly", "none" or "wrong".
+    """Return the mistakes and the diagnosis of each case, by verdict: "whole", "partly", "none" or "wrong".
 
     `diagnose` takes a class and returns what is wrong in words, "" for nothing. See `verdict`.
     """
-    verdicts: dict[str, list[tuple[Mistakes, str]]] = {"right": [], "partly": [], "none": [], "wrong": []}
+    verdicts: dict[str, list[tuple[Mistakes, str]]] = {"whole": [], "partly": [], "none": [], "wrong": []}
     for mistakes in cases:
         diagnosis = diagnose(wrong_code(*mistakes))
         verdicts[verdict(mistakes, diagnosis)].append((mistakes, diagnosis))
@@ -42,13 +42,13 @@ def measure(
 def verdict(mistakes: Mistakes, diagnosis: str) -> str:
     """Return how well a diagnosis names the mistakes.
 
-    "right" names all of them; "none" is empty; "wrong" has a sentence, ended by a full stop or a semicolon, that names
+    "whole" names all of them; "none" is empty; "wrong" has a sentence, ended by a full stop or a semicolon, that names
     none of them; "partly" names one of two, and nothing that is not there.
     """
     if not diagnosis.strip():
         return "none"
     if all(names(mistake, diagnosis) for mistake in mistakes):
-        return "right"
+        return "whole"
     sentences = [sentence for sentence in re.split(r"[.;](?:\s+|$)", diagnosis) if sentence.strip()]
     if all(any(names(mistake, sentence) for mistake in mistakes) for sentence in sentences):
         return "partly"
@@ -69,7 +69,7 @@ def test_measure_counts_verdicts() -> None:
     perfect = measure(lambda cls: "; ".join(MEANINGS[mistake] for mistake in everything[cls]))
     first = measure(lambda cls: MEANINGS[everything[cls][0]], PAIRS)
     unrelated = measure(lambda _: "the computer is on fire")
-    assert len(perfect["right"]) == len(CASES)
+    assert len(perfect["whole"]) == len(CASES)
     assert len(measure(lambda _: "")["none"]) == len(CASES)
     assert len(unrelated["wrong"]) == len(CASES)
     assert first["wrong"] == first["none"] == []
@@ -79,7 +79,7 @@ def test_measure_counts_verdicts() -> None:
 def test_a_sentence_about_another_mistake_is_wrong() -> None:
     mistakes = ("sum-not-mean", "hidden-relu")
     assert verdict(mistakes, "summed over the mini-batch, not averaged") == "partly"
-    assert verdict(mistakes, "summed over the mini-batch, not averaged; the hidden layers are ReLU") == "right"
+    assert verdict(mistakes, "summed over the mini-batch, not averaged; the hidden layers are ReLU") == "whole"
     assert verdict(mistakes, "summed over the mini-batch, not averaged. The output is a softmax.") == "wrong"
 
 

@@ -63,7 +63,7 @@ def pending_work(trial: Trial) -> Iterator[str]:
 
 
 def remembered_results(trial: Trial) -> Iterator[str]:
-    """A step is computed anew if only the learning rate, the examples in the same memory or the parameters differ."""
+    """A step is computed again if only the learning rate, the examples in the same memory or the parameters differ."""
     other = trial.draw_parameters()
     x, y = np.empty_like(trial.x), trial.y.copy()
     cases = (
@@ -78,8 +78,8 @@ def remembered_results(trial: Trial) -> Iterator[str]:
             implementation.load(parameters)
             implementation.step(implementation.prepare(x, y), rate)
             expected = reference_epoch(parameters, inputs, y, np.arange(len(x)), len(x), rate, trial.cost)
-            found = implementation.parameters()
-            yield prefixed(what, parameter_errors(found, parameters, expected, len(x), trial.dtype))
+            result = implementation.parameters()
+            yield prefixed(what, parameter_errors(result, parameters, expected, len(x), trial.dtype))
 
 
 # --- Memory of its own ---------------------------------------------------------------------------------------------
@@ -113,9 +113,9 @@ def parameters_copied(trial: Trial) -> Iterator[str]:
         for _, tensor in named_tensors(implementation.parameters()):
             tensor[...] = 7.0
         yield prefixed("after writing to a copy", differences(implementation.parameters(), trial.parameters))
-        mine = Parameters([W.copy() for W in trial.parameters.weights], [b.copy() for b in trial.parameters.biases])
-        implementation.load(mine)
-        for _, tensor in named_tensors(mine):
+        loaded = Parameters([W.copy() for W in trial.parameters.weights], [b.copy() for b in trial.parameters.biases])
+        implementation.load(loaded)
+        for _, tensor in named_tensors(loaded):
             tensor[...] = 7.0
         error = differences(implementation.parameters(), trial.parameters)
         yield prefixed("after writing to the loaded arrays", error)
@@ -146,9 +146,9 @@ def independent_instances(trial: Trial) -> Iterator[str]:
     with trial.open() as one, trial.open() as two:
         two.load(other)
         batches = [implementation.prepare(trial.x, trial.y) for implementation in (one, two)]
-        found = [implementation.gradients(batch) for implementation, batch in zip((one, two), batches, strict=True)]
-        yield prefixed("first of two instances", trial.gradient_errors(found[0]))
-        yield prefixed("second of two instances", trial.gradient_errors(found[1], parameters=other))
+        gradients = [implementation.gradients(batch) for implementation, batch in zip((one, two), batches, strict=True)]
+        yield prefixed("first of two instances", trial.gradient_errors(gradients[0]))
+        yield prefixed("second of two instances", trial.gradient_errors(gradients[1], parameters=other))
 
 
 # --- Threads and life cycle ----------------------------------------------------------------------------------------

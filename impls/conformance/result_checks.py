@@ -20,8 +20,8 @@ def gradient(trial: Trial) -> Iterator[str]:
     """The gradient of all examples is the reference's."""
     with trial.open() as implementation:
         rows = trial.first_batch
-        found = implementation.gradients(implementation.prepare(trial.x[rows], trial.y[rows]))
-        yield trial.gradient_errors(found, rows)
+        result = implementation.gradients(implementation.prepare(trial.x[rows], trial.y[rows]))
+        yield trial.gradient_errors(result, rows)
 
 
 def result_type(trial: Trial) -> Iterator[str]:
@@ -118,8 +118,8 @@ def nan_forgotten(trial: Trial) -> Iterator[str]:
     with trial.open() as implementation:
         with suppress(ValueError):
             implementation.gradients(implementation.prepare(np.full_like(trial.x[:size], np.nan), trial.y[:size]))
-        found = implementation.gradients(implementation.prepare(trial.x[:size], trial.y[:size]))
-        yield prefixed("after a mini-batch of NaN", trial.gradient_errors(found, slice(size)))
+        result = implementation.gradients(implementation.prepare(trial.x[:size], trial.y[:size]))
+        yield prefixed("after a mini-batch of NaN", trial.gradient_errors(result, slice(size)))
 
 
 def more_threads_than_examples(trial: Trial) -> Iterator[str]:
@@ -224,8 +224,8 @@ def memory_layout(arrange: Callable[[Array], Array]) -> CheckFunction:
         x, y, order = arrange(trial.x), arrange(trial.y), arrange(trial.order)
         with trial.open() as implementation:
             implementation.load(Parameters([arrange(W) for W in weights], [arrange(b) for b in biases]))
-            found = implementation.gradients(implementation.prepare(x[:size], y[:size]))
-            yield trial.gradient_errors(found, slice(size))
+            result = implementation.gradients(implementation.prepare(x[:size], y[:size]))
+            yield trial.gradient_errors(result, slice(size))
             implementation.step(implementation.prepare(x[:size], y[:size]), 0.7)
             yield prefixed("step", trial.parameter_errors(implementation.parameters(), 0.7, [np.arange(size)]))
             implementation.load(trial.parameters)

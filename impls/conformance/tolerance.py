@@ -101,11 +101,11 @@ def compare(
     errors, pairs = _matched(result, expected)
     shares = [(math.inf, error) for error in errors]
     with np.errstate(all="ignore"):
-        for name, mine, theirs in pairs:
-            limit, difference = allowed(name, theirs), float(np.linalg.norm(mine - theirs))
+        for name, tensor, reference in pairs:
+            limit, difference = allowed(name, reference), float(np.linalg.norm(tensor - reference))
             share = difference / limit if limit > 0.0 else math.inf if difference else 0.0
             share = math.inf if math.isnan(share) else share
-            unit = float(np.linalg.norm(theirs)) if relative else 0.0
+            unit = float(np.linalg.norm(reference)) if relative else 0.0
             text = f"relative error {difference / unit:.1e}" if unit else f"error {difference:.1e}"
             shares.append((share, f"{name}: {text}, allowed {limit / (unit or 1.0):.0e}"))
     shares.sort(key=lambda pair: -pair[0])
@@ -201,17 +201,19 @@ def trajectory(
 def differences(result: Any, expected: Parameters) -> str:
     """Compare a copy with its original: every number must be equal, and NaN equals NaN."""
     errors, pairs = _matched(result, expected)
-    errors += [f"{name}: differs" for name, mine, theirs in pairs if not np.array_equal(mine, theirs, equal_nan=True)]
+    errors += [
+        f"{name}: differs" for name, tensor, reference in pairs if not np.array_equal(tensor, reference, equal_nan=True)
+    ]
     return "; ".join(errors)
 
 
 def missing_nans(result: Any, expected: Parameters) -> str:
     """Compare where NaN is: it must be wherever the reference has it."""
     errors, pairs = _matched(result, expected)
-    for name, mine, theirs in pairs:
-        missing = np.isnan(theirs) & ~np.isnan(mine)
+    for name, tensor, reference in pairs:
+        missing = np.isnan(reference) & ~np.isnan(tensor)
         if np.any(missing):
-            errors.append(f"{name}: {np.sum(missing)} of {np.sum(np.isnan(theirs))} expected NaNs are missing")
+            errors.append(f"{name}: {np.sum(missing)} of {np.sum(np.isnan(reference))} expected NaNs are missing")
     return "; ".join(errors)
 
 
