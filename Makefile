@@ -107,11 +107,11 @@ reference-runs:
 	    --impl=mpi-rust_fused --impl=torch --impl=torch_ddp --results=results/reference/mpi
 	$(BIN)/backprop scale --ranks=1,2,4 --results=results/reference/scaling
 	$(BIN)/python -m bench.report.reference
-	cd results/reference && rm -f */*.svg */report.html coretype/*.png data/*.png weak/*.png mpi/*.png all/[op]*.png all/seven-ways.png
+	cd results/reference && rm -f */report.html coretype/*.png data/*.png weak/*.png mpi/*.png all/[op]*.png all/seven-ways.png
 	$(BIN)/backprop profile --out=profiles/recordings --format=raw pure_python $(RECORDED)
 	$(BIN)/backprop profile --out=profiles/recordings --format=raw --workload=large $(RECORDED)
 	$(BIN)/backprop profile profiles/recordings/in_place.book.1.raw.txt
-	rm -f profiles/recordings/shares.*.svg profiles/recordings/shares.large.png
+	rm -f profiles/recordings/shares.large.png
 	$(MAKE) figures
 
 figures: $(INSTALLED)

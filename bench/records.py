@@ -159,6 +159,11 @@ class Estimate(msgspec.Struct, frozen=True):
         """Return half of the interval's width relative to the value."""
         return None if self.low is None or self.high is None else (self.high - self.low) / (2 * self.value)
 
+    @property
+    def ends(self) -> tuple[float, float]:
+        """Return the ends of the interval; the value twice where there is none."""
+        return self.low or self.value, self.high or self.value
+
     def holds(self, value: float) -> bool:
         """Return whether there is an interval and the value lies in it."""
         return self.low is not None and self.high is not None and self.low <= value <= self.high

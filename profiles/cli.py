@@ -138,8 +138,8 @@ def _show_shares(recordings: list[Recording], folder: Path, console: Console) ->
 
     console.print(tables.share_table(recordings))
     if len(recordings) > 1:
-        for path in tables.share_plot(recordings, folder / file_name(f"shares.{recordings[0].workload}")):
-            console.print(f"plot: {path}")
+        path = folder / file_name(f"shares.{recordings[0].workload}.png")
+        console.print(f"plot: {tables.share_plot(recordings, path)}")
 
 
 def _show_difference(recordings: list[Recording], stem: Path, console: Console) -> None:

@@ -48,8 +48,8 @@ def difference_table(before: Stacks, after: Stacks) -> Table:
     return table
 
 
-def share_plot(recordings: list[Recording], stem: Path) -> list[Path]:
-    """Draw the shares as stacked bars, a bar for each recording; return the paths of the SVG and the PNG."""
+def share_plot(recordings: list[Recording], path: Path) -> Path:
+    """Draw the shares as stacked bars, a bar for each recording; return the path."""
     recordings = _sorted(recordings)
     conditions, names = _names(recordings)
     with style():
@@ -62,7 +62,7 @@ def share_plot(recordings: list[Recording], stem: Path) -> list[Path]:
         axes.set_xlabel("per cent of the samples within the implementation")
         axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=len(CATEGORIES), handlelength=1.0)
         figure.suptitle(f"Where the time goes · {conditions}", x=0.01, ha="left", fontsize=12, weight="bold")
-        return save(figure, stem)
+        return save(figure, path)
 
 
 def _draw_bars(axes: Axes, recordings: list[Recording]) -> None:

@@ -57,7 +57,7 @@ def test_a_run_prints_both_tables_and_the_paths(
     done, folder = finished
     assert "test_speed[20-8-4:4-in_place]" in done.stdout
     assert "speed-ups over per_example; peak" in " ".join(done.stdout.split())
-    files = ["results.json", "speedups.md", "report.html", "speedups.svg", "speedups.png", "peak.svg", "peak.png"]
+    files = ["results.json", "speedups.md", "report.html", "speedups.png", "peak.png"]
     for name in files:
         assert str(folder / name) in done.stdout
         assert (folder / name).stat().st_size > 0
@@ -142,7 +142,7 @@ def test_plots_are_the_same_bytes_when_drawn_again(
     program = Path(sys.executable).with_name("backprop")
     subprocess.run([program, "plot", folder / "results.json", "--out", tmp_path], check=True, capture_output=True)
     names = sorted(path.name for path in tmp_path.iterdir())
-    assert names == ["peak.png", "peak.svg", "speedups.png", "speedups.svg"]
+    assert names == ["peak.png", "speedups.png"]
     for name in names:
         assert (tmp_path / name).read_bytes() == (folder / name).read_bytes()
 
@@ -243,7 +243,7 @@ def test_a_run_without_a_folder_leaves_the_checkout_as_it_was(tmp_path: Path) ->
     (folder,) = (results / "runs").iterdir()
     assert re.fullmatch(r"\d{4}-\d\d-\d\d-\d{6}", folder.name)
     assert f"results: results/runs/{folder.name}/results.json" in done.stdout
-    names = {"speedups.md", "report.html", "speedups.svg", "speedups.png", "peak.svg", "peak.png"}
+    names = {"speedups.md", "report.html", "speedups.png", "peak.png"}
     assert {path.name for path in folder.iterdir()} == names | {"results.json"}
     assert {path.name for path in results.iterdir()} == names | {"latest.json", "runs"}
     for name in names:
@@ -257,7 +257,7 @@ def test_a_run_without_a_folder_leaves_the_checkout_as_it_was(tmp_path: Path) ->
 def test_a_run_in_the_checkout_is_not_under_version_control() -> None:
     if not (ROOT / ".git").exists():
         pytest.skip("not a git checkout")
-    made = ["results/latest.json", "results/speedups.svg", "results/runs/2026-01-31-120000/results.json"]
+    made = ["results/latest.json", "results/speedups.png", "results/runs/2026-01-31-120000/results.json"]
     ignored = subprocess.run(["git", "check-ignore", *made], cwd=ROOT, capture_output=True, text=True, check=True)
     assert ignored.stdout.splitlines() == made
     kept = ["results/notes/new.md", "results/reference/default/results.json"]

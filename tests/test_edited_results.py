@@ -16,11 +16,11 @@ from made_up_results import made_up_results
 
 from bench.records import Results
 from bench.report import changes
+from bench.report.curve_plots import history_plot
 from bench.report.drawing import save, style
-from bench.report.history_plot import history_plot
 from bench.report.page.page import page
 from bench.report.plots import draw
-from bench.report.sweep_plot import DRAWN
+from bench.report.sweeps import SWEEPS
 from bench.report.table import markdown, summary_lines
 from bench.results.compare_runs import compare_runs
 from bench.results.files import read, to_builtins
@@ -55,7 +55,7 @@ for found_place in places(WHOLE)[1:]:
 def edited(draw: st.DrawFn) -> dict[str, Any]:
     """Draw results, of a sweep or not, with a few things replaced, removed or doubled."""
     found = copy.deepcopy(WHOLE)
-    found["workloads"][0]["workload"]["sweep"] = draw(st.sampled_from(["", *sorted(DRAWN)]))
+    found["workloads"][0]["workload"]["sweep"] = draw(st.sampled_from(["", "dtype", "strong", *SWEEPS]))
     for _ in range(draw(st.integers(1, 3))):
         *way, last = draw(st.sampled_from(draw(st.sampled_from(list(KINDS.values())))))
         holder: Any = found
@@ -95,7 +95,7 @@ def show(results: Results) -> None:
         draw(results, Path(folder))
         found_history = history([whole, results])
         with style():
-            save(history_plot(found_history), Path(folder) / "history")
+            save(history_plot(found_history), Path(folder) / "history.png")
     page(results, [])
     page(whole, [], [results, whole])
     markdown(results)
@@ -180,7 +180,7 @@ def test_a_sweep_is_drawn_without_what_has_no_place_in_it(backprop: Backprop, tm
     path.write_text(json.dumps(content))
     status, out, err = backprop("plot", path)
     assert (status, err) == (0, "")
-    assert [line.rpartition("/")[2] for line in out.splitlines()] == ["sweep-depth.svg", "sweep-depth.png"]
+    assert [line.rpartition("/")[2] for line in out.splitlines()] == ["sweep-depth.png"]
 
 
 @pytest.mark.parametrize(
@@ -234,7 +234,7 @@ def test_text_in_a_file_is_one_line_of_printable_letters(tmp_path: Path) -> None
     said = (*summary_lines(results), *changes.lines(compare_runs(results, made_up_results()), everything=True))
     assert "a\ufffd[31m\ufffd\ufffd <b> $x$ 批" in results.notes
     assert not [line for line in said if not line.isprintable()]
-    drawn = [each for each in draw(results, tmp_path / "plots") if each.suffix == ".svg"]
+    drawn = draw(results, tmp_path / "plots", "svg")
     assert drawn
     for each in drawn:
         ET.parse(each)

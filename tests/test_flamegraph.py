@@ -277,8 +277,7 @@ def test_the_table_fits_into_100_columns() -> None:
 
 
 def test_the_plot_shows_the_shares(tmp_path: Path) -> None:
-    svg, png = share_plot(SEVERAL, tmp_path / "shares.book")
-    assert png.stat().st_size > 1000
+    svg = share_plot(SEVERAL, tmp_path / "shares.book.svg")
     texts = [text.strip() for text in ET.parse(svg).getroot().itertext() if text.strip()]
     assert {"Where the time goes · book · 1 thread", *CATEGORIES} <= set(texts)
     assert [text for text in texts if text in ORDER] == ORDER

@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import uuid
-import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import NamedTuple
 
@@ -165,7 +164,6 @@ def test_the_others_are_whole(done: Done) -> None:
         assert row.seconds is not None
         assert label in done.said
     assert {path.name for path in done.out.iterdir()} >= {"speedups.png", "speedups.md", "peak.png", "report.html"}
-    ET.parse(done.out / "speedups.svg")
 
 
 @pytest.mark.slow("runs a benchmark of 30 rows")

@@ -1,14 +1,13 @@
 """The plots and the tables by what a reader sees, not by pixels."""
 
-import functools
 import itertools
 import math
-import struct
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
 from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import msgspec
@@ -18,25 +17,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made_up_results import BOOK, PEAK_SECONDS, made_up_results, processes, row, workload_result
 from matplotlib.axes import Axes
-from matplotlib.backend_bases import RendererBase
 from matplotlib.collections import LineCollection
 from matplotlib.colors import same_color, to_rgb
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.text import Annotation, Text
 from matplotlib.typing import ColorType
 
 from bench.records import CONTROL, Estimate, Results, Row, Sample, Workload
-from bench.report.drawing import GREY, STYLE, save
+from bench.report.curve_plots import sweep
+from bench.report.dot_plots import POST_WAYS, SLOWEST, peak, seven_ways, speedups
+from bench.report.drawing import GREY, STYLE
 from bench.report.findings import findings
 from bench.report.palette import MARKERS, look
-from bench.report.peak_plot import peak
 from bench.report.plots import draw
-from bench.report.speedup_plot import SLOWEST, speedups
-from bench.report.strong_plot import break_even, gains, strong
-from bench.report.sweep_plot import sweep
+from bench.report.sweeps import break_even, gains
 from bench.report.table import markdown, summary_lines
 from bench.report.text import estimate_text, flops_text, interval_text, margin_text, number_text, seconds_text
 from bench.results.notes import failure_text
@@ -62,26 +58,16 @@ def add(results: Results, workload: Workload, *rows: Row) -> None:
     results.rows += rows
 
 
-def points(axes: Axes) -> dict[int, Line2D]:
-    """Return the points of a panel of speed-ups by the line that they are on."""
-    found = [line for line in axes.lines if line.get_marker() != "None"]
-    by_line = {round(place(line)[1]): line for line in found}
-    assert len(by_line) == len(found)
-    return by_line
+def dots(axes: Axes) -> dict[int, tuple[float, Line2D]]:
+    """Return where the dots of a panel are, and the lines that end with them, by the line of the panel."""
+    stems = [line for line in axes.lines if line.get_marker() != "None" and line.get_markevery()]
+    return {round(np.asarray(stem.get_ydata())[-1]): (np.asarray(stem.get_xdata())[-1], stem) for stem in stems}
 
 
-def place(point: Line2D) -> tuple[float, float]:
-    """Return x and y of a line that is a single point."""
-    (x,), (y,) = (np.asarray(data).tolist() for data in point.get_data())
-    return x, y
-
-
-def segments(axes: Axes) -> list[tuple[list[float], list[float]]]:
-    """Return all lines of a panel without a marker, alone or of a collection: their x, their y."""
-    alone = [np.asarray(line.get_xydata()) for line in axes.lines if line.get_marker() == "None"]
+def segments(axes: Axes) -> list[Any]:
+    """Return the ends of all intervals of a panel."""
     collections = [each for each in axes.collections if isinstance(each, LineCollection)]
-    together = [np.asarray(segment) for each in collections for segment in each.get_segments()]
-    return [(ends[:, 0].tolist(), ends[:, 1].tolist()) for ends in [*alone, *together]]
+    return [segment.tolist() for each in collections for segment in each.get_segments()]
 
 
 def labels_of(axes: Axes) -> list[str]:
@@ -89,116 +75,69 @@ def labels_of(axes: Axes) -> list[str]:
 
 
 def numbers(axes: Axes) -> dict[int, Text]:
-    """Return what is written beside the points, by line."""
+    """Return what is written beside the dots, by line."""
     return {round(text.get_position()[1]): text for text in axes.texts if text.get_bbox_patch()}
-
-
-def panels(figure: Figure) -> list[Axes]:
-    return [axes for axes in figure.axes if axes.get_visible()]
 
 
 # --- Speed-ups ---------------------------------------------------------------------------------------------------
 
 
-def test_speedups_are_points_on_a_logarithmic_scale(results: Results) -> None:
+def test_speedups_are_dots_with_intervals_and_numbers(results: Results) -> None:
     axes = speedups(results, results.workloads).axes[0]
     assert axes.get_xscale() == "log"
     assert labels_of(axes) == ["per_example", "batched_2d", "in_place", "torch"]  # in the ladder's order; no control
     assert axes.yaxis_inverted()  # the first one at the top
-    found = points(axes)
-    assert {line: place(point)[0] for line, point in found.items()} == {0: 1.0, 1: 8.0, 2: 10.0}
-    for line, point in found.items():
+    assert {line: value for line, (value, _) in dots(axes).items()} == {0: 1.0, 1: 8.0, 2: 10.0}
+    for line, (_, stem) in dots(axes).items():
         style = look(labels_of(axes)[line])
-        assert point.get_marker() == style.marker
-        assert same_color(point.get_color(), style.colour)
+        assert stem.get_marker() == style.marker
+        assert same_color(stem.get_color(), style.colour)
+    assert segments(axes)[1:] == [[[7.84, 1], [8.16, 1]], [[9.8, 2], [10.2, 2]]]
+    texts = {line: text.get_text() for line, text in numbers(axes).items()}
+    assert texts == {0: "baseline, 400 µs", 1: "8.00×", 2: "10.0×", 3: "unavailable"}
     assert axes.get_title(loc="left") == "book\n"
     assert "784-30-10, batch 10, float64, 1 thread, step" in [text.get_text() for text in axes.texts]
 
 
-def test_intervals_baseline_rates_and_control_are_drawn(results: Results) -> None:
+def test_baseline_rates_and_control_are_drawn(results: Results) -> None:
     axes = speedups(results, results.workloads).axes[0]
-    found = segments(axes)
-    for xs, ys in (
-        ([7.84, 8.16], [1, 1]),  # intervals
-        ([9.8, 10.2], [2, 2]),
-        ([1.0, 8.0], [1, 1]),  # from the baseline's line to the points
-        ([1.0, 10.0], [2, 2]),
-        ([1.0, 1.0], [0, 1]),  # the baseline's line, from the bottom to the top of the panel
-        ([20.0, 20.0], [0, 1]),  # the peak's: 400 µs / 20 µs
-        ([16.0, 16.0], [0, 1]),  # the reference rate's: 80 % of it
-    ):
-        assert any(x == pytest.approx(xs) and y == ys for x, y in found), xs
+    upright = [line for line in axes.lines if line.get_marker() == "None"]
+    assert [np.asarray(line.get_xdata())[0] for line in upright] == pytest.approx([1, 20, 16])  # peak, reference rate
     (band,) = (patch for patch in axes.patches if isinstance(patch, Rectangle))
     assert [band.get_x(), band.get_x() + band.get_width()] == pytest.approx([0.995 * 0.98, 0.995 * 1.02])
-    assert (band.get_y(), band.get_height()) == (0, 1)  # of the whole panel
 
 
-def test_numbers_are_beside_the_points(results: Results) -> None:
-    found = numbers(speedups(results, results.workloads).axes[0])
-    assert {line: text.get_text() for line, text in found.items()} == {
-        0: "baseline, 400 µs",
-        1: "8.00×",
-        2: "10.0×",
-        3: "unavailable",
-    }
-    assert {line for line, text in found.items() if same_color(text.get_color(), GREY)} == {3}
-
-
-OUTCOMES = {  # as they are, and as they stand in a table of all workloads
-    "wrong": "wrong",
-    "wrong after 501 calls": "wrong",
-    "unfinished": "unfin.",
-    "implausible": "implaus.",
-    "crashed": "crash",
-    "timed out": "hung",
-    "unavailable": "–",
-    "left out": "slow",
-    "interrupted": "–",
-    "struck by lightning": "struck b",  # of a later edition
-}
-
-
-@pytest.mark.parametrize("outcome", OUTCOMES)
-def test_a_row_that_was_not_timed_shows_its_outcome(results: Results, outcome: str) -> None:
+@pytest.mark.parametrize(("outcome", "short"), [("wrong after 501 calls", "wrong"), ("implausible", "implaus.")])
+def test_a_result_that_was_not_timed_shows_its_outcome(results: Results, outcome: str, short: str) -> None:
     results.rows[3] = Row("book", "in_place", "in_place", 1, outcome, "for a reason that takes many words " * 9)
-    figure = speedups(results, results.workloads)
-    axes = figure.axes[0]
-    assert labels_of(axes)[2] == "in_place"
-    assert numbers(axes)[2].get_text() == outcome
-    assert same_color(numbers(axes)[2].get_color(), GREY)
-    assert 2 not in points(axes)
-    figure.draw_without_rendering()
-    text, panel = numbers(axes)[2].get_window_extent(), axes.get_window_extent()
-    assert panel.x0 <= text.x0 < text.x1 <= panel.x1
-
-
-@pytest.mark.parametrize(("outcome", "short"), OUTCOMES.items())
-def test_an_outcome_fits_into_a_cell(results: Results, outcome: str, short: str) -> None:
-    results.rows[3] = Row("book", "in_place", "in_place", 1, outcome, "for a reason")
     for name in ("deep", "large", "other"):
         add(results, msgspec.structs.replace(BOOK, name=name), row("per_example", 4e-4, workload=name))
+    figure = speedups(results, results.workloads)
+    figure.draw_without_rendering()
+    axes = figure.axes[0]
+    number, panel = numbers(axes)[2], axes.get_window_extent()
+    assert number.get_text() == outcome
+    assert same_color(number.get_color(), GREY)
+    assert 2 not in dots(axes)
+    assert panel.x0 <= number.get_window_extent().x0 < number.get_window_extent().x1 <= panel.x1
     lines = summary_lines(results)  # one table of all workloads
     assert next(line for line in lines if line.startswith("in_place")).split("  ", 1)[1].strip() == short
-    figure = peak(results, results.workloads)
-    figure.draw_without_rendering()
-    (text,) = (text for text in figure.axes[0].texts if text.get_position() == (0, 2))
+    heat_map = peak(results, results.workloads)
+    heat_map.draw_without_rendering()
+    axes = heat_map.axes[0]
+    (text,) = (text for text in axes.texts if text.get_position() == (0, 2))
+    box, (left, right) = text.get_window_extent(), axes.transData.transform([(-0.5, 2), (0.5, 2)])[:, 0]
     assert text.get_text() == short
-    box, axes = text.get_window_extent(), figure.axes[0]
-    assert axes.transData.transform((-0.5, 2))[0] < box.x0 < box.x1 < axes.transData.transform((0.5, 2))[0]
+    assert left < box.x0 < box.x1 < right
 
 
-def test_a_row_much_slower_than_the_baseline_is_an_arrow_at_the_edge(results: Results) -> None:
+def test_much_slower_than_the_baseline_is_an_arrow_at_the_edge(results: Results) -> None:
     results.rows[2] = row("pure_python", 2e-2, 0.0196)
-    results.rows[3] = row("in_place", 5e-4, 0.8)
     axes = speedups(results, results.workloads).axes[0]
-    assert labels_of(axes)[:2] == ["pure_python", "per_example"]
-    arrow = points(axes)[0]
-    assert (arrow.get_marker(), place(arrow)) == ("<", (SLOWEST, 0))
-    assert ([1.0, SLOWEST], [0, 0]) in segments(axes)
-    assert axes.get_xlim()[0] == SLOWEST == 0.45
+    value, stem = dots(axes)[0]
+    assert (labels_of(axes)[0], value, stem.get_marker()) == ("pure_python", SLOWEST, "<")
+    assert axes.get_xlim()[0] == SLOWEST
     assert numbers(axes)[0].get_text() == "0.0196×"
-    slower = points(axes)[2]
-    assert (slower.get_marker(), place(slower)) == (look("in_place").marker, (0.8, 2))
 
 
 def test_all_panels_have_the_same_lines_and_scale(results: Results) -> None:
@@ -206,106 +145,78 @@ def test_all_panels_have_the_same_lines_and_scale(results: Results) -> None:
         results,
         LARGE,
         row("batched_2d@1", 1.9e-2, workload="large"),
-        row(CONTROL, 1.9e-2, 1.0, workload="large"),
         row("numba", 1e-2, 1.9, workload="large"),
         row("batched_2d", 1e-2, 2.0, workload="large"),
     )
-    book, large = panels(speedups(results, results.workloads))
+    figure = speedups(results, results.workloads)
+    book, large = figure.axes
     assert labels_of(book) == ["per_example", "batched_2d", "in_place", "numba", "torch"]
-    assert book.get_xlim() == large.get_xlim()
-    assert book.get_ylim() == large.get_ylim()
+    assert (book.get_xlim(), book.get_ylim()) == (large.get_xlim(), large.get_ylim())
     assert book.get_xlim()[1] > 19e-3 / PEAK_SECONDS  # the highest peak of all
-    assert set(points(large)) == {1, 3}
-    assert large.get_title(loc="right") == "1× is batched_2d@1, 19.0 ms\n"
+    assert set(dots(large)) == {1, 3}
+    assert large.get_title(loc="right").strip() == "1× is batched_2d@1, 19.0 ms"
     assert book.get_title(loc="right") == ""
 
 
-@pytest.mark.parametrize(("count", "shape"), [(1, (1, 1)), (3, (1, 3)), (4, (2, 3)), (9, (3, 3))])
-def test_there_is_a_panel_for_each_workload(results: Results, count: int, shape: tuple[int, int]) -> None:
-    for number in range(count - 1):
-        name = f"w{number}"
-        add(results, msgspec.structs.replace(BOOK, name=name), row("per_example", 4e-4, workload=name))
+def test_the_legend_names_families_and_the_caption_fits(results: Results) -> None:
+    results.rows += [row("rust_fused", 2e-5, 20.0), row("mine", 2e-5, 20.0)]
+    results.machine.numpy_blas = "scipy-openblas 0.3.34.237.2"
     figure = speedups(results, results.workloads)
-    assert [axes.get_title(loc="left").strip() for axes in panels(figure)] == [
-        of.workload.name for of in results.workloads
-    ]
-    specs = {axes.get_subplotspec() for axes in figure.axes}
-    assert {spec.get_gridspec().get_geometry() for spec in specs if spec} == {shape}
-
-
-def test_the_legend_names_families_whiskers_band_and_rates(results: Results) -> None:
-    results.rows.append(row("rust_fused", 2e-5, 20.0))
-    results.rows.append(row("mine", 2e-5, 20.0))
-    (legend,) = speedups(results, results.workloads).legends
+    (legend,) = figure.legends
     handles = dict(zip([text.get_text() for text in legend.get_texts()], legend.legend_handles, strict=True))
-    assert list(handles) == [
-        "Python and NumPy",
-        "Rust",
-        "framework",
-        "other",
-        "95 % interval",
-        "noise floor: the control's interval",
-        "peak: multiply-adds in registers",
-        "reference rate: NumPy's large product",
-    ]
-    for family in ("Python and NumPy", "Rust", "framework", "other"):
+    families = ["Python and NumPy", "Rust", "framework", "other"]
+    others = ["95 % interval", "noise floor: the control's interval", "peak: multiply-adds in registers"]
+    assert list(handles) == [*families, *others, "NumPy's large product"]
+    for family in families:
         handle = handles[family]
         assert isinstance(handle, Line2D)
         assert handle.get_marker() == MARKERS[family]
-    caption = legend.get_title().get_text()
-    for words in ("Abacus 3000", "2 CPUs", "Python 3.11.7", "NumPy 2.4.6", "5 processes per row", "2026-01-31"):
-        assert words in caption
-
-
-def test_a_caption_is_no_wider_than_its_figure(results: Results) -> None:
-    results.machine.numpy_blas = "scipy-openblas 0.3.34.237.2"
-    for figure in (speedups(results, results.workloads), peak(results, results.workloads)):
-        text = figure.legends[0].get_title() if figure.legends else figure._supxlabel  # type: ignore[attr-defined]
-        figure.draw_without_rendering()
-        assert text.get_window_extent().x1 <= figure.bbox.x1
-        assert text.get_text().count("scipy-openblas 0.3.34.237.2") == 1
-        assert "·\n" not in text.get_text()
+    title, caption = figure.texts
+    words = "Abacus 3000 · 2 CPUs · Python 3.11.7 · NumPy 2.4.6 · scipy-openblas 0.3.34.237.2 · 5 processes per row"
+    assert caption.get_text().replace("\n", " · ") == f"{words} · 2026-01-31"
+    figure.draw_without_rendering()
+    boxes = [each.get_window_extent() for each in (title, figure.axes[0], legend, caption)]
+    assert all(box.x1 <= figure.bbox.x1 for box in boxes)
+    assert all(above.y0 >= below.y1 for above, below in itertools.pairwise(boxes))
 
 
 def test_without_control_interval_or_rates_a_panel_is_drawn(results: Results) -> None:
-    """One generation gives no interval; the worker of a rate may have died."""
+    """One process gives no interval; the worker of a rate may have died."""
     results.workloads[0].peak = results.workloads[0].reference = None
-    for of_row in results.rows:
-        if of_row.speed_up:
-            of_row.speed_up = Estimate(of_row.speed_up.value)
-    figure = speedups(results, results.workloads)
-    assert not [text for text in figure.legends[0].get_texts() if "peak" in text.get_text()]
-    axes = figure.axes[0]
-    assert not [patch for patch in axes.patches if isinstance(patch, Rectangle)]
-    assert set(points(axes)) == {0, 1, 2}
-    assert numbers(axes)[2].get_text() == "10.0×"
+    for result in results.rows:
+        result.speed_up = result.speed_up and Estimate(result.speed_up.value)
+    axes = speedups(results, results.workloads).axes[0]
+    assert not axes.patches
+    assert set(dots(axes)) == {0, 1, 2}
+
+
+def test_seven_ways_show_what_the_post_claimed(results: Results) -> None:
+    assert seven_ways(results) is None  # Rust is missing
+    results.rows = [row(label, 4e-4 / n, float(n) if n > 1 else None) for n, label in enumerate(POST_WAYS, start=1)]
+    axes = seven_ways(results).axes[0]  # type: ignore[union-attr]
+    assert {line: value for line, (value, _) in dots(axes).items()} == {n: n + 1 for n in range(7)}
+    assert numbers(axes)[2].get_text() == "3.00 (2.94 to 3.06)   2019: about 2"
+    claims = next(line for line in axes.lines if line.get_label() == "the 2019 post")
+    assert np.asarray(claims.get_xydata()).tolist() == [[1, 0], [2, 2], [4, 3]]
 
 
 # --- The peak ----------------------------------------------------------------------------------------------------
 
 
-def test_the_peak_is_a_heat_map_of_rows_by_workloads(results: Results) -> None:
+def test_the_peak_is_a_heat_map_of_implementations_by_workloads(results: Results) -> None:
     results.workloads.insert(0, workload_result(LARGE))  # more operations: the last column, whatever the order
     results.rows += [row("batched_2d@1", 1.9e-2, workload="large"), row("in_place", 2.2e-5, 8.0, workload="large")]
     results.rows[3].percent_of_peak = Estimate(50.2, 49.0, 51.4)
     axes = peak(results, results.workloads).axes[0]
-    names = ["per_example", "batched_2d", "in_place", "torch", "NumPy's large product"]
-    assert labels_of(axes) == names  # no control, no second baseline
+    assert labels_of(axes) == ["per_example", "batched_2d", "in_place", "torch", "NumPy's large product"]
     columns = [label.get_text() for label in axes.get_xticklabels()]
     assert columns == ["book\n959 kflop", f"large\n{flops_text(LARGE.flops(256))}"]
     (image,) = axes.images
-    of_rows = [[5.0, math.nan], [40.0, math.nan], [50.2, 100 * 2e-5 / 2.2e-5], [math.nan, math.nan]]
-    shown = np.ma.masked_invalid(np.asarray(image.get_array(), float))
-    np.testing.assert_allclose(shown.filled(math.nan), [*of_rows, [80.0, 80.0]])
-    assert (image.norm.vmin, image.norm.vmax) == (0, 100)
-    cells = {tuple(map(round, text.get_position())): text.get_text() for text in axes.texts}
-    assert cells[0, 0] == "5.0"
-    assert cells[0, 1] == "40"
-    assert cells[0, 2] == "50"
-    assert cells[1, 2] == "91"
-    assert {place for place, text in cells.items() if text == "–"} == {(1, 0), (1, 1), (0, 3), (1, 3)}
-    assert cells[0, 4] == cells[1, 4] == "80"
-    assert len(cells) == 10
+    shown = np.ma.masked_invalid(np.asarray(image.get_array(), float)).filled(math.nan)
+    expected: Any = [[5, math.nan], [40, math.nan], [50.2, 100 * 2e-5 / 2.2e-5], [math.nan, math.nan], [80, 80]]
+    np.testing.assert_allclose(shown, expected)
+    texts = [text.get_text() for text in axes.texts]
+    assert texts == ["5.0", "–", "40", "–", "50", "91", "–", "–", "80", "80"]
 
 
 def luminance(colour: ColorType) -> float:
@@ -319,10 +230,9 @@ def test_numbers_can_be_read_on_their_colours(results: Results) -> None:
     results.rows = [row(f"row_{percent}", 1e-3, percent_of_peak=Estimate(percent)) for percent in range(101)]
     axes = peak(results, results.workloads).axes[0]
     (image,) = axes.images
-    assert len(axes.texts) == 101 + 1  # the last one is the reference rate
     for percent, text in enumerate(axes.texts[:101]):
-        (cell,) = np.asarray(image.cmap(np.asarray(image.norm(np.array([float(percent)])))))  # red, green, blue, alpha
-        light, dark = sorted((luminance(tuple(cell)), luminance(text.get_color())), reverse=True)
+        (cell,) = np.asarray(image.cmap(np.asarray(image.norm(np.array([float(percent)])))))
+        dark, light = sorted((luminance(tuple(cell)), luminance(text.get_color())))
         assert (light + 0.05) / (dark + 0.05) > 3, percent
 
 
@@ -335,96 +245,82 @@ def swept(results: Results, sweep: str, *workloads: Workload) -> None:
     results.rows = []
 
 
-def curve(axes: Axes, label: str) -> Line2D:
-    (found,) = (line for line in axes.lines if line.get_label() == label)
-    return found
+def figure_of(results: Results) -> Figure:
+    figure = sweep(results, results.workloads[0].workload.sweep, results.workloads)
+    assert figure is not None
+    return figure
+
+
+def curve(axes: Axes, label: str) -> tuple[list[float], list[float]]:
+    """Return x and y of the curve of that name."""
+    (line,) = (line for line in axes.lines if line.get_label() == label)
+    return np.asarray(line.get_xdata()).tolist(), np.asarray(line.get_ydata()).tolist()
+
+
+HUNDRED = msgspec.structs.replace(BOOK, name="b100", batch_size=100)
 
 
 def test_a_sweep_is_log_log_time_per_example(results: Results) -> None:
-    swept(results, "batch", BOOK, msgspec.structs.replace(BOOK, name="b100", batch_size=100))
+    swept(results, "batch", BOOK, HUNDRED)
     results.rows = [row("in_place", 4e-5, 10.0), row("in_place", 2e-4, 20.0, workload="b100")]
-    axes = sweep(results, "batch", results.workloads).axes[0]
-    line = curve(axes, "in_place")
-    assert np.asarray(line.get_xdata()).tolist() == [10, 100]
-    assert np.asarray(line.get_ydata()).tolist() == pytest.approx([4e-6, 2e-6])
-    assert (line.get_marker(), line.get_color()) == (look("in_place").marker, look("in_place").colour)
-    assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
-    assert np.asarray(curve(axes, "peak").get_ydata()).tolist() == pytest.approx([2e-6, 2e-7])
-    assert np.asarray(curve(axes, "NumPy's large product").get_ydata()).tolist() == pytest.approx([2.5e-6, 2.5e-7])
-    names = ["in_place", "peak", "NumPy's large product"]  # at the ends of the curves
-    assert [text.get_text() for text in axes.texts] == names
-    assert axes.get_xlabel() == "examples in a mini-batch"
-    assert axes.get_ylabel() == "time per example"
-
-
-def test_a_curve_has_its_intervals(results: Results) -> None:
-    swept(results, "batch", BOOK)
-    results.rows = [row("in_place", 4e-5)]
     for generation, process in enumerate(results.rows[0].processes):
         process.samples = processes(4e-5 * (1 + generation / 100))[0].samples
-    axes = sweep(results, "batch", results.workloads).axes[0]
-    (interval,) = (y for x, y in segments(axes) if x == [10, 10])
-    assert 0.96 * 4e-6 < interval[0] < 4e-6 < interval[1] < 1.04 * 4e-6  # around the time that the table has
+    axes = figure_of(results).axes[0]
+    for name, seconds in (
+        ("in_place", [4e-6, 2e-6]),
+        ("peak", [2e-6, 2e-7]),
+        ("NumPy's large product", [2.5e-6, 2.5e-7]),
+    ):
+        xs, ys = curve(axes, name)
+        assert xs == [10, 100]
+        assert ys == pytest.approx(seconds)
+    (_, low), (_, high) = segments(axes)[0]
+    assert 0.96 * 4e-6 < low < 4e-6 < high < 1.04 * 4e-6  # around the time that the table has
+    assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
+    assert [text.get_text() for text in axes.texts] == ["in_place", "peak", "NumPy's large product"]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("examples in a mini-batch", "time per example")
 
 
 def test_a_sweep_has_a_panel_for_each_dtype_and_number_of_threads(results: Results) -> None:
     single = msgspec.structs.replace(BOOK, name="single", dtype="float32", threads=2)
-    hundred = msgspec.structs.replace(single, name="b100", batch_size=100)
-    swept(results, "batch-grid", BOOK, single, hundred)
+    swept(results, "batch-grid", BOOK, single, msgspec.structs.replace(HUNDRED, dtype="float32", threads=2))
     results.rows = [
-        row("in_place", 4e-5),
-        *(row("in_place", 2e-4, 20.0, workload=name) for name in ("single", "b100")),
+        *(row("in_place", 4e-5, workload=name) for name in ("book", "single", "b100")),
         row("per_example@1", 4e-4, workload="single"),
     ]
-    figure = sweep(results, "batch-grid", results.workloads)
-    assert [axes.get_title(loc="left") for axes in figure.axes] == ["float64, 1 thread", "float32, 2 threads"]
-    assert np.asarray(curve(figure.axes[1], "in_place").get_xdata()).tolist() == [10, 100]
-    assert np.asarray(curve(figure.axes[0], "in_place").get_xdata()).tolist() == [10]
-    assert not [line for axes in figure.axes for line in axes.lines if "@" in str(line.get_label())]
+    first, second = figure_of(results).axes
+    assert [axes.get_title(loc="left") for axes in (first, second)] == ["float64, 1 thread", "float32, 2 threads"]
+    assert (curve(first, "in_place")[0], curve(second, "in_place")[0]) == ([10], [10, 100])
+    assert first.get_ylim() == second.get_ylim()
+    assert "per_example@1" not in [line.get_label() for line in second.lines]
 
 
-def test_a_sweep_of_threads_shows_the_ideal(results: Results) -> None:
-    swept(results, "threads", *(msgspec.structs.replace(BOOK, name=f"t{n}", threads=n) for n in (1, 2, 4)))
-    results.rows = [row("multithreaded", seconds, workload=f"t{n}") for n, seconds in ((1, 4e-4), (2, 3e-4), (4, 2e-4))]
-    axes = sweep(results, "threads", results.workloads).axes[0]
-    ideal = curve(axes, "multithreaded, if it scaled ideally")
-    assert np.asarray(ideal.get_ydata()).tolist() == pytest.approx([4e-4, 2e-4, 1e-4])
-    assert np.asarray(curve(axes, "multithreaded").get_ydata()).tolist() == pytest.approx([4e-4, 3e-4, 2e-4])
-    assert axes.get_ylabel() == "time per step"
-
-
-def test_the_other_sweeps_vary_what_they_say(results: Results) -> None:
-    for name, sizes, xs in (
-        ("width", ((784, 8, 10), (784, 64, 10)), [8, 64]),
-        ("width-grid", ((784, 8, 10), (784, 64, 10)), [8, 64]),
-        ("depth", ((784, 100, 10), (784, 100, 100, 10)), [1, 2]),
-    ):
-        swept(results, name, *(Workload(f"w{len(of)}-{of[1]}", of, 10) for of in sizes))
-        results.rows = [row("in_place", 4e-5, workload=of.workload.name) for of in results.workloads]
-        axes = sweep(results, name, results.workloads).axes[0]
-        assert np.asarray(curve(axes, "in_place").get_xdata()).tolist() == xs
-
-
-def test_a_sweep_of_epochs_is_drawn_against_their_examples(results: Results) -> None:
-    of = [
-        msgspec.structs.replace(BOOK, name=f"e{count}", timed="epoch", epoch_examples=count) for count in (150, 50_000)
-    ]
-    swept(results, "data", *of)
-    results.rows = [row("in_place", 4e-3, workload=each.name) for each in of]
-    axes = sweep(results, "data", results.workloads).axes[0]
-    assert np.asarray(curve(axes, "in_place").get_ydata()).tolist() == pytest.approx([4e-3 / 150, 4e-3 / 50_000])
-    assert [label.get_text() for label in axes.get_xticklabels()] == ["150", "50,000"]
+@pytest.mark.parametrize(
+    ("name", "changes", "xs", "per"),
+    [
+        ("width", [{"sizes": (784, 64, 10)}, {"sizes": (784, 8, 10)}], [8, 64], "example"),
+        ("depth", [{"sizes": (784, 10, 10)}, {"sizes": (784, 10, 10, 10)}], [1, 2], "example"),
+        ("threads", [{"threads": 1}, {"threads": 2}], [1, 2], "step"),
+        ("data", [{"timed": "epoch", "epoch_examples": n} for n in (150, 50_000)], [150, 50_000], "example"),
+    ],
+)
+def test_sweeps_vary_what_they_say(results: Results, name: str, changes: Any, xs: list[int], per: str) -> None:
+    swept(results, name, *(msgspec.structs.replace(BOOK, name=str(n), **each) for n, each in enumerate(changes)))
+    results.rows = [row("in_place", 4e-5, workload=each.workload.name) for each in results.workloads]
+    axes = figure_of(results).axes[0]
+    assert curve(axes, "in_place")[0] == xs
+    assert axes.get_ylabel() == f"time per {per}"
 
 
 def strong_results(results: Results, gains_by_batch: dict[int, float]) -> None:
     """Put a sweep `strong` of two threads in the place of what is there: a row that gains so much, by batch size."""
-    of = [
+    sizes = [(threads, size) for threads in (1, 2) for size in gains_by_batch]
+    workloads = [
         msgspec.structs.replace(BOOK, name=f"{size}:{threads}", batch_size=size, threads=threads)
-        for threads in (1, 2)
-        for size in gains_by_batch
+        for threads, size in sizes
     ]
-    swept(results, "strong", *of)
-    for each in of:
+    swept(results, "strong", *workloads)
+    for each in workloads:
         gain = gains_by_batch[each.batch_size] if each.threads == 2 else 1.0
         results.rows += [
             row(f"per_example{'@1' * (each.threads > 1)}", 4e-4, workload=each.name),
@@ -435,105 +331,71 @@ def strong_results(results: Results, gains_by_batch: dict[int, float]) -> None:
 
 def test_what_threads_gain_is_drawn_against_the_work(results: Results) -> None:
     strong_results(results, {1: 0.5, 10: 1.5, 100: 1.9})
-    figure = strong(results, results.workloads)
-    assert figure is not None
-    (axes,) = figure.axes
-    line = curve(axes, "in_place")
-    assert np.asarray(line.get_xdata()).tolist() == [BOOK.flops(size) / 1e6 for size in (1, 10, 100)]
-    assert np.asarray(line.get_ydata()).tolist() == pytest.approx([0.5, 1.5, 1.9])
+    (axes,) = figure_of(results).axes
+    steps = [BOOK.flops(size) / 1e6 for size in (1, 10, 100)]
+    xs, ys = curve(axes, "in_place (from 0.96)")
+    assert xs == steps
+    assert ys == pytest.approx([0.5, 1.5, 1.9])
     assert [text.get_text() for text in axes.texts] == ["in_place (from 0.96)"]  # batched_2d gains nothing anywhere
-    low, high = next(y for x, y in segments(axes) if x == [BOOK.flops(10) / 1e6] * 2)
-    assert (low, high) == pytest.approx((1.5 / 1.0287, 1.5 * 1.0287), rel=1e-3)  # two intervals of 2 % together
+    low, high = next(ends for ends in segments(axes) if ends[0][0] == steps[1] and ends[0] != ends[1])
+    assert (low[1], high[1]) == pytest.approx((1.5 / 1.0287, 1.5 * 1.0287), rel=1e-3)  # two intervals of 2 % together
 
 
-def test_where_threads_begin_to_gain(results: Results) -> None:
-    for by_batch, expected in (
-        ({1: 0.5, 10: 1.5, 100: 1.9}, 10),
+@pytest.mark.parametrize(
+    ("by_batch", "expected"),
+    [
         ({1: 1.5, 10: 0.9, 100: 1.9}, 100),  # for good, not once
         ({1: 1.5, 10: 1.5, 100: 1.02}, None),  # not surely at the end
         ({1: 1.2, 10: 1.5, 100: 1.9}, 1),
-    ):
-        strong_results(results, by_batch)
-        found = break_even(gains(results, results.workloads, "in_place", 2))
-        assert found == (None if expected is None else BOOK.flops(expected) / 1e6)
+    ],
+)
+def test_where_threads_begin_to_gain(results: Results, by_batch: dict[int, float], expected: int | None) -> None:
+    strong_results(results, by_batch)
+    begins = break_even(gains(results, results.workloads, "in_place", 2))
+    assert begins == (None if expected is None else BOOK.flops(expected) / 1e6)
 
 
-def test_one_core_has_no_plot_of_threads(results: Results, tmp_path: Path) -> None:
-    swept(results, "strong", BOOK)
-    results.rows = [row("in_place", 4e-5)]
-    assert draw(results, tmp_path) == []
-
-
-def test_a_sweep_of_dtypes_is_points_of_speedups(results: Results) -> None:
+def test_a_sweep_of_dtypes_is_dots_of_speedups(results: Results) -> None:
     results.workloads[0] = workload_result(msgspec.structs.replace(BOOK, sweep="dtype"))
-    axes = sweep(results, "dtype", results.workloads).axes[0]
-    assert set(points(axes)) == {0, 1, 2}
+    assert set(dots(figure_of(results).axes[0])) == {0, 1, 2}
 
 
 def test_names_at_the_ends_of_curves_do_not_overlap(results: Results) -> None:
-    """Eighteen rows within ten per cent of each other; each name is in the order of the curves, and beside its own."""
-    swept(results, "batch", BOOK, msgspec.structs.replace(BOOK, name="b100", batch_size=100))
+    """Eighteen curves within ten per cent of each other, and one far above whose name is beside it."""
+    swept(results, "batch", BOOK, HUNDRED)
     names = [f"row_{number:02}" for number in range(18)]
     results.rows = [
         row(name, seconds * (1 + number / 180), workload=workload)
         for workload, seconds in (("book", 4e-5), ("b100", 2e-4))
         for number, name in enumerate(names)
     ]
-    figure = sweep(results, "batch", results.workloads)
+    results.rows += [row("in_place", 4e-3), row("in_place", 4e-1, workload="b100")]
+    figure = figure_of(results)
     figure.draw_without_rendering()
     axes = figure.axes[0]
     texts = {text.get_text(): text for text in axes.texts if isinstance(text, Annotation)}
-    assert sorted(texts) == ["NumPy's large product", "peak", *names]
+    assert sorted(texts) == ["NumPy's large product", "in_place", "peak", *names]
     boxes = {name: Text.get_window_extent(text) for name, text in texts.items()}  # without the line to the curve
     for one, other in itertools.combinations(boxes.values(), 2):
         assert one.y0 >= other.y1 - 0.5 or other.y0 >= one.y1 - 0.5
     assert sorted(names, key=lambda name: boxes[name].y0) == names
-    assert all(box.x0 > axes.transData.transform((100, 1))[0] for box in boxes.values())  # to the right of the curves
-    assert all(box.x1 <= figure.bbox.x1 for box in boxes.values())
-
-
-def test_a_name_without_neighbours_is_beside_its_curve(results: Results) -> None:
-    swept(results, "batch", BOOK, msgspec.structs.replace(BOOK, name="b100", batch_size=100))
-    results.rows = [row("in_place", 4e-5), row("in_place", 2e-2, workload="b100")]
-    figure = sweep(results, "batch", results.workloads)
-    figure.draw_without_rendering()
-    axes = figure.axes[0]
-    (name,) = (text for text in axes.texts if text.get_text() == "in_place")
-    box, (_, y) = Text.get_window_extent(name), axes.transData.transform((100, 2e-4))
-    assert (box.y0 + box.y1) / 2 == pytest.approx(y, abs=2)
+    assert all(axes.bbox.x1 < box.x0 < box.x1 <= figure.bbox.x1 for box in boxes.values())
+    middle = (boxes["in_place"].y0 + boxes["in_place"].y1) / 2
+    assert middle == pytest.approx(axes.transData.transform((100, 4e-3))[1], abs=2)
 
 
 # --- Files -------------------------------------------------------------------------------------------------------
 
 
 def test_files_are_the_same_bytes_each_time(results: Results, tmp_path: Path) -> None:
-    first = {path.name: path.read_bytes() for path in draw(results, tmp_path / "one")}
-    second = {path.name: path.read_bytes() for path in draw(results, tmp_path / "two")}
-    assert first == second
-    assert set(first) == {"speedups.svg", "speedups.png", "peak.svg", "peak.png"}
-    assert b"book" in first["speedups.svg"]  # text stays text
-
-
-def test_each_figure_is_laid_out_once_and_drawn_once_for_each_file(
-    results: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What matplotlib does by itself, to lay out and to draw each figure for every file, takes twice as long."""
-    calls: list[str] = []
-    execute, draw_figure = ConstrainedLayoutEngine.execute, Figure.draw
-
-    @functools.wraps(draw_figure)
-    def counted_draw(figure: Figure, renderer: RendererBase) -> None:
-        calls.append("draw")
-        draw_figure(figure, renderer)
-
-    def counted_layout(engine: ConstrainedLayoutEngine, figure: Figure) -> None:
-        calls.append("layout")
-        execute(engine, figure)
-
-    monkeypatch.setattr(Figure, "draw", counted_draw)
-    monkeypatch.setattr(ConstrainedLayoutEngine, "execute", counted_layout)
-    paths = draw(results, tmp_path)
-    assert calls == ["layout", "draw", "draw"] * (len(paths) // 2)
+    for file_format in ("svg", "png"):
+        first, second = (
+            {path.name: path.read_bytes() for path in draw(results, tmp_path / folder, file_format)}
+            for folder in ("one", "two")
+        )
+        assert first == second
+        assert set(first) == {f"speedups.{file_format}", f"peak.{file_format}"}
+    assert "book" in (tmp_path / "one" / "speedups.svg").read_text()  # text stays text
 
 
 def test_nothing_of_scipy_is_imported_to_draw_speed_ups() -> None:
@@ -545,50 +407,36 @@ def test_nothing_of_scipy_is_imported_to_draw_speed_ups() -> None:
 def test_three_sizes_of_networks_make_an_overview(results: Results, tmp_path: Path) -> None:
     for name in ("deep", "large", "other"):
         add(results, msgspec.structs.replace(BOOK, name=name), row("per_example", 4e-4, workload=name))
-    names = [path.name for path in draw(results, tmp_path)]
-    assert names[:2] == ["overview.svg", "overview.png"]
+    assert [path.name for path in draw(results, tmp_path, "svg")] == ["overview.svg", "speedups.svg", "peak.svg"]
     overview = (tmp_path / "overview.svg").read_text()
     assert "deep" in overview
     assert "other" not in overview
-    assert "other" in (tmp_path / "speedups.svg").read_text()
 
 
-def test_a_figure_of_hundreds_of_panels_is_a_coarser_png(tmp_path: Path) -> None:
-    """matplotlib draws no 65,536 dots on a side."""
-    _, path = save(Figure(figsize=(1, 700)), tmp_path / "high")
-    width, height = struct.unpack(">II", path.read_bytes()[16:24])
-    assert (width, height) == (28, 20_000)
-
-
-def test_nothing_timed_draws_nothing(results: Results, tmp_path: Path) -> None:
-    results.rows = [of_row for of_row in results.rows if of_row.outcome != "ok"]
-    assert draw(results, tmp_path) == []
+def test_what_cannot_be_drawn_is_not(results: Results, tmp_path: Path) -> None:
+    results.rows = [result for result in results.rows if result.outcome != "ok"]
+    assert draw(results, tmp_path) == []  # nothing was timed
+    swept(results, "strong", BOOK)
+    results.rows = [row("in_place", 4e-5)]
+    assert draw(results, tmp_path) == []  # one core
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", HOSTILE, ids=range(len(HOSTILE)))
-def test_any_name_and_message_is_drawn(results: Results, tmp_path: Path, name: str) -> None:
+def test_any_name_and_message_is_drawn_and_fits_into_the_tables(results: Results, tmp_path: Path, name: str) -> None:
     """Warnings are errors here, so that a letter which the font lacks would end the test."""
-    results.rows.append(msgspec.structs.replace(results.rows[3], label=name, implementation=name))
-    results.rows.append(Row("book", f"{name}!", name, 1, "crashed", name))
-    results.notes.append(name)
-    swept_too = msgspec.structs.replace(BOOK, name="swept", sweep="batch")
-    add(results, swept_too, row(name, 4e-5, workload="swept"))
-    paths = draw(results, tmp_path)
-    assert len(paths) == 6
-    for path in paths:
-        if path.suffix == ".svg":
-            ET.parse(path)
-
-
-@pytest.mark.parametrize("name", HOSTILE, ids=range(len(HOSTILE)))
-def test_any_name_fits_into_the_tables(results: Results, name: str) -> None:
     results.rows[3] = msgspec.structs.replace(results.rows[3], label=name, implementation=name)
     lines = markdown(results).splitlines()
     assert len(lines) == 8
     assert len({line.replace("\\|", "").count("|") for line in lines}) == 1
-    text = "\n".join(summary_lines(results))
-    assert not set(map(chr, range(32))) - {"\n"} & set(text)
+    assert not set(map(chr, range(32))) - {"\n"} & set("\n".join(summary_lines(results)))
+    results.rows.append(Row("book", f"{name}!", name, 1, "crashed", name))
+    results.notes.append(name)
+    add(results, msgspec.structs.replace(BOOK, name="swept", sweep="batch"), row(name, 4e-5, workload="swept"))
+    paths = draw(results, tmp_path, "svg")
+    assert len(paths) == 3
+    for path in paths:
+        ET.parse(path)
 
 
 # --- Tables ------------------------------------------------------------------------------------------------------

@@ -282,7 +282,7 @@ def test_the_folder_of_a_run_stands_for_its_file(backprop: Backprop, tmp_path: P
     (tmp_path / "results.json").write_text(json.dumps(GOOD))
     status, out, _ = backprop("plot", tmp_path)
     assert status == 0
-    assert out.splitlines()[0] == f"plot: {tmp_path}/speedups.svg"
+    assert out.splitlines()[0] == f"plot: {tmp_path}/speedups.png"
 
 
 @pytest.mark.parametrize("arguments", [("plot", "{}"), ("compare", "{}", "per_example", "in_place")])

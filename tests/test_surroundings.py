@@ -16,7 +16,7 @@ from impls import ROOT
 
 BACKPROP = Path(sys.executable).with_name("backprop")
 SMALL = ("bench", "--workload=20-8-4:16", "--impl=in_place", "--generations=1", "--seconds=0.2", "--data=digits")
-WHOLE = {"results.json", "speedups.md", "speedups.png", "speedups.svg", "peak.png", "peak.svg", "report.html"}
+WHOLE = {"results.json", "speedups.md", "speedups.png", "peak.png", "report.html"}
 CAN_MOUNT = (
     shutil.which("unshare") is not None and subprocess.run(["unshare", "-m", "true"], check=False).returncode == 0
 )

@@ -40,12 +40,11 @@ def show_history(paths: tuple[Path, ...], out: Path | None) -> None:
     out = out or (paths[0] if paths[0].is_dir() else paths[0].parent)
     check_writable(out)
     click.echo("\n".join(_table(by_run)))
-    from bench.report.drawing import save, style  # matplotlib takes half a second
-    from bench.report.history_plot import history_plot
+    from bench.report.curve_plots import history_plot  # matplotlib takes half a second
+    from bench.report.drawing import save, style
 
     with style():
-        for path in save(history_plot(by_run), out / "history"):
-            click.echo(f"plot: {path}")
+        click.echo(f"plot: {save(history_plot(by_run), out / 'history.png')}")
 
 
 def _table(by_run: History) -> list[str]:

@@ -83,5 +83,4 @@ def scale(
     click.echo(f"results: {path}")
     with style():
         for name, figure in (("scaling", plot.measured(found)), ("scaling-model", plot.modelled(found))):
-            for drawn in save(figure, results / name):
-                click.echo(f"plot: {drawn}")
+            click.echo(f"plot: {save(figure, results / f'{name}.png')}")

@@ -47,7 +47,7 @@ def _sizes(_context: click.Context, _option: click.Parameter, text: str) -> tupl
 @click.option("--save", type=click.Path(path_type=Path), help="Save the trained network to this .npz file.")
 @click.option("--checkpoint", type=click.Path(path_type=Path), help="Write this .npz file after every epoch.")
 @click.option("--resume", is_flag=True, help="Go on where the file of --checkpoint ends.")
-@click.option("--plot", type=click.Path(path_type=Path), help="Draw accuracy against time to FILE.svg and FILE.png.")
+@click.option("--plot", type=click.Path(path_type=Path), help="Draw accuracy against time to this .png or .svg file.")
 def train(
     implementations: tuple[str, ...],
     data: str | None,
@@ -147,11 +147,10 @@ def _read(path: Path, course: Course) -> Resumed:
 
 
 def _draw(runs: dict[str, list[Epoch]], dataset: Dataset, settings: TrainingSettings, path: Path) -> None:
-    from bench.report.drawing import save, style  # matplotlib takes half a second
-    from bench.report.training_plot import accuracy_against_time
+    from bench.report import curve_plots, drawing  # matplotlib takes half a second
 
     network = "-".join(map(str, settings.sizes))
     what = f"{dataset.name} · {network} · batch {settings.batch_size} · rate {settings.learning_rate:g}"
-    with style():
-        for drawn in save(accuracy_against_time(runs, f"{what} · {settings.dtype}"), path.with_suffix("")):
-            click.echo(f"plot: {drawn}")
+    with drawing.style():
+        figure = curve_plots.training(runs, f"{what} · {settings.dtype}")
+        click.echo(f"plot: {drawing.save(figure, path if path.suffix == '.svg' else path.with_suffix('.png'))}")

@@ -1,6 +1,7 @@
-"""What all plots share: the style, the order of rows, the caption, and how a figure becomes files."""
+"""What all plots share: the style, panels placed in inches, the title and the caption, and the file."""
 
 import io
+import math
 import textwrap
 import warnings
 from collections.abc import Iterator
@@ -10,42 +11,43 @@ from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from bench.files import write_whole
-from bench.records import CONTROL, Results, Row, WorkloadResult
-from bench.report.palette import in_order
+from bench.records import Results
 from bench.report.text import cpus_text
 
 STYLE: dict[Any, Any] = {
+    "axes.axisbelow": True,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.titlesize": 10,
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
-    "axes.titley": 1.0,  # or the height is sought in every drawing, beside tick labels on top that no titled panel has
     "axes.labelsize": 9,
     "font.size": 9,
-    "font.family": "DejaVu Sans",
-    "legend.fontsize": 8,
+    "font.family": "sans-serif",  # DejaVu Sans, from matplotlib; an SVG names others, too
+    "grid.color": "#e6e6e6",
+    "grid.linewidth": 0.6,
+    "legend.fontsize": 7.5,
     "legend.frameon": False,
+    "lines.markeredgecolor": "white",
+    "lines.markeredgewidth": 0.5,
+    "lines.markersize": 5.5,
     "svg.fonttype": "none",
     "svg.hashsalt": "backprop-bench",
-    "text.hinting": "no_hinting",  # letters of a PNG are as wide as those of the SVG, for which everything is placed
     "text.parse_math": False,  # a name with a dollar sign is a name
     "xtick.labelsize": 8,
     "ytick.labelsize": 8.5,
 }
-ROOM = 24  # letters beside a plot
-MOST_MARKED = 400.0  # ends of a horizontal axis on whose marks at 2 and 5 there is room for numbers, as a ratio
-CAPTION_SIZE, CAPTION_LETTERS = 7.5, 17  # points; letters of that size that take an inch
-DPI, MOST_PIXELS = 110, 20_000  # of a PNG: dots an inch, and on a side; matplotlib draws no 65,536
+FORMATS = {"svg": {"Date": None, "Creator": None}, "png": {"Software": None}}  # without dates or versions in the files
+PNG_DPI = 110
+MARGIN_INCHES = 0.1
+LABEL_LETTERS = 24  # for which there is room beside a plot
+CAPTION_LETTERS_PER_INCH = 16
 NO_BREAK = "\u00a0"
-GREY, DARK, RATE = "#767676", "#444444", "#c0392b"
-PEAK_LINE, REFERENCE_LINE = (0, (4.0, 2.0)), (0, (1.0, 1.5))  # dashes of the two rates, in points
-REFERENCE_NAME = "NumPy's large product"
+GREY, DARK, RATE_COLOUR = "#767676", "#444444", "#c0392b"
+RATE_NAMES, RATE_DASHES = ("peak", "NumPy's large product"), ((0, (4.0, 2.0)), (0, (1.0, 1.5)))
 
 
 @contextmanager
@@ -56,41 +58,50 @@ def style() -> Iterator[None]:
         yield
 
 
-def rows_to_show(results: Results, of: WorkloadResult) -> list[Row]:
-    """Return the rows of a workload, without the control."""
-    return [row for row in results.rows_of(of.workload.name) if not row.is_control]
+def panels(
+    count: int,
+    columns: int,
+    size: tuple[float, float],
+    gap: tuple[float, float] = (0.0, 0.0),
+    left: float = 0.9,
+    bottom: float = 0.3,
+    top: float = 0.55,
+    share: bool = False,
+) -> tuple[Figure, list[Axes]]:
+    """Return a figure with so many panels, line by line; all sizes are in inches.
 
-
-def labels_to_show(results: Results, workloads: list[WorkloadResult]) -> list[str]:
-    """Return the labels of rows in the order in which every plot has them.
-
-    The control is left out, and so is a baseline on fewer cores: it is the same code as the row without its "@1".
+    `size` is the width and the height of a panel, `gap` what is to the right of it and below it.
+    With `share`, all panels have the same axes.
     """
-    names = {of.workload.name for of in workloads}
-    labels = [row.label for row in results.rows if row.workload in names and row.label != CONTROL]
-    return in_order(label for label in labels if "@" not in label)
+    columns = min(columns, count)
+    lines = math.ceil(count / columns)
+    width = left + columns * (size[0] + gap[0]) + MARGIN_INCHES
+    height = top + lines * (size[1] + gap[1]) + bottom
+    figure = Figure(figsize=(width, height))
+    axes: list[Axes] = []
+    for number in range(count):
+        line, column = divmod(number, columns)
+        x = left + column * (size[0] + gap[0])
+        y = height - top - line * (size[1] + gap[1]) - size[1]
+        place = x / width, y / height, size[0] / width, size[1] / height
+        first = axes[0] if axes and share else None
+        axes.append(figure.add_axes(place, sharex=first, sharey=first))
+    return figure, axes
 
 
-def mark_speed_ups(axes: Axes) -> None:
-    """Mark 1×, 2×, 5×, 10×, … on the horizontal axis, with lines behind; only 1×, 10×, … on a long one."""
-    low, high = axes.get_xlim()
-    is_long = high > MOST_MARKED * low
-    axes.xaxis.set_major_locator(LogLocator(subs=(1.0,) if is_long else (1.0, 2.0, 5.0)))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}×"))
-    axes.xaxis.set_minor_locator(LogLocator(subs=(2.0, 5.0)) if is_long else NullLocator())
-    axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.tick_params(axis="x", which="minor", length=2)
-    axes.grid(axis="x", which="both", color="#e6e6e6", linewidth=0.6)
-    axes.set_axisbelow(True)
+def write_title(figure: Figure, title: str, caption: str) -> None:
+    """Write the title above all panels, and the caption below them in lines no wider than the figure."""
+    inches = figure.dpi_scale_trans
+    top = figure.get_figheight() - MARGIN_INCHES
+    figure.text(MARGIN_INCHES, top, title, transform=inches, va="top", fontsize=12, weight="bold")
+    letters = int(CAPTION_LETTERS_PER_INCH * figure.get_figwidth())
+    lines = [textwrap.fill(line, letters, break_on_hyphens=False) for line in caption.splitlines()]
+    text = "\n".join(lines).replace(" ·\n", "\n").replace(NO_BREAK, " ")
+    figure.text(MARGIN_INCHES, MARGIN_INCHES, text, transform=inches, va="bottom", fontsize=7.5, color=DARK)
 
 
-def short(label: str) -> str:
-    """Return as much of a label as there is room for beside a plot."""
-    return label if len(label) <= ROOM else f"{label[: ROOM - 1]}…"
-
-
-def caption(results: Results, figure: Figure) -> str:
-    """Return where and how the numbers were made, in lines that are no wider than the figure."""
+def caption(results: Results) -> str:
+    """Return where and how the numbers were made."""
     machine = results.machine
     parts = [
         machine.cpu_model,
@@ -101,33 +112,18 @@ def caption(results: Results, figure: Figure) -> str:
         f"{results.settings.generations} processes per row",
         results.date[:10],
     ]
-    text = " · ".join(part.replace(" ", NO_BREAK) for part in parts if part)
-    width = int(CAPTION_LETTERS * figure.get_figwidth())
-    return textwrap.fill(text, width, break_on_hyphens=False).replace(" ·\n", "\n").replace(NO_BREAK, " ")
+    return " · ".join(part.replace(" ", NO_BREAK) for part in parts if part)
 
 
-def write_caption(figure: Figure, results: Results, words: str = "") -> None:
-    """Write some words and the caption under a figure."""
-    figure.supxlabel(words + caption(results, figure), x=0.01, ha="left", fontsize=CAPTION_SIZE, color=DARK)
+def short(label: str) -> str:
+    """Return as much of a label as there is room for beside a plot."""
+    return label if len(label) <= LABEL_LETTERS else f"{label[: LABEL_LETTERS - 1]}…"
 
 
-def save(figure: Figure, stem: Path) -> list[Path]:
-    """Write a figure as SVG and PNG, without dates or versions in them; a very large one as a coarser PNG."""
-    _lay_out(figure)
-    paths, dpi = [], min(DPI, MOST_PIXELS / max(figure.get_size_inches()))
-    for suffix, metadata in (("svg", {"Date": None, "Creator": None}), ("png", {"Software": None})):
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format=suffix, dpi=dpi, metadata=metadata, facecolor="white")
-        path = stem.with_name(f"{stem.name}.{suffix}")
-        write_whole(path, buffer.getvalue())
-        paths.append(path)
-    return paths
-
-
-def _lay_out(figure: Figure) -> None:
-    """Place everything once, as in an SVG. Otherwise matplotlib does so for each file, in one more drawing."""
-    engine = figure.get_layout_engine()
-    if engine is not None:
-        FigureCanvasSVG(figure)  # whose text is as wide as its letters, not rounded to dots
-        engine.execute(figure)
-        figure.set_layout_engine(None)
+def save(figure: Figure, path: Path) -> Path:
+    """Write a figure, the same bytes each time; the end of the name says in which format. Return the path."""
+    file_format = path.suffix.removeprefix(".")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format=file_format, dpi=PNG_DPI, metadata=FORMATS[file_format], facecolor="white")
+    write_whole(path, buffer.getvalue())
+    return path

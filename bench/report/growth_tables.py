@@ -1,10 +1,9 @@
 """Tables of the sweeps for the notes, how cost grows: bench/report/figures.py says how pages use them."""
 
-from bench.report.drawing import labels_to_show
 from bench.report.figures import NOT_MEASURED, reference, table
 from bench.report.page.model import models
-from bench.report.strong_plot import break_even, gains, has_one_thread
-from bench.report.sweep_plot import SWEEPS
+from bench.report.palette import labels_to_show
+from bench.report.sweeps import SWEEPS, break_even, gains, splits_a_step
 from bench.report.text import estimate_text, number_text, seconds_text
 
 
@@ -17,7 +16,7 @@ def growth(run: str, labels: str, **chosen: str | int) -> None:
         if all(getattr(each.workload, name) == value for name, value in chosen.items())
     ]
     axis = SWEEPS[points[0].workload.sweep]
-    points.sort(key=lambda each: axis.of(each.workload))
+    points.sort(key=lambda each: axis.value(each.workload))
     lines = []
     for label in labels.split():
         rows = [results.row(each.workload.name, label) for each in points]
@@ -26,7 +25,7 @@ def growth(run: str, labels: str, **chosen: str | int) -> None:
             for each, row in zip(points, rows, strict=True)
         ]
         lines.append([f"`{label}`", *cells])
-    table([axis.name, *(f"{axis.of(each.workload):,}" for each in points)], lines)
+    table([axis.name, *(f"{axis.value(each.workload):,}" for each in points)], lines)
 
 
 def gains_of_threads(run: str, threads: int) -> None:
@@ -35,7 +34,7 @@ def gains_of_threads(run: str, threads: int) -> None:
     lines = []
     for label in labels_to_show(results, results.workloads):
         by_size = gains(results, results.workloads, label, threads)
-        if not has_one_thread(by_size):
+        if splits_a_step(by_size):
             begins = break_even(by_size)
             where = f"{number_text(begins, 2)} Mflop" if begins else "no step"
             lines.append([f"`{label}`", where, estimate_text(by_size[-1][1])])

@@ -1,78 +1,91 @@
-"""A colour and a marker for each row that belong to its name: adding a row changes no other's.
+"""A colour and a marker for each implementation, by its name alone: adding one changes no other's.
 
-Families of rows are told apart by hue and by shape, rows of a family by shade. Hues are Okabe and Ito's, which readers
-with deuteranopia can tell apart.
+Families are told apart by hue and by shape, implementations of a family by shade. Hues are Okabe and Ito's, which
+readers with deuteranopia can tell apart.
 """
 
 import zlib
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from bench.records import CONTROL, Results, WorkloadResult
+
 
 class Look(NamedTuple):
-    """How a row is drawn everywhere."""
+    """How an implementation is drawn everywhere."""
 
     family: str
     colour: str
-    marker: str  # matplotlib's
+    marker: str
 
 
 MARKERS = {"Python and NumPy": "o", "Numba": "D", "Rust": "s", "framework": "^", "GPU": "v", "MPI": "X", "other": "P"}
-NUMPY = ("#8c8c8c", "#4d4d4d", "#6baed6", "#3182bd", "#08519c", "#17a2c4")
-RUST = ("#f0a860", "#e08214", "#d6b000", "#b8860b", "#7a7a00", "#8c510a", "#5c2d0a", "#c7371b")
-FRAMEWORKS = ("#4db392", "#238b45", "#a1d99b", "#2c7f8c", "#00441b", "#009e73", "#b5a800", "#74a63c")
-OTHERS = ("#000000", "#6a51a3", "#b8860b", "#8c2d54")
-
-NAMES = {
-    "Python and NumPy": ("pure_python", "per_example", "batched_3d", "batched_2d", "in_place", "multithreaded"),
-    "Numba": ("numba",),
-    "Rust": (
-        "rust_per_example",
-        "rust_per_example_blas",
-        "rust_batched",
-        "rust_batched_blas",
-        "rust_batched_gemm",
-        "rust_rayon",
-        "rust_candle",
-        "rust_fused",
-    ),
-    "MPI": ("mpi",),
-    "framework": (
-        "torch",
-        "torch_compiled",
-        "torch_ddp",
-        "rust_tch",
-        "jax",
-        "tensorflow",
-        "rust_tensorflow",
-        "scikit_learn",
-    ),
-    "GPU": ("torch_cuda", "jax_cuda"),
-}
 COLOURS = {
-    "Python and NumPy": NUMPY,
-    "Numba": ("#cc79a7",),
-    "Rust": RUST,
-    "MPI": ("#5e3c99",),
-    "framework": FRAMEWORKS,
-    "GPU": ("#984ea3", "#4a1486"),
+    "Python and NumPy": {
+        "pure_python": "#8c8c8c",
+        "per_example": "#4d4d4d",
+        "batched_3d": "#6baed6",
+        "batched_2d": "#3182bd",
+        "in_place": "#08519c",
+        "multithreaded": "#17a2c4",
+    },
+    "Numba": {
+        "numba": "#cc79a7",
+    },
+    "Rust": {
+        "rust_per_example": "#f0a860",
+        "rust_per_example_blas": "#e08214",
+        "rust_batched": "#d6b000",
+        "rust_batched_blas": "#b8860b",
+        "rust_batched_gemm": "#7a7a00",
+        "rust_rayon": "#8c510a",
+        "rust_candle": "#5c2d0a",
+        "rust_fused": "#c7371b",
+    },
+    "MPI": {
+        "mpi": "#5e3c99",
+    },
+    "framework": {
+        "torch": "#4db392",
+        "torch_compiled": "#238b45",
+        "torch_ddp": "#a1d99b",
+        "rust_tch": "#2c7f8c",
+        "jax": "#00441b",
+        "tensorflow": "#009e73",
+        "rust_tensorflow": "#b5a800",
+        "scikit_learn": "#74a63c",
+    },
+    "GPU": {
+        "torch_cuda": "#984ea3",
+        "jax_cuda": "#4a1486",
+    },
 }
+OTHER_COLOURS = ("#000000", "#6a51a3", "#b8860b", "#8c2d54")
 LOOKS = {
-    name: Look(family, colour, MARKERS[family])
-    for family, names in NAMES.items()
-    for name, colour in zip(names, COLOURS[family], strict=True)
+    label: Look(family, colour, MARKERS[family])
+    for family, colours in COLOURS.items()
+    for label, colour in colours.items()
 }
 
 
 def look(label: str) -> Look:
-    """Return the look of a row; one that is not in the list gets the colour that its name's check sum picks."""
-    family = "MPI" if label.startswith("mpi-") else "other"  # mpi-ENGINE is made when it is asked for
+    """Return the look of an implementation; the check sum of its name picks the colour of one that is not listed."""
     known = LOOKS.get(label.partition("@")[0])
-    return known or Look(family, OTHERS[zlib.crc32(label.encode()) % len(OTHERS)], MARKERS[family])
+    family = "MPI" if label.startswith("mpi-") else "other"
+    return known or Look(family, OTHER_COLOURS[zlib.crc32(label.encode()) % len(OTHER_COLOURS)], MARKERS[family])
 
 
 def in_order(labels: Iterable[str]) -> list[str]:
     """Return the labels in the order in which every plot has them: ours as they are listed here, then the others."""
     known = list(LOOKS)
-    labels = list(dict.fromkeys(labels))
-    return sorted(labels, key=lambda label: known.index(label) if label in LOOKS else len(known))
+    return sorted(dict.fromkeys(labels), key=lambda label: known.index(label) if label in LOOKS else len(known))
+
+
+def labels_to_show(results: Results, workload_results: list[WorkloadResult]) -> list[str]:
+    """Return the labels of all results on some workloads, in order.
+
+    The control is left out, and so is a baseline on fewer cores: it is the same code as the one without its "@1".
+    """
+    names = {each.workload.name for each in workload_results}
+    labels = [row.label for row in results.rows if row.workload in names and row.label != CONTROL]
+    return in_order(label for label in labels if "@" not in label)
