@@ -274,8 +274,8 @@ def _plots(results: Results, folder: Path) -> Iterable[Path]:
 def _report(results: Results, folder: Path) -> list[Path]:
     from bench.report.page.page import page
     from bench.report.page.recordings import recorded
-    from bench.scaling.record import FILE as SCALING
-    from bench.scaling.record import read as read_scaling
+    from bench.scaling import FILE as SCALING
+    from bench.scaling import read as read_scaling
 
     path, recordings, scaling = folder / REPORT, [], None
     with suppress(UserError):  # it is the report's own business: `backprop report` tells what is wrong with them

@@ -1,8 +1,7 @@
 """Scaling that nobody measured: two and four ranks, strong and weak."""
 
 from bench.records import Estimate, Machine
-from bench.scaling import model
-from bench.scaling.record import SCHEMA, Compute, Fabric, Point, Scaling
+from bench.scaling import Compute, Fabric, Point, Scaling
 
 SLOW = Fabric("slow", 1e-5, 1e9)
 EXACT = Compute(0.001, 0.0001)
@@ -16,9 +15,8 @@ def made_up(cpus: int = 2, cpu_model: str = "Abacus 3000") -> Scaling:
         parts = Estimate(0.008), Estimate(0.006), Estimate(0.001 if ranks > 1 else 1e-9)
         return Point(kind, ranks, batch, *parts, Estimate(efficiency, efficiency - 0.1, efficiency + 0.1))
 
-    points = [point(kind, ranks, 1 / ranks**0.2) for kind in ("strong", "weak") for ranks in (1, 2, 4)]
     return Scaling(
-        schema=SCHEMA,
+        schema=1,
         date="2026-11-25T10:00:00+00:00",
         machine=Machine(cpu_model=cpu_model, usable_cpus=cpus),
         implementation="mpi",
@@ -26,8 +24,7 @@ def made_up(cpus: int = 2, cpu_model: str = "Abacus 3000") -> Scaling:
         dtype="float64",
         generations=3,
         buffer_bytes=190_000,
-        points=points,
+        points=[point(kind, ranks, 1 / ranks**0.2) for kind in ("strong", "weak") for ranks in (1, 2, 4)],
         compute=EXACT,
         here=SLOW,
-        predicted=model.predictions(EXACT, SLOW, points, 190_000, cpus),
     )

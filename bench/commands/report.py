@@ -8,8 +8,8 @@ from bench.files import check_writable, write_whole
 from bench.report.page.recordings import RECORDINGS, recorded
 from bench.results.files import LATEST, file_of, read
 from bench.run import REPORT
-from bench.scaling.record import FILE
-from bench.scaling.record import read as read_scaling
+from bench.scaling import FILE
+from bench.scaling import read as read_scaling
 from impls.errors import UserError
 
 

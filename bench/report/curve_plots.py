@@ -18,6 +18,7 @@ from bench.report.sweeps import SWEEPS, Axis, break_even, gains, splits_a_step
 from bench.report.text import number_text, seconds_text
 from bench.results.estimates import seconds_estimate
 from bench.results.history import History, Line
+from bench.scaling import FABRICS, MAX_RANKS, Scaling, crowded_text, errors_text
 
 if TYPE_CHECKING:
     from bench.training import Epoch  # brings SciPy, which takes half a second
@@ -77,6 +78,29 @@ def training(runs: Mapping[str, Sequence["Epoch"]], what: str) -> Figure:
     across = Scale(words, lambda value, _: seconds_text(value), LogLocator(subs=(1.0, 2.0, 5.0)))
     up = Scale("test images classified correctly", lambda value, _: f"{value:g} %")
     return curve_figure("Accuracy against training time", what, {"": curves}, across, up)
+
+
+def scaling_here(scaling: Scaling) -> Figure:
+    """Return the figure of efficiency over MPI ranks, as measured."""
+    curves = [
+        Curve(f"{kind} scaling", _efficiencies(scaling, kind), Look("", colour, marker))
+        for kind, colour, marker in (("strong", "#0072b2", "o"), ("weak", "#d55e00", "s"))
+    ]
+    return _efficiency_figure("Scaling over MPI ranks", crowded_text(scaling), scaling, curves)
+
+
+def scaling_beyond(scaling: Scaling) -> Figure:
+    """Return the figure of the model: weak efficiency to 4,096 ranks, for three fabrics and two sizes of mini-batch."""
+    ranks = [4**power for power in range(MAX_RANKS.bit_length() // 2 + 1)]
+    curves = [Curve("measured here", _efficiencies(scaling, "weak"), Look("", "black", "X"), "")]
+    for fabric, colour in zip(FABRICS, ("#d55e00", "#0072b2", "#009e73"), strict=True):
+        for examples, dashes in ((scaling.batch, "-"), (16 * scaling.batch, ":")):
+            points = [(count, Estimate(100 * scaling.efficiency(fabric, count, examples))) for count in ranks]
+            curves.append(
+                Curve(f"{fabric.name.split(', ')[1]}, {examples} a rank", points, Look("", colour, ""), dashes)
+            )
+    words = f"the model's error here: {errors_text(scaling)}" if scaling.here else ""
+    return _efficiency_figure("Predicted weak efficiency", words, scaling, curves)
 
 
 def history_plot(history: History) -> Figure:
@@ -168,6 +192,20 @@ def _strong(results: Results, workload_results: list[WorkloadResult]) -> Figure 
         "time on one thread / time on several", lambda value, _: f"{value:g}", LogLocator(subs=(1, 1.5, 2, 3, 5, 7))
     )
     return curve_figure("What threads gain, against the work in a step", caption(results), curves, across, up)
+
+
+def _efficiencies(scaling: Scaling, kind: str) -> list[tuple[float, Estimate]]:
+    return [(point.ranks, point.efficiency.scaled(100)) for point in scaling.points if point.scaling == kind]
+
+
+def _efficiency_figure(title: str, words: str, scaling: Scaling, curves: list[Curve]) -> Figure:
+    ranks = sorted({int(x) for curve in curves for x, _ in curve.points})
+    ideal = Curve("ideal", [(count, Estimate(100.0)) for count in ranks], Look("", GREY, ""), ":")
+    across = Scale("ranks", lambda value, _: f"{value:,.0f}", FixedLocator(ranks))
+    up = Scale("efficiency", lambda value, _: f"{value:g} %")
+    network = "-".join(map(str, scaling.sizes))
+    parts = [scaling.implementation, network, scaling.dtype, f"{scaling.cpus} CPUs", scaling.date[:10], words]
+    return curve_figure(title, " · ".join(filter(None, parts)), {"": [*curves, ideal]}, across, up)
 
 
 def _draw_history(axes: Axes, line: Line) -> None:

@@ -1,9 +1,213 @@
-"""How a step scales over MPI ranks: measured here, and modelled past this machine.
+"""How a step scales over MPI ranks: what was measured (bench/commands/scale.py), and a model of more ranks and fabrics.
 
-record   what is found, as it stands in scaling.json
-job      what runs on the ranks
-measure  strong and weak scaling: jobs in random order, several generations
-model    compute and Allreduce in formulas: other fabrics, up to 4,096 ranks
-table    the findings in words
-plot     the plots
+A step is modelled as the computing of a rank's share and one Allreduce. Of R ranks and n bytes, with latency a and
+seconds per byte b (Hockney 1994; Thakur, Rabenseifner and Gropp, *Optimization of Collective Communication Operations
+in MPICH*, 2005), the Allreduce takes
+
+    tree    2 ceil(log2 R) (a + n b)                  reduce to one rank along a binomial tree, and broadcast back
+    ring    2 (R - 1) a + 2 n b (R - 1) / R           each link carries each part twice; best for large buffers
+
+The faster one counts, as MPI libraries choose, too. Left out: contention between ranks of a machine, and between links;
+adding up, which is in b where b was measured; overlap. So predictions are optimistic. Times are in seconds.
 """
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+import numpy as np
+
+from bench.records import UNREADABLE, Estimate, Machine
+from bench.report.text import estimate_text, number_text, seconds_text
+from impls.errors import UserError
+
+FILE = Path("results/scaling/scaling.json")  # of the current folder
+MAX_RANKS = 4096
+HEADER = ("scaling", "ranks", "batch", "step", "compute", "Allreduce", "waiting", "efficiency")
+NOTHING = 1e-8  # seconds: below the clock's resolution
+
+
+class Point(msgspec.Struct, frozen=True):
+    """A number of ranks; the rest of a step, beyond compute and communication, is waiting for the slowest rank."""
+
+    scaling: str  # "strong": one mini-batch for all ranks; "weak": one for each
+    ranks: int
+    batch_size: int  # of all ranks together
+    step: Estimate
+    compute: Estimate
+    communication: Estimate
+    efficiency: Estimate  # 1 is ideal
+
+
+class Fabric(msgspec.Struct, frozen=True):
+    """What connects ranks: a message of n bytes takes latency + n / bandwidth."""
+
+    name: str
+    latency_seconds: float
+    bytes_per_second: float
+
+    def allreduce_seconds(self, ranks: int, size: int) -> float:
+        """Return the seconds of an Allreduce of `size` bytes; 0 for one rank."""
+        tree = 2 * math.ceil(math.log2(ranks)) * (self.latency_seconds + size / self.bytes_per_second)
+        ring = 2 * (ranks - 1) * (self.latency_seconds + size / ranks / self.bytes_per_second)
+        return min(tree, ring)
+
+    def text(self) -> str:
+        """Return latency and bandwidth."""
+        return f"{seconds_text(self.latency_seconds)} and {number_text(self.bytes_per_second / 1e9)} GB/s"
+
+
+FABRICS = (  # typical figures for messages between two hosts: given, not measured
+    Fabric("Ethernet, 10 Gbit/s, TCP", 30e-6, 10e9 / 8),
+    Fabric("Ethernet, 100 Gbit/s, RoCE", 4e-6, 100e9 / 8),
+    Fabric("InfiniBand NDR, 400 Gbit/s", 1.5e-6, 400e9 / 8),
+)
+
+
+class Compute(msgspec.Struct, frozen=True):
+    """Seconds of a step's computing on one rank: fixed + per_example * examples."""
+
+    fixed: float
+    per_example: float
+
+    def seconds(self, examples: float) -> float:
+        """Return the seconds for so many examples."""
+        return self.fixed + self.per_example * examples
+
+
+class Scaling(msgspec.Struct, frozen=True):
+    """What `backprop scale` measured, as it stands in `scaling.json`."""
+
+    schema: Literal[1]
+    date: str
+    machine: Machine
+    implementation: str
+    sizes: tuple[int, ...]
+    dtype: str
+    generations: int
+    buffer_bytes: int  # of the Allreduce
+    points: list[Point]
+    compute: Compute
+    here: Fabric | None  # between two ranks of this machine; None if there never were two
+
+    @property
+    def cpus(self) -> int:
+        """Return how many CPUs the ranks could keep busy."""
+        return self.machine.cores or 1
+
+    @property
+    def batch(self) -> int:
+        """Return the smallest mini-batch that was measured: the one that predictions are for."""
+        return min(point.batch_size for point in self.points)
+
+    def efficiency(self, fabric: Fabric, ranks: int, examples: int) -> float:
+        """Return the predicted weak efficiency: the step of one rank over that of so many with as much to do each."""
+        alone = self.compute.seconds(examples)
+        return alone / (alone + fabric.allreduce_seconds(ranks, self.buffer_bytes))
+
+    def errors(self) -> list[tuple[Point, float]]:
+        """Return by what share of the measured step the model misses it, for each point of several ranks.
+
+        More ranks than CPUs take turns.
+        """
+        errors = []
+        for point in self.points:
+            if self.here and point.ranks > 1:
+                turns = max(1.0, point.ranks / self.cpus)
+                computing = turns * self.compute.seconds(point.batch_size / point.ranks)
+                step = computing + self.here.allreduce_seconds(point.ranks, self.buffer_bytes)
+                errors.append((point, step / point.step.value - 1))
+        return errors
+
+
+def read(path: Path) -> Scaling:
+    """Return what `backprop scale` wrote. Raises UserError if the file holds nothing of the kind."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Scaling)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}; make it with: backprop scale") from error
+    except UNREADABLE as error:
+        raise UserError(f"{path}: not a file of backprop scale, or damaged: {error}") from error
+
+
+def fabric_between(seconds: Mapping[int, float]) -> Fabric:
+    """Return the fabric between two ranks from the seconds of an Allreduce by bytes, a small and a large one.
+
+    With two ranks the ring takes 2 a + n b.
+    """
+    small, large = min(seconds), max(seconds)
+    per_byte = max(1e-15, (seconds[large] - seconds[small]) / (large - small))
+    return Fabric("this machine", max(1e-9, (seconds[small] - small * per_byte) / 2), 1 / per_byte)
+
+
+def compute_of(seconds: Mapping[int, float]) -> Compute:
+    """Return the straight line through seconds of a step on one rank by batch size; relative errors count alike."""
+    batches, times = (np.array(values, float) for values in zip(*seconds.items(), strict=True))
+    per_example, fixed = np.polyfit(batches, times, 1, w=1 / times) if len(batches) > 1 else (0.0, -1.0)
+    if fixed < 0:  # one batch size alone, or a cache that holds small batches only
+        return Compute(0.0, float((times / batches).mean()))
+    return Compute(float(fixed), float(per_example))
+
+
+def cells(point: Point, cpus: int) -> tuple[str, ...]:
+    """Return the cells of a point; more ranks than CPUs are marked."""
+    step, compute, communication = point.step.value, point.compute.value, point.communication.value
+    waiting = step - compute - communication if point.ranks > 1 else 0.0
+    times = [seconds_text(part) if part > NOTHING else "–" for part in (step, compute, communication, waiting)]
+    ranks = f"{point.ranks}*" if point.ranks > cpus else str(point.ranks)
+    return point.scaling, ranks, str(point.batch_size), *times, estimate_text(point.efficiency)
+
+
+def crowded_text(scaling: Scaling) -> str:
+    """Return in words what the mark of more ranks than CPUs means, "" if no point has it."""
+    if all(point.ranks <= scaling.cpus for point in scaling.points):
+        return ""
+    return f"more ranks than the {scaling.cpus} CPUs here: they take turns, so that efficiency says little"
+
+
+def errors_text(scaling: Scaling) -> str:
+    """Return by how much the model misses the measured steps."""
+    texts = [f"{100 * error:+.0f} % ({point.scaling}, {point.ranks} ranks)" for point, error in scaling.errors()]
+    return ", ".join(texts).replace("-", "\N{MINUS SIGN}")
+
+
+def predicted_cells(scaling: Scaling) -> list[tuple[str, ...]]:
+    """Return what the model predicts for the largest number of ranks: a row for each fabric.
+
+    Name, latency, bandwidth, time of the Allreduce, efficiency, examples a rank from which computing takes as long as
+    the Allreduce, so that overlap could hide it.
+    """
+    rows: list[tuple[str, ...]] = []
+    for fabric in FABRICS:
+        allreduce = fabric.allreduce_seconds(MAX_RANKS, scaling.buffer_bytes)
+        efficiency = scaling.efficiency(fabric, MAX_RANKS, scaling.batch)
+        hiding = max(1, math.ceil((allreduce - scaling.compute.fixed) / scaling.compute.per_example))
+        latency, bandwidth = fabric.text().split(" and ")
+        percent = f"{100 * efficiency:.0f} %"
+        rows.append((fabric.name, latency, bandwidth, seconds_text(allreduce), percent, f"{hiding} a rank"))
+    return rows
+
+
+def lines(scaling: Scaling) -> list[str]:
+    """Return the table of what was measured, and what the model says."""
+    network = "-".join(map(str, scaling.sizes))
+    text = [f"{scaling.implementation}: {network}, {scaling.dtype}, {scaling.generations} jobs each"]
+    text += _aligned([HEADER, *(cells(point, scaling.cpus) for point in scaling.points)])
+    if crowded := crowded_text(scaling):
+        text.append(f"* {crowded}")
+    if scaling.here:
+        text.append(f"Latency and bandwidth between two ranks here: {scaling.here.text()}.")
+        text.append(f"The model's error, of the step's time: {errors_text(scaling)}.")
+        text.append(f"Predicted for {MAX_RANKS} ranks, from typical figures of each fabric:")
+        share = f"efficiency, {scaling.batch} a rank"
+        text += _aligned(
+            [("fabric", "latency", "bandwidth", "Allreduce", share, "could hide from"), *predicted_cells(scaling)]
+        )
+    return text
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

@@ -1,6 +1,6 @@
-"""What runs on every rank: steps of the row, with the time in the Allreduce told apart; rank 0 prints what was found.
+"""What runs on every rank: steps of the implementation, with the time in the Allreduce apart; rank 0 prints the times.
 
-`python -P -m bench.scaling.job` reads a `Task` as JSON from its first argument and prints a `Told`.
+`python -P -m bench.scaling.job` reads a `Task` as JSON from its first argument and prints `JobTimes`.
 """
 
 import os
@@ -15,7 +15,6 @@ from threadpoolctl import threadpool_limits
 
 from bench.cpus import cores, places
 from bench.results.estimates import lower_quartile
-from bench.scaling.record import Sample, Told
 from impls.interface import Parameters
 from impls.loading import load_target
 from impls.mpi_allreduce import Mpi
@@ -24,22 +23,33 @@ from impls.ranks import bounded, communicator, ending_the_job, in_place
 SAMPLE_SECONDS = 0.02
 MIN_SAMPLES, MAX_SAMPLES = 5, 40
 WARM_UP_STEPS = 3
+ALLREDUCE_CALLS, ALLREDUCE_SAMPLES = 30, 9
+MIN_SECONDS = 1e-9  # of a time whose logarithm is taken
 
 
 class Task(msgspec.Struct, frozen=True):
     """What a job measures."""
 
-    target: str  # of the row, as the registry has it
+    target: str  # of the implementation, as the registry has it
     sizes: tuple[int, ...]
     batch_size: int  # of all ranks together
     dtype: str
     seconds: float  # of samples
 
 
-def timed(cls: type[Mpi]) -> type[Mpi]:
-    """Return the row with a clock around its Allreduce, read from `communication`."""
+class JobTimes(msgspec.Struct, frozen=True):
+    """Seconds per step, the lower quartile over samples, and of an Allreduce alone by its bytes."""
 
-    class Timed(cls):  # type: ignore[misc,valid-type]
+    step: float  # rank 0's clock
+    compute: float  # outside of the Allreduce, the mean over ranks
+    communication: float  # in the Allreduce, on the rank that came last and so waited least
+    allreduce: dict[int, float]
+
+
+def timed(implementation_class: type[Mpi]) -> type[Mpi]:
+    """Return the implementation with a clock around its Allreduce, read from `communication`."""
+
+    class Timed(implementation_class):  # type: ignore[misc,valid-type]
         communication = 0.0
 
         def _allreduce(self) -> None:
@@ -50,69 +60,66 @@ def timed(cls: type[Mpi]) -> type[Mpi]:
     return Timed
 
 
-def confine(rank: int) -> None:
-    """Give each rank a CPU of its own, as long as there are any."""
-    cpus = places(cores(), 0)
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, [cpus[rank % len(cpus)]])
-
-
-def measure(task: Task, comm: Any) -> Told:
-    """Take the samples, on all ranks in step."""
+def measure(task: Task, comm: Any) -> JobTimes:
+    """Take the samples, on all ranks at the same time."""
     rng = np.random.default_rng(0)
-    sizes = task.sizes
-    weights = [(rng.standard_normal((m, n)) / np.sqrt(n)).astype(task.dtype) for n, m in pairwise(sizes)]
-    x, y = (rng.random((task.batch_size, n)).astype(task.dtype) for n in (sizes[0], sizes[-1]))
-    cls: Any = timed(load_target(task.target))  # type: ignore[arg-type]
-    with cls(sizes, task.batch_size, task.dtype, 1) as row:
-        row.load(Parameters(weights, [np.zeros(n, task.dtype) for n in sizes[1:]]))
-        batch = row.prepare(x, y)
-        seconds = min(_sample(row, batch, 1, comm).step for _ in range(WARM_UP_STEPS))
+    shapes = [(n_out, n_in) for n_in, n_out in pairwise(task.sizes)]
+    weights = [(rng.standard_normal(shape) / np.sqrt(shape[1])).astype(task.dtype) for shape in shapes]
+    x, y = (rng.random((task.batch_size, n)).astype(task.dtype) for n in (task.sizes[0], task.sizes[-1]))
+    implementation_class: Any = timed(load_target(task.target))  # type: ignore[arg-type]
+    with implementation_class(task.sizes, task.batch_size, task.dtype, 1) as implementation:
+        implementation.load(Parameters(weights, [np.zeros(n, task.dtype) for n, _ in shapes]))
+        batch = implementation.prepare(x, y)
+        seconds = min(_sample(implementation, batch, 1, comm)[0] for _ in range(WARM_UP_STEPS))
         steps = max(1, round(SAMPLE_SECONDS / seconds))
         count = min(MAX_SAMPLES, max(MIN_SAMPLES, int(task.seconds / (steps * seconds))))
-        samples = [_sample(row, batch, steps, comm) for _ in range(count)]
-    values = sum(n_in * n_out + n_out for n_in, n_out in pairwise(sizes)) + 1
+        samples = [_sample(implementation, batch, steps, comm) for _ in range(count)]
+    step, compute, communication = (max(MIN_SECONDS, lower_quartile(part)) for part in zip(*samples, strict=True))
+    values = sum(n_out * n_in + n_out for n_out, n_in in shapes) + 1
     buffers = [np.zeros(n, task.dtype) for n in (1, values)] if comm.size > 1 else []
-    return Told(samples, {buffer.nbytes: _allreduce_seconds(buffer, comm) for buffer in buffers})
+    allreduce = {buffer.nbytes: _allreduce_seconds(buffer, comm) for buffer in buffers}
+    return JobTimes(step, compute, communication, allreduce)
 
 
-def _sample(row: Any, batch: Any, steps: int, comm: Any) -> Sample:
-    """Return the times per step of so many steps, the same numbers on all ranks."""
+def _sample(implementation: Any, batch: Any, steps: int, comm: Any) -> tuple[float, float, float]:
+    """Return the seconds per step: of all, computing, and in the Allreduce; the same numbers on all ranks."""
     with bounded(comm, "to begin a sample"):
         comm.Barrier()
-    row.communication = 0.0
+    implementation.communication = 0.0
     start = time.perf_counter()
     for _ in range(steps):
-        row.step(batch, 0.1)
-    mine = np.array([time.perf_counter() - start, row.communication]) / steps
-    found = np.empty((comm.size, 2))
+        implementation.step(batch, 0.1)
+    mine = np.array([time.perf_counter() - start, implementation.communication]) / steps
+    all_ranks = np.empty((comm.size, 2))
     with bounded(comm, "after a sample"):
-        comm.Allgather(mine, found)
-    step, communication = found.T  # (ranks,)
-    return Sample(float(step[0]), float((step - communication).mean()), float(communication.min()))
+        comm.Allgather(mine, all_ranks)
+    step, communication = all_ranks.T  # (ranks,)
+    return float(step[0]), float((step - communication).mean()), float(communication.min())
 
 
-def _allreduce_seconds(buffer: Any, comm: Any, times: int = 30, samples: int = 9) -> float:
+def _allreduce_seconds(buffer: Any, comm: Any) -> float:
     """Return the seconds of an Allreduce with nothing else to do, the lower quartile of several samples."""
-    found = []
+    samples = []
     with bounded(comm, "in an Allreduce"):
-        for _ in range(samples):
+        for _ in range(ALLREDUCE_SAMPLES):
             comm.Barrier()
             start = time.perf_counter()
-            for _ in range(times):
+            for _ in range(ALLREDUCE_CALLS):
                 comm.Allreduce(in_place(), buffer)
-            found.append((time.perf_counter() - start) / times)
-    return lower_quartile(found)
+            samples.append((time.perf_counter() - start) / ALLREDUCE_CALLS)
+    return lower_quartile(samples)
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure, each rank on a CPU of its own as long as there are any, and print."""
     with ending_the_job(), threadpool_limits(1):
         comm = communicator("scaling")
-        confine(comm.rank)
-        told = measure(msgspec.json.decode(sys.argv[1], type=Task), comm)
+        cpus = places(cores(), 0)
+        if hasattr(os, "sched_setaffinity"):
+            os.sched_setaffinity(0, [cpus[comm.rank % len(cpus)]])
+        times = measure(msgspec.json.decode(sys.argv[1], type=Task), comm)
         if comm.rank == 0:
-            print(msgspec.json.encode(told).decode(), flush=True)
+            print(msgspec.json.encode(times).decode(), flush=True)
 
 
 if __name__ == "__main__":

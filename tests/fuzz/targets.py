@@ -23,7 +23,7 @@ from bench.results.compare_runs import compare_runs
 from bench.results.files import read as read_results
 from bench.results.files import to_builtins
 from bench.results.limits import read as read_limits
-from bench.scaling.record import read as read_scaling
+from bench.scaling import read as read_scaling
 from bench.training import Epoch
 from impls import ROOT
 from impls.errors import UserError

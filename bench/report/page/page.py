@@ -24,7 +24,7 @@ from bench.report.page.statements import statements
 from bench.report.palette import look
 from bench.report.text import cpus_text, estimate_text, number_text, seconds_text
 from bench.results.history import history
-from bench.scaling.record import Scaling
+from bench.scaling import Scaling
 
 FOLDER = Path(__file__).with_name("html")
 CATEGORIES = {  # as in the flamegraphs: colour and colour of the text on it

@@ -6,9 +6,16 @@ from dataclasses import dataclass
 
 from bench.records import Estimate, Results
 from bench.report.text import cpus_text
-from bench.scaling.model import FABRICS, MAX_RANKS, efficiency
-from bench.scaling.record import Scaling
-from bench.scaling.table import HEADER, cells, crowded_text, errors_text, here_text, predicted_cells
+from bench.scaling import (
+    FABRICS,
+    HEADER,
+    MAX_RANKS,
+    Scaling,
+    cells,
+    crowded_text,
+    errors_text,
+    predicted_cells,
+)
 
 WIDTH, HEIGHT = 320, 220
 LEFT, RIGHT, TOP, BOTTOM = 42, 74, 12, 36  # of the axes, in pixels
@@ -66,9 +73,9 @@ def scaling_facts(found: Scaling) -> ScalingFacts:
         rows=[cells(point, found.cpus) for point in found.points],
         crowded=crowded_text(found),
         pictures=[_measured(found), *(_modelled(found, found.batch * times) for times in (1, MORE))],
-        here=here_text(found.here) if found.here else "",
+        here=found.here.text() if found.here else "",
         errors=errors_text(found).replace(" %", "\N{NO-BREAK SPACE}%"),
-        fabrics=list(predicted_cells(found)),
+        fabrics=predicted_cells(found),
         batch=found.batch,
     )
 
@@ -91,7 +98,7 @@ def _modelled(found: Scaling, batch: int) -> Picture:
     ranks = [1 << power for power in range(MAX_RANKS.bit_length())]
     curves = {
         fabric.name.partition(", ")[2].partition(",")[0]: [
-            (each, Estimate(efficiency(found.compute, fabric, each, batch, found.buffer_bytes))) for each in ranks
+            (each, Estimate(found.efficiency(fabric, each, batch))) for each in ranks
         ]
         for fabric in FABRICS
     }
