@@ -173,7 +173,7 @@ def test_the_legend_names_families_and_the_caption_fits(results: Results) -> Non
         assert handle.get_marker() == MARKERS[family]
     title, caption = figure.texts
     words = "Abacus 3000 · 2 CPUs · Python 3.11.7 · NumPy 2.4.6 · scipy-openblas 0.3.34.237.2 · 5 processes per row"
-    assert caption.get_text().replace("\n", " · ") == f"{words} · 2026-01-31"
+    assert caption.get_text().replace("\n", " ") == f"{words} · 2026-01-31"
     figure.draw_without_rendering()
     boxes = [each.get_window_extent() for each in (title, figure.axes[0], legend, caption)]
     assert all(box.x1 <= figure.bbox.x1 for box in boxes)

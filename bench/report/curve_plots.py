@@ -92,7 +92,8 @@ def scaling_here(scaling: Scaling) -> Figure:
 def scaling_beyond(scaling: Scaling) -> Figure:
     """Return the figure of the model: weak efficiency to 4,096 ranks, for three fabrics and two sizes of mini-batch."""
     ranks = [4**power for power in range(MAX_RANKS.bit_length() // 2 + 1)]
-    curves = [Curve("measured here", _efficiencies(scaling, "weak"), Look("", "black", "X"), "")]
+    own_cpus = [(ranks, percent) for ranks, percent in _efficiencies(scaling, "weak") if ranks <= scaling.cpus]
+    curves = [Curve("measured here", own_cpus, Look("", "black", "X"), "")]
     for fabric, colour in zip(FABRICS, ("#d55e00", "#0072b2", "#009e73"), strict=True):
         for examples, dashes in ((scaling.batch, "-"), (16 * scaling.batch, ":")):
             points = [(count, Estimate(100 * scaling.efficiency(fabric, count, examples))) for count in ranks]

@@ -24,7 +24,6 @@ STYLE: dict[Any, Any] = {
     "axes.titlesize": 10,
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
-    "axes.labelsize": 9,
     "font.size": 9,
     "font.family": "sans-serif",  # DejaVu Sans, from matplotlib; an SVG names others, too
     "grid.color": "#e6e6e6",
@@ -45,7 +44,6 @@ PNG_DPI = 110
 MARGIN_INCHES = 0.1
 LABEL_LETTERS = 24  # for which there is room beside a plot
 CAPTION_LETTERS_PER_INCH = 16
-NO_BREAK = "\u00a0"
 GREY, DARK, RATE_COLOUR = "#767676", "#444444", "#c0392b"
 RATE_NAMES, RATE_DASHES = ("peak", "NumPy's large product"), ((0, (4.0, 2.0)), (0, (1.0, 1.5)))
 
@@ -95,8 +93,7 @@ def write_title(figure: Figure, title: str, caption: str) -> None:
     top = figure.get_figheight() - MARGIN_INCHES
     figure.text(MARGIN_INCHES, top, title, transform=inches, va="top", fontsize=12, weight="bold")
     letters = int(CAPTION_LETTERS_PER_INCH * figure.get_figwidth())
-    lines = [textwrap.fill(line, letters, break_on_hyphens=False) for line in caption.splitlines()]
-    text = "\n".join(lines).replace(" ·\n", "\n").replace(NO_BREAK, " ")
+    text = "\n".join(textwrap.fill(line, letters, break_on_hyphens=False) for line in caption.splitlines())
     figure.text(MARGIN_INCHES, MARGIN_INCHES, text, transform=inches, va="bottom", fontsize=7.5, color=DARK)
 
 
@@ -112,7 +109,7 @@ def caption(results: Results) -> str:
         f"{results.settings.generations} processes per row",
         results.date[:10],
     ]
-    return " · ".join(part.replace(" ", NO_BREAK) for part in parts if part)
+    return " · ".join(filter(None, parts))
 
 
 def short(label: str) -> str:

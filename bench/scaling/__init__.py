@@ -26,7 +26,6 @@ from impls.errors import UserError
 FILE = Path("results/scaling/scaling.json")  # of the current folder
 MAX_RANKS = 4096
 HEADER = ("scaling", "ranks", "batch", "step", "compute", "Allreduce", "waiting", "efficiency")
-NOTHING = 1e-8  # seconds: below the clock's resolution
 
 
 class Point(msgspec.Struct, frozen=True):
@@ -54,9 +53,9 @@ class Fabric(msgspec.Struct, frozen=True):
         ring = 2 * (ranks - 1) * (self.latency_seconds + size / ranks / self.bytes_per_second)
         return min(tree, ring)
 
-    def text(self) -> str:
-        """Return latency and bandwidth."""
-        return f"{seconds_text(self.latency_seconds)} and {number_text(self.bytes_per_second / 1e9)} GB/s"
+    def cells(self) -> tuple[str, str]:
+        """Return latency and bandwidth as text."""
+        return seconds_text(self.latency_seconds), f"{number_text(self.bytes_per_second / 1e9)} GB/s"
 
 
 FABRICS = (  # typical figures for messages between two hosts: given, not measured
@@ -155,7 +154,7 @@ def cells(point: Point, cpus: int) -> tuple[str, ...]:
     """Return the cells of a point; more ranks than CPUs are marked."""
     step, compute, communication = point.step.value, point.compute.value, point.communication.value
     waiting = step - compute - communication if point.ranks > 1 else 0.0
-    times = [seconds_text(part) if part > NOTHING else "–" for part in (step, compute, communication, waiting)]
+    times = [seconds_text(part) if part > 1e-8 else "–" for part in (step, compute, communication, waiting)]
     ranks = f"{point.ranks}*" if point.ranks > cpus else str(point.ranks)
     return point.scaling, ranks, str(point.batch_size), *times, estimate_text(point.efficiency)
 
@@ -184,9 +183,8 @@ def predicted_cells(scaling: Scaling) -> list[tuple[str, ...]]:
         allreduce = fabric.allreduce_seconds(MAX_RANKS, scaling.buffer_bytes)
         efficiency = scaling.efficiency(fabric, MAX_RANKS, scaling.batch)
         hiding = max(1, math.ceil((allreduce - scaling.compute.fixed) / scaling.compute.per_example))
-        latency, bandwidth = fabric.text().split(" and ")
-        percent = f"{100 * efficiency:.0f} %"
-        rows.append((fabric.name, latency, bandwidth, seconds_text(allreduce), percent, f"{hiding} a rank"))
+        predicted = seconds_text(allreduce), f"{100 * efficiency:.0f} %", f"{hiding} a rank"
+        rows.append((fabric.name, *fabric.cells(), *predicted))
     return rows
 
 
@@ -198,7 +196,7 @@ def lines(scaling: Scaling) -> list[str]:
     if crowded := crowded_text(scaling):
         text.append(f"* {crowded}")
     if scaling.here:
-        text.append(f"Latency and bandwidth between two ranks here: {scaling.here.text()}.")
+        text.append(f"Latency and bandwidth between two ranks here: {' and '.join(scaling.here.cells())}.")
         text.append(f"The model's error, of the step's time: {errors_text(scaling)}.")
         text.append(f"Predicted for {MAX_RANKS} ranks, from typical figures of each fabric:")
         share = f"efficiency, {scaling.batch} a rank"

@@ -73,7 +73,7 @@ def scaling_facts(found: Scaling) -> ScalingFacts:
         rows=[cells(point, found.cpus) for point in found.points],
         crowded=crowded_text(found),
         pictures=[_measured(found), *(_modelled(found, found.batch * times) for times in (1, MORE))],
-        here=found.here.text() if found.here else "",
+        here=" and ".join(found.here.cells()) if found.here else "",
         errors=errors_text(found).replace(" %", "\N{NO-BREAK SPACE}%"),
         fabrics=predicted_cells(found),
         batch=found.batch,
