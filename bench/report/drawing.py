@@ -39,7 +39,7 @@ STYLE: dict[Any, Any] = {
     "xtick.labelsize": 8,
     "ytick.labelsize": 8.5,
 }
-FORMATS = {"svg": {"Date": None, "Creator": None}, "png": {"Software": None}}  # without dates or versions in the files
+METADATA = {"svg": {"Date": None, "Creator": None}, "png": {"Software": None}}  # without dates or versions in the files
 PNG_DPI = 110
 MARGIN_INCHES = 0.1
 LABEL_LETTERS = 24  # for which there is room beside a plot
@@ -117,10 +117,14 @@ def short(label: str) -> str:
     return label if len(label) <= LABEL_LETTERS else f"{label[: LABEL_LETTERS - 1]}…"
 
 
-def save(figure: Figure, path: Path) -> Path:
-    """Write a figure, the same bytes each time; the end of the name says in which format. Return the path."""
-    file_format = path.suffix.removeprefix(".")
+def picture(figure: Figure, file_format: str) -> bytes:
+    """Return a figure as "svg" or "png", the same bytes each time."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format=file_format, dpi=PNG_DPI, metadata=FORMATS[file_format], facecolor="white")
-    write_whole(path, buffer.getvalue())
+    figure.savefig(buffer, format=file_format, dpi=PNG_DPI, metadata=METADATA[file_format], facecolor="white")
+    return buffer.getvalue()
+
+
+def save(figure: Figure, path: Path) -> Path:
+    """Write a figure in the format that the end of the path names; return the path."""
+    write_whole(path, picture(figure, path.suffix.removeprefix(".")))
     return path
