@@ -59,11 +59,10 @@ def sweep(results: Results, name: str, workload_results: list[WorkloadResult]) -
         by_panel.setdefault(axis.panel(each.workload), []).append(each)
     curves = {title: _sweep_curves(results, axis, of_panel) for title, of_panel in by_panel.items()}
     what = f"time per {axis.per}"
-    across = Scale(
-        axis.name, lambda value, _: f"{value:,.0f}", FixedLocator(sorted({axis.value(each.workload) for each in drawn}))
-    )
+    values = sorted({axis.value(each.workload) for each in drawn})
+    across = Scale(axis.name, lambda value, _: f"{value:,.0f}", FixedLocator(values))
     up = Scale(what, lambda value, _: seconds_text(value), LogLocator(subs=(1.0, 2.0, 5.0)))
-    return curve_figure(f"T{what[1:]} against {axis.name}", caption(results), curves, across, up)
+    return curve_figure(f"{what.capitalize()} against {axis.name}", caption(results), curves, across, up)
 
 
 def training(runs: Mapping[str, Sequence["Epoch"]], what: str) -> Figure:

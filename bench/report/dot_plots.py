@@ -56,8 +56,8 @@ def speedups(results: Results, workload_results: list[WorkloadResult]) -> Figure
     figure, grid = panels(len(workload_results), columns, size, gap=(0.15, 0.7), left=1.7, bottom=bottom, top=0.75)
     names = {each.workload.name for each in workload_results}
     values = [row.speed_up.value for row in results.rows if row.workload in names and row.speed_up]
-    values += [rate for each in workload_results for rate in _rates(results, each) if rate]
-    right = max([2.0, *values])
+    rates = [rate for each in workload_results for rate in _rates(results, each) if rate]
+    right = max([2.0, *values, *rates])
     right *= (right / SLOWEST) ** 0.3  # room for the numbers
     for axes, workload_result in zip(grid, workload_results, strict=True):
         _speedup_panel(axes, results, workload_result, labels, right)
@@ -70,10 +70,9 @@ def speedups(results: Results, workload_results: list[WorkloadResult]) -> Figure
     ]
     handles.append(Line2D([], [], color="black", label="95 % interval"))
     handles.append(Patch(color=BAND_COLOUR, label="noise floor: the control's interval"))
-    handles += [
-        Line2D([], [], color=RATE_COLOUR, linestyle=dashes, label=name)
-        for name, dashes in zip(("peak: multiply-adds in registers", RATE_NAMES[1]), RATE_DASHES, strict=True)
-    ]
+    if rates:
+        for name, dashes in zip(("peak: multiply-adds in registers", RATE_NAMES[1]), RATE_DASHES, strict=True):
+            handles.append(Line2D([], [], color=RATE_COLOUR, linestyle=dashes, label=name))
     _legend(figure, handles, math.ceil(len(handles) / 2) if columns == 3 else 2)
     write_title(figure, "Speed-up over the baseline (logarithmic scale)", caption(results))
     return figure
