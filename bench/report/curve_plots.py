@@ -112,7 +112,8 @@ def history_plot(history: History) -> Figure:
     labels = in_order(line.label for line in history.lines)[:HISTORY_NAMES]
     by_place = {(line.label, line.workload): line for line in history.lines}
     places = [(label, workload) for label in labels for workload in workloads]
-    figure, grid = panels(len(places), len(workloads), (1.6, 0.6), gap=(0.1, 0.15), left=1.8)
+    size = max(1.6, 3.2 / len(workloads)), 0.6
+    figure, grid = panels(len(places), len(workloads), size, gap=(0.1, 0.15), left=1.8)
     for axes, (label, workload) in zip(grid, places, strict=True):
         axes.set_axis_off()
         if label == labels[0]:

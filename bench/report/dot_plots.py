@@ -120,7 +120,7 @@ def peak(results: Results, workload_results: list[WorkloadResult]) -> Figure:
     outcomes.append(["–"] * len(ordered))
 
     size = max(3.5, 0.95 * len(ordered)), 0.3 * len(percents)
-    figure, (axes,) = panels(1, 1, size, left=1.8, bottom=0.65, top=0.85)
+    figure, (axes,) = panels(1, 1, size, left=1.8, bottom=0.8, top=0.85)
     axes.imshow(percents, cmap="cividis", norm=PowerNorm(0.7, 0, 100), aspect="auto")
     for y, line in enumerate(percents):
         for x, percent in enumerate(line):
@@ -158,7 +158,8 @@ def _speedup_panel(
         if rate:
             axes.axvline(rate, color=RATE_COLOUR, linewidth=1.1, linestyle=dashes, zorder=1)
     axes.set_title(f"{workload.name}\n")
-    axes.text(0, 1.015, workload.describe(), transform=axes.transAxes, fontsize=7, color=DARK)
+    words = workload.describe()
+    axes.annotate(words, (0, 1), (0, 4), "axes fraction", "offset points", fontsize=7, color=DARK)
     baseline = results.row(workload.name, workload.baseline_label)
     if baseline and baseline.seconds and baseline.label not in labels:
         words = f"1× is {baseline.label}, {seconds_text(baseline.seconds)}\n\n"
