@@ -138,7 +138,8 @@ def _show_shares(recordings: list[Recording], folder: Path, console: Console) ->
 
     console.print(tables.share_table(recordings))
     if len(recordings) > 1:
-        path = folder / file_name(f"shares.{recordings[0].workload}.png")
+        name = file_name(f"shares.{recordings[0].workload}")
+        path = folder / f"{name}.png"
         console.print(f"plot: {tables.share_plot(recordings, path)}")
 
 
