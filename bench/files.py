@@ -1,7 +1,6 @@
 """Files that are written whole or not at all, and folders that are gone with this process, however it ends."""
 
 import atexit
-import os
 import secrets
 import shutil
 import subprocess
@@ -24,22 +23,18 @@ def write_whole(path: Path, content: str | bytes) -> None:
     The temporary file beside it has a name that nobody can guess and is made by this call alone, so that no link in a
     shared folder is followed.
     """
-    data = content.encode() if isinstance(content, str) else content
     _check_replaceable(path)
-    temporary = None
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-        Path(temporary).chmod(0o666 & ~_umask())
-        Path(temporary).replace(path)
+        with temporary.open("xb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+        temporary.replace(path)
     except OSError as error:
         raise _cannot_be_written(path, error) from error
     finally:
-        if temporary is not None:
-            with suppress(OSError):
-                Path(temporary).unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def check_writable(folder: Path) -> None:
@@ -70,13 +65,6 @@ def _check_replaceable(path: Path) -> None:
 
 def _cannot_be_written(path: Path, error: OSError) -> UserError:
     return UserError(f"{path}: cannot be written: {error.strerror}; choose another place")
-
-
-def _umask() -> int:
-    """Return the process's umask, which the system tells only when it is set."""
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask
 
 
 def start_watcher(*arguments: str | Path) -> "subprocess.Popen[bytes]":

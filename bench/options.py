@@ -87,11 +87,8 @@ def positive(option: str, text: str, whole: bool = False) -> float:
 def per_cent(option: str, text: str) -> float:
     """Return the share that an option gives as "1%" or "1 %". Raises UserError."""
     number = text.removesuffix("%").strip()
-    try:
-        share = positive(option, number) / 100
-    except UserError:
-        share = math.nan
-    if number == text or not 0 < share < 1:
+    share = positive(option, number) / 100
+    if number == text or share >= 1:
         raise UserError(f"{option}: expected per cent such as 1% or 0.5%, found {text[:40]!r}")
     return share
 

@@ -10,7 +10,6 @@ JSON as bytes. Never a pickle. What is random follows from the seed, so nothing 
 import io
 import math
 import time
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -46,7 +45,7 @@ class Course(TrainingSettings, frozen=True, kw_only=True):
     """What the course of a training depends on; in a checkpoint, `epochs` are those that are done."""
 
     implementation: str
-    data: str  # name, number of examples and check sum of what is trained on
+    data: str  # the name of the data set, each of which is known byte for byte
     ranks: int  # the sum of several is rounded in another way than that of one
     schema: int = 2
 
@@ -154,13 +153,6 @@ def _epochs(
             yield Epoch(index, correct, len(x_test), seconds, parameters)
 
 
-def describe(dataset: Dataset) -> str:
-    """Return the name, the number of examples and the check sum of the examples to train on."""
-    check_sum = zlib.crc32(np.ascontiguousarray(dataset.x_train).data)
-    check_sum = zlib.crc32(np.ascontiguousarray(dataset.labels_train, np.int64).data, check_sum)
-    return f"{dataset.name}, {len(dataset.x_train)} examples, check sum {check_sum:08x}"
-
-
 def save(path: Path, parameters: Parameters, **more: Array) -> None:
     """Write a network, and further arrays by name, whole or not at all. Raises UserError if that is not possible."""
     weights = {f"weights_{layer}": W for layer, W in enumerate(parameters.weights)}
@@ -174,16 +166,6 @@ def write_checkpoint(path: Path, course: Course, epoch: Epoch) -> None:
     """Write a checkpoint after an epoch, whole or not at all. Raises UserError if that is not possible."""
     header = msgspec.json.encode(msgspec.structs.replace(course, epochs=epoch.index + 1))
     save(path, epoch.parameters, checkpoint=np.frombuffer(header, np.uint8))
-
-
-def read_checkpoint(path: Path) -> bytes:
-    """Return the content of a file. Raises UserError."""
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise UserError(f"{path}: there is no checkpoint to resume; leave --resume out to start one") from None
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
 
 
 def resume(path: Path, content: bytes, course: Course) -> Resumed:
@@ -211,11 +193,11 @@ def resume(path: Path, content: bytes, course: Course) -> Resumed:
 
 def _network(arrays: dict[str, Array], settings: TrainingSettings) -> Parameters:
     """Return the network in the arrays of a file. Raises ValueError if it is not the one of the settings."""
-    layers = range(len(settings.sizes) - 1)
-    weights = [arrays[f"weights_{layer}"] for layer in layers]
-    biases = [arrays[f"biases_{layer}"] for layer in layers]
-    for layer, n_in, n_out in zip(layers, settings.sizes, settings.sizes[1:], strict=False):
-        W, b = weights[layer], biases[layer]
+    weights, biases = [], []
+    for layer, (n_in, n_out) in enumerate(pairwise(settings.sizes)):
+        W, b = arrays[f"weights_{layer}"], arrays[f"biases_{layer}"]
         if (W.shape, b.shape) != ((n_out, n_in), (n_out,)) or not W.dtype == b.dtype == settings.dtype:
             raise ValueError(f"layer {layer} is not the one that its settings say")
+        weights.append(W)
+        biases.append(b)
     return Parameters(weights, biases)

@@ -1,18 +1,10 @@
 """Processes that tests start or find."""
 
 import contextlib
-import os
 import time
 from collections.abc import Callable, Iterable
 
 import psutil
-
-HANDED_DOWN = ("MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS", "PYTHON")  # by `make PYTHON=python3.13 test`
-
-
-def outside_of_make() -> dict[str, str]:
-    """Return this process's environment without what a make that runs the tests hands down to one that a test runs."""
-    return {name: value for name, value in os.environ.items() if name not in HANDED_DOWN}
 
 
 def wait_for(condition: Callable[[], object], seconds: float) -> bool:
@@ -51,3 +43,10 @@ def of_run(mark: str) -> list[tuple[psutil.Process, list[str]]]:
 def kill(process: psutil.Process) -> None:
     with contextlib.suppress(psutil.NoSuchProcess):
         process.kill()
+
+
+def workers_of(parent: int) -> list[psutil.Process]:
+    """Return the workers that a process has started."""
+    return [
+        child for child in psutil.Process(parent).children() if "bench.measurement.worker" in " ".join(child.cmdline())
+    ]

@@ -84,7 +84,10 @@ NO_CHECKPOINTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "saved network": (lambda path: change(path, checkpoint=None), "not a checkpoint, or damaged: KeyError: "),
     "no header": (lambda path: change(path, checkpoint=np.zeros(2)), "not a checkpoint, or damaged: "),
     "pickle": (lambda path: change(path, checkpoint=np.array([None])), "Object arrays cannot be loaded"),
-    "missing": (Path.unlink, "there is no checkpoint to resume; leave --resume out to start one"),
+    "missing": (
+        Path.unlink,
+        "there is no checkpoint to resume (No such file or directory); leave --resume out to start one",
+    ),
 }
 
 

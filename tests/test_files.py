@@ -28,7 +28,7 @@ def test_the_file_holds_what_was_written_and_nothing_else_is_left(tmp_path: Path
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
-@pytest.mark.parametrize("function", ["os.fdopen", "pathlib.Path.replace"])
+@pytest.mark.parametrize("function", ["pathlib.Path.open", "pathlib.Path.replace"])
 def test_whatever_comes_between_leaves_the_old_file_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException, function: str
 ) -> None:
@@ -48,16 +48,17 @@ def test_whatever_comes_between_leaves_the_old_file_alone(
 
 
 def test_no_link_is_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In the place of the file, or at the first name that its temporary file would get."""
+    """In the place of the file, or at the name of its temporary file, had it been guessed."""
     victim, path = tmp_path / "victim", tmp_path / "results.json"
     victim.write_text("precious")
-    for link in (path, tmp_path / ".results.json.aaaaaaaa"):
-        link.symlink_to(victim)
-    names = iter(["aaaaaaaa", "bbbbbbbb"])
-    monkeypatch.setattr(tempfile, "_get_candidate_names", lambda: names)
+    path.symlink_to(victim)
     write_whole(path, "ours")
     assert (victim.read_text(), path.read_text(), path.is_symlink()) == ("precious", "ours", False)
-    assert next(names, None) is None  # both were tried
+    (tmp_path / ".results.json.guessed").symlink_to(victim)
+    monkeypatch.setattr("secrets.token_hex", lambda _: "guessed")
+    with pytest.raises(UserError, match="cannot be written: File exists"):
+        write_whole(path, "mine")
+    assert victim.read_text() == "precious"
 
 
 def test_what_is_no_file_is_not_replaced(tmp_path: Path) -> None:

@@ -43,7 +43,6 @@ VICTIMS: dict[str, tuple[tuple[str, ...], Callable[[list[str]], bool]]] = {
     "a rank": (MPI, lambda command: "bench.measurement.ranked_worker" in command and "-n" not in command),
     "a run against a folder": (AGAINST, lambda command: "bench" in command),
     "a verification": (VERIFY, lambda command: "verify" in command),
-    "what verifies": (VERIFY, lambda command: "bench.measurement.worker" in command),
     "the profiler": (PROFILE, lambda command: "profile" in command),
     "py-spy": (PROFILE, lambda command: Path(command[0]).name == "py-spy"),
 }

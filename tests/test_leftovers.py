@@ -1,15 +1,14 @@
-"""What a row leaves running is gone when its worker has crashed, and when the benchmark was killed."""
+"""However a worker or the benchmark ends, the worker and what it left running end, too."""
 
 import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psutil
 import pytest
-from processes import gone
+from processes import gone, wait_for, workers_of
 
 from bench.cpus import usable_cpus
 from bench.measurement import leftovers
@@ -68,23 +67,24 @@ def test_what_a_row_started_is_gone_if_its_worker_crashes(
         assert failed.value.outcome == "crashed"
     finally:
         worker.close()
-    assert gone([psutil.Process(int(note.read_text()))] if psutil.pid_exists(int(note.read_text())) else [], 5)
+    assert wait_for(lambda: not psutil.pid_exists(int(note.read_text())), 5)
 
 
-def test_what_a_row_started_is_gone_if_the_benchmark_is_killed(tmp_path: Path) -> None:
-    target, note = row(tmp_path, "time.sleep(600)")
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_busy_worker_and_what_it_started_are_gone_if_the_benchmark_ends(
+    number: signal.Signals, tmp_path: Path
+) -> None:
+    target, note = row(tmp_path, "while True: pass")
     command = [sys.executable, "-c", STARTS_A_WORKER, str(usable_cpus()[0]), target]
     benchmark = subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(ROOT)})
     try:
-        until = time.monotonic() + 60
-        while not (note.exists() and note.read_text()) and time.monotonic() < until:
-            time.sleep(0.01)
-        started = psutil.Process(int(note.read_text()))
-        worker = next(each for each in psutil.Process(benchmark.pid).children() if "worker" in " ".join(each.cmdline()))
+        assert wait_for(lambda: note.exists() and note.read_text(), 60)
+        processes = [psutil.Process(int(note.read_text())), *workers_of(benchmark.pid)]
+        assert len(processes) == 2
     finally:
-        benchmark.send_signal(signal.SIGKILL)
-        benchmark.wait()
-    assert gone([started, worker], 5)
+        benchmark.send_signal(number)
+        assert benchmark.wait(5) == -number
+    assert gone(processes, 5)
 
 
 def test_only_what_has_the_mark_is_killed() -> None:

@@ -51,18 +51,14 @@ OTHER_TEST = """
 import pytest
 
 @pytest.fixture
-def found(): ...
-@pytest.fixture
-def result(): ...
-@pytest.fixture
-def replay(): ...
+def subject(): ...
 
 @pytest.mark.parametrize("number", [1, 2])
 @pytest.mark.benchmark(group="mine")
-def test_other(found, result, replay, number): ...
+def test_other(subject, number): ...
 
 @pytest.mark.parametrize(("workload", "label"), [("book", "in_place")])
-def test_with_our_names(found, result, replay, workload, label): ...
+def test_with_our_names(subject, workload, label): ...
 """
 
 
@@ -112,11 +108,10 @@ def test_a_plugin_that_warns_ends_nothing(tmp_path: Path) -> None:
     assert "1 passed, 3 skipped" in done.stdout
 
 
-@pytest.mark.parametrize("module", ["bench", "bench.results.files", "impls.in_place", "profiles.recorder"])
-@pytest.mark.parametrize("category", [DeprecationWarning, RuntimeWarning, UserWarning])
-def test_a_warning_of_our_own_modules_is_an_error(module: str, category: type[Warning]) -> None:
-    with pytest.raises(category):
-        warnings.warn_explicit("old", category, "file.py", 1, module=module)
+@pytest.mark.parametrize("module", ["bench", "impls.in_place", "profiles.recorder"])
+def test_a_warning_of_our_own_modules_is_an_error(module: str) -> None:
+    with pytest.raises(DeprecationWarning):
+        warnings.warn_explicit("old", DeprecationWarning, "file.py", 1, module=module)
 
 
 def test_a_warning_about_a_file_of_ours_is_an_error() -> None:
@@ -124,7 +119,7 @@ def test_a_warning_about_a_file_of_ours_is_an_error() -> None:
         warnings.warn_explicit("slow", UserWarning, str(ROOT / "impls" / "numba_jit.py"), 1)
 
 
-@pytest.mark.parametrize("module", ["benchmarks", "implsomething", "pytest_benchmark", "numpy.testing"])
+@pytest.mark.parametrize("module", ["benchmarks", "numpy.testing"])
 def test_a_warning_of_another_module_is_none(module: str) -> None:
     with warnings.catch_warnings(record=True) as caught:
         warnings.warn_explicit("old", UserWarning, f"/home/me/bench/.venv/lib/site-packages/{module}.py", 1, module)
@@ -147,15 +142,6 @@ def assert_samples_were_taken_once(done: "subprocess.CompletedProcess[str]", fol
     for test in replayed:
         (samples,) = rows[test["params"]["label"]].samples
         assert test["stats"]["data"] == pytest.approx(list(samples.values()))
-
-
-@beside_plugins
-@pytest.mark.slow("collects everything")
-def test_everything_is_collected_beside_other_plugins() -> None:
-    done = run_pytest(".", "--collect-only", "-q", "--rootdir=.")
-    assert done.returncode == 0, done.stdout[-4000:] + done.stderr
-    assert "bench/test_speed.py::test_speed[book-in_place]" in done.stdout
-    assert "tests/test_pytest_plugins.py::test_everything_is_collected_beside_other_plugins" in done.stdout
 
 
 @beside_plugins

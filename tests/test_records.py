@@ -4,8 +4,6 @@ import copy
 import itertools
 import json
 import math
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,8 +19,6 @@ from bench.results import files
 from bench.results.compare_rows import compare_rows
 from impls.errors import UserError
 
-# What may be missing in the form of today; a file without a schema is not ours.
-OPTIONAL = {"schema", "against", "other_cpus", "throttled_seconds"}
 Backprop = Callable[..., tuple[int, str, str]]
 
 
@@ -62,47 +58,15 @@ def test_a_sample_is_an_array_in_json() -> None:
     assert msgspec.json.decode(b"[3,0.5]", type=Sample) == Sample(3, 0.5, None)
 
 
-@pytest.mark.parametrize(
-    ("request_", "expected"),
-    [
-        (protocol.Start("impls.in_place:InPlace"), {"do": "start", "target": "impls.in_place:InPlace"}),
-        (protocol.Take(), {"do": "take"}),
-        (protocol.Pause(), {"do": "pause"}),
-        (
-            protocol.Verify(300, 7, 8.0, "here"),
-            {"do": "verify", "examples": 300, "seed": 7, "seconds": 8.0, "folder": "here"},
-        ),
-        (protocol.Loop(1.5), {"do": "loop", "seconds": 1.5}),
-        (
-            protocol.PrepareRate("peak", "float32", 2, "avx2", 0.005),
-            {
-                "do": "preparerate",
-                "kind": "peak",
-                "dtype": "float32",
-                "threads": 2,
-                "choice": "avx2",
-                "sample_seconds": 0.005,
-            },
-        ),
-    ],
-)
-def test_requests_are_json_with_their_name(request_: protocol.AnyRequest, expected: dict[str, Any]) -> None:
-    line = msgspec.json.encode(request_)
-    assert json.loads(line) == expected
-    assert msgspec.json.decode(line, type=protocol.AnyRequest) == request_
-
-
-def test_a_request_to_prepare_brings_the_workload() -> None:
+def test_requests_are_json_with_their_name() -> None:
     workload = Workload("two", (6, 5, 4), 3, "float32", 2, baseline="batched_2d")
-    request = protocol.Prepare(workload, 2, ("x.npy", "y.npy"), 7, 0.005, None)
-    found = msgspec.json.decode(msgspec.json.encode(request), type=protocol.AnyRequest)
-    assert found == request
-    assert found.workload.sizes == (6, 5, 4)
+    for request in (protocol.Take(), protocol.Prepare(workload, 2, ("x.npy", "y.npy"), 7, 0.005, None)):
+        line = msgspec.json.encode(request)
+        assert json.loads(line)["do"] == type(request).__name__.lower()
+        assert msgspec.json.decode(line, type=protocol.AnyRequest) == request
 
 
-@pytest.mark.parametrize(
-    "line", [b"", b"{", b"[]", b'{"do": "dance"}', b'{"do": "loop"}', b'{"do": "loop", "seconds": "1"}']
-)
+@pytest.mark.parametrize("line", [b"", b'{"do": "dance"}', b'{"do": "loop"}', b'{"do": "loop", "seconds": "1"}'])
 def test_what_is_no_request_is_refused(line: bytes) -> None:
     with pytest.raises(msgspec.DecodeError):
         msgspec.json.decode(line, type=protocol.AnyRequest)
@@ -161,14 +125,6 @@ def test_a_date_without_a_time_zone_is_in_utc() -> None:
     assert results.started.isoformat() == "2026-01-31T12:00:00+00:00"
 
 
-def test_a_row_stays_open_until_it_fails() -> None:
-    of_row = Row("w", "r", "r", 1)
-    assert of_row.open
-    assert not of_row.timed
-    of_row.fail("crashed", "it did")
-    assert (of_row.open, of_row.outcome, of_row.reason) == (False, "crashed", "it did")
-
-
 # --- Files that cannot be read -----------------------------------------------------------------------------------
 
 
@@ -195,52 +151,27 @@ def lacking(content: dict[str, Any], *place: str | int) -> str:
 GOOD = content_of(made_up_results())
 SECTION = "expected the key 'backprop_bench' with a schema number"
 BAD_FILES: dict[str, tuple[str, str]] = {
-    "empty": ("", "not JSON, or truncated"),
     "truncated": (json.dumps(GOOD)[:-100], "not JSON, or truncated"),
-    "truncated at the start": (json.dumps(GOOD)[1:], "not JSON, or truncated"),
     "brackets": ("[" * 100_000, "not JSON, or truncated"),
-    "NUL": ("\0", "not JSON, or truncated"),
     "list": ("[]", SECTION),
-    "list of numbers": ("[1, 2]", SECTION),
-    "number": ("3", SECTION),
-    "null": ("null", SECTION),
-    "object": ("{}", SECTION),
     "pytest-benchmark's alone": ('{"benchmarks": []}', SECTION),
     "section is a list": ('{"backprop_bench": []}', SECTION),
-    **{f"schema {bad!r}": (changed(GOOD, bad, "schema"), SECTION) for bad in (True, False, 0, -1, None, "2", 2.0)},
-    **{
-        f"schema {other}": (changed(GOOD, other, "schema"), f"expected schema 3, found {other}; {hint}\n")
-        for other, hint in (
-            (1, "run backprop bench again"),
-            (2, "run backprop bench again"),
-            (4, "install a newer backprop-bench"),
-        )
-    },
-    **{f"lacks {key}": (lacking(GOOD, key), f"field `{key}`") for key in sorted(GOOD[Results.KEY].keys() - OPTIONAL)},
-    **{f"{key} is text": (changed(GOOD, "text", key), f"$.{key}") for key in ("settings", "machine", "rows", "notes")},
-    "row is a number": (changed(GOOD, 3, "rows", 0), "$.rows[0]"),
+    **{f"schema {bad!r}": (changed(GOOD, bad, "schema"), SECTION) for bad in (True, 0, None, "2")},
+    "schema 2": (changed(GOOD, 2, "schema"), "expected schema 3, found 2; run backprop bench again\n"),
+    "schema 4": (changed(GOOD, 4, "schema"), "expected schema 3, found 4; install a newer backprop-bench\n"),
+    **{f"lacks {key}": (lacking(GOOD, key), f"field `{key}`") for key in ("date", "machine", "rows")},
+    "rows are text": (changed(GOOD, "text", "rows"), "$.rows"),
     "row lacks its label": (lacking(GOOD, "rows", 1, "label"), "missing required field `label` - at `$.rows[1]`"),
-    "seconds are text": (changed(GOOD, "4e-4", "rows", 0, "seconds"), "$.rows[0].seconds"),
     "threads are a fraction": (changed(GOOD, 1.5, "rows", 0, "threads"), "$.rows[0].threads"),
-    "estimate is a number": (changed(GOOD, 8.0, "rows", 2, "speed_up"), "$.rows[2].speed_up"),
-    "sizes are text": (changed(GOOD, "784-30-10", "workloads", 0, "workload", "sizes"), "workloads[0].workload.sizes"),
     "no such dtype": (changed(GOOD, "", "workloads", 0, "workload", "dtype"), "workloads[0].workload.dtype"),
-    "one size": (changed(GOOD, [784], "workloads", 0, "workload", "sizes"), ">= 2 - at `$.workloads[0].workload.siz"),
     "no units": (changed(GOOD, [784, 0], "workloads", 0, "workload", "sizes"), ">= 1 - at `$.workloads[0].workload.s"),
-    **{
-        f"{key} is 0": (changed(GOOD, 0, "workloads", 0, "workload", key), f">= 1 - at `$.workloads[0].workload.{key}`")
-        for key in ("batch_size", "threads", "baseline_threads")
-    },
-    "no flop": (changed(GOOD, 0, "workloads", 0, "flops"), ">= 1 - at `$.workloads[0].flops`"),
     "no time": (changed(GOOD, 0.0, "rows", 0, "seconds"), ">= 1e-12 - at `$.rows[0].seconds`"),
     "no date": (changed(GOOD, "", "date"), "as 2026-01-31T12:00:00+01:00, found ''; run the benchmark again"),
-    "a long date": (changed(GOOD, 99 * "x", "date"), f"found '{40 * 'x'}'; run"),
-    "a sample is too long": (changed(GOOD, [[0, 1e10]], "rows", 0, "processes", 0, "samples"), ".samples[0]"),
-    "samples are numbers": (changed(GOOD, [1e-4], "rows", 0, "processes", 0, "samples"), ".samples[0]"),
-    "a sample is too short": (changed(GOOD, [[1]], "rows", 0, "processes", 0, "samples"), ".samples[0]"),
-    "a sample is text": (changed(GOOD, [[0, "1"]], "rows", 0, "processes", 0, "samples"), ".samples[0]"),
-    "a round is a fraction": (changed(GOOD, [[0.5, 1.0]], "rows", 0, "processes", 0, "samples"), ".samples[0]"),
-}  # fmt: skip
+    **{
+        f"sample {sample}": (changed(GOOD, [sample], "rows", 0, "processes", 0, "samples"), ".samples[0]")
+        for sample in ([0, 1e10], 1e-4, [1], [0, "1"], [0.5, 1.0])
+    },
+}
 
 
 @pytest.mark.parametrize(("content", "words"), BAD_FILES.values(), ids=BAD_FILES)
@@ -266,7 +197,7 @@ OTHER_FILES = {
 
 
 @pytest.mark.parametrize(("content", "kind"), OTHER_FILES.items(), ids=OTHER_FILES.values())
-@pytest.mark.parametrize("command", ["plot", "report", "history", "compare"])
+@pytest.mark.parametrize("command", ["plot", "compare"])
 def test_a_file_of_another_kind_is_told_with_what_reads_it(
     backprop: Backprop, tmp_path: Path, command: str, content: str, kind: str
 ) -> None:
@@ -285,17 +216,12 @@ def test_the_folder_of_a_run_stands_for_its_file(backprop: Backprop, tmp_path: P
     assert out.splitlines()[0] == f"plot: {tmp_path}/speedups.png"
 
 
-@pytest.mark.parametrize("arguments", [("plot", "{}"), ("compare", "{}", "per_example", "in_place")])
-def test_a_file_that_is_not_there(backprop: Backprop, tmp_path: Path, arguments: tuple[str, ...]) -> None:
+def test_a_file_that_is_not_there(backprop: Backprop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "none.json"
-    status, _, err = backprop(*(argument.format(path) for argument in arguments))
+    status, _, err = backprop("plot", path)
     assert (status, err) == (2, f"backprop: error: {path}: cannot be read: No such file or directory\n")
-
-
-def test_without_a_run_there_is_a_hint(backprop: Backprop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    status, _, err = backprop("plot")
-    assert status == 2
+    _, _, err = backprop("plot")
     assert "results/latest.json: cannot be read: No such file or directory; make some with: backprop bench" in err
 
 
@@ -310,16 +236,12 @@ def places(value: object, place: tuple[str | int, ...] = ()) -> list[tuple[str |
 
 
 @pytest.mark.slow("draws whole runs")
-@pytest.mark.parametrize(
-    "value", [None, True, -1, 0, 1, "x", [], {}, math.inf, math.nan, 10**400], ids=lambda value: str(value)[:9]
-)
+@pytest.mark.parametrize("value", [None, True, -1, "x", [], {}, math.inf, 10**400], ids=lambda value: str(value)[:9])
 def test_whatever_stands_in_a_file_is_read_or_refused(tmp_path: Path, value: object) -> None:
     """No value anywhere ends a command with anything but a line for the user."""
     path = tmp_path / "results.json"
     refused, failed = 0, []
     for place in places(GOOD[Results.KEY]):
-        if place[-1] == "generation" and value == 10**400:
-            continue  # see the next test
         path.write_text(changed(GOOD, value, *place))
         try:
             results = files.read(path)
@@ -332,19 +254,6 @@ def test_whatever_stands_in_a_file_is_read_or_refused(tmp_path: Path, value: obj
             failed.append(f"{'.'.join(map(str, place))}: {type(error).__name__}: {error}")
     assert refused > 10
     assert failed == []
-
-
-def test_a_generation_of_a_thousand_million_does_not_take_all_memory(tmp_path: Path) -> None:
-    path = tmp_path / "results.json"
-    path.write_text(changed(GOOD, 10**9, "rows", 3, "processes", 0, "generation"))
-    program = (
-        "import resource, sys; from bench.cli import main; "
-        "resource.setrlimit(resource.RLIMIT_AS, (3 << 30, 3 << 30)); "
-        f"sys.argv = ['backprop', 'compare', {str(path)!r}, 'per_example', 'in_place']; main()"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode in (0, 2), done.stderr
-    assert done.stderr.count("\n") <= 1
 
 
 def test_labels_of_control_and_baseline_are_found() -> None:

@@ -108,10 +108,10 @@ def _train(
     course = Course(
         **{field: getattr(settings, field) for field in settings.__struct_fields__},
         implementation=name,
-        data=training.describe(dataset),
+        data=dataset.name,
         ranks=_ranks(implementation_class, name),
     )
-    start = _read(checkpoint, course) if checkpoint and resume else None
+    start = _resume(checkpoint, course) if checkpoint and resume else None
     if start and start.epochs >= settings.epochs and rank() == 0:
         click.echo(f"{checkpoint}: {start.epochs} epochs are done, of {settings.epochs} asked for")
     epochs = []
@@ -137,9 +137,13 @@ def _ranks(implementation_class: type[Implementation], name: str) -> int:
     return ranks
 
 
-def _read(path: Path, course: Course) -> Resumed:
+def _resume(path: Path, course: Course) -> Resumed:
     """Return where a checkpoint goes on, as rank 0 reads it."""
-    content = training.read_checkpoint(path) if rank() == 0 else b""
+    try:
+        content = path.read_bytes() if rank() == 0 else b""
+    except OSError as error:
+        words = "leave --resume out to start one"
+        raise UserError(f"{path}: there is no checkpoint to resume ({error.strerror}); {words}") from error
     if course.ranks > 1:
         with bounded(communicator(), "to read a checkpoint"):
             content = communicator().bcast(content)
