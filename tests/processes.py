@@ -6,6 +6,13 @@ from collections.abc import Callable, Iterable
 
 import psutil
 
+HANDED_DOWN = ("MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS", "PYTHON")  # by `make PYTHON=python3.13 test`
+
+
+def outside_of_make() -> dict[str, str]:
+    """Return this process's environment without what a make that runs the tests hands down to one that a test runs."""
+    return {name: value for name, value in os.environ.items() if name not in HANDED_DOWN}
+
 
 def wait_for(condition: Callable[[], object], seconds: float) -> bool:
     """Return whether a condition holds within so many seconds."""

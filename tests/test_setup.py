@@ -1,6 +1,5 @@
 """The set-up: make, the source distribution, the wheel."""
 
-import os
 import shutil
 import subprocess
 import sys
@@ -9,10 +8,10 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from processes import outside_of_make
 
 ROOT = Path(__file__).parent.parent
 VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
-HANDED_DOWN = ("MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS", "PYTHON")  # by `make PYTHON=python3.13 test`
 needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="no make")
 
 
@@ -43,11 +42,6 @@ def checkout(tmp_path: Path) -> Path:
     for name in ("Makefile", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, folder)
     return folder
-
-
-def outside_of_make() -> dict[str, str]:
-    """Return this process's environment without what a make that runs the tests hands down to one that a test runs."""
-    return {name: value for name, value in os.environ.items() if name not in HANDED_DOWN}
 
 
 def make(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
