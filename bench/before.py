@@ -9,10 +9,10 @@ itself: it is unavailable.
 import io
 import shutil
 import subprocess
-import tarfile
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from zipfile import ZipFile
 
 from bench.records import BEFORE
 from impls import ROOT
@@ -22,7 +22,6 @@ from impls.registry import Entry
 from impls.text import one_line
 
 BUILT = shutil.ignore_patterns("__pycache__", "target")  # what Python and cargo leave there
-DATA_FILTER = getattr(tarfile, "data_filter", lambda member, _path: member)  # Python 3.11.0 to 3.11.3 have none
 
 
 class Before:
@@ -72,16 +71,16 @@ class Before:
         """Return where a file of a third party is, as it was."""
         folder = Path(self._given)
         if folder.is_dir():
-            tried = [folder / path.name]
-            if path.is_relative_to(Path.cwd()):
-                tried.insert(0, folder / path.relative_to(Path.cwd()))
+            same_place = (
+                folder / path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else folder / path.name
+            )
+            earlier = same_place if same_place.is_file() else folder / path.name
         else:
             root = _repository(path.parent, self._given)
-            tried = [self._tree(root, ".") / path.relative_to(root)]
-        found = next((each for each in tried if each.is_file()), None)
-        if found is None:
-            raise UserError(f"--against={self._given}: expected {path.name} there, found no {tried[0]}")
-        return found.resolve()
+            earlier = self._tree(root, ".") / path.relative_to(root)
+        if not earlier.is_file():
+            raise UserError(f"--against={self._given}: expected {path.name} there, found no {earlier}")
+        return earlier.resolve()
 
     def _tree(self, root: Path, what: str) -> Path:
         """Return a folder with a part of a repository as it was at the revision."""
@@ -92,13 +91,11 @@ class Before:
                     f"--against={self._given}: expected a revision of {root} or a folder, found neither; "
                     "`git log --oneline` lists revisions"
                 )
-            archive = _git(root, "archive", "--format=tar", revision.decode().strip(), what)
+            archive = _git(root, "archive", "--format=zip", revision.decode().strip(), what)
             if archive is None:
                 raise UserError(f"--against={self._given}: there is no {what} in that revision of {root}")
             folder = self._folder / f"revision-{len(self._trees)}"
-            with tarfile.open(fileobj=io.BytesIO(archive)) as files:
-                files.extraction_filter = DATA_FILTER
-                files.extractall(folder)
+            ZipFile(io.BytesIO(archive)).extractall(folder)
             self._trees[root, what] = folder
         return self._trees[root, what]
 
@@ -117,7 +114,6 @@ def _repository(folder: Path, given: str) -> Path:
 def _git(folder: Path, *arguments: str) -> bytes | None:
     """Return what a git command prints, None if it fails or there is no git."""
     try:
-        done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, check=True)
+        return subprocess.run(["git", "-C", folder, *arguments], capture_output=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError):
         return None
-    return done.stdout

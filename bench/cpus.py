@@ -125,15 +125,14 @@ def control_groups(process: Path = PROCESS) -> list[Path]:
     /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu`, where the path in front is the group that is mounted.
     """
     own = _own_groups(_lines(process / "cgroup"))
-    folders: dict[str, list[Path]] = {}
+    folders: dict[str, list[Path]] = {}  # of the first mount of each version
     for line in _lines(process / "mountinfo"):
-        fields, _, of_file_system = (part.split() for part in line.partition(" - "))
-        if len(fields) < 5 or len(of_file_system) < 2:
-            continue
-        kind, options = of_file_system[0], of_file_system[-1].split(",")
-        if kind == "cgroup2" or (kind == "cgroup" and "cpu" in options):
-            root, mount = PurePosixPath(_unescaped(fields[3])), Path(_unescaped(fields[4]))
-            folders.setdefault(kind, _group_and_ancestors(mount, root, own.get(kind, root)))
+        mount_fields, _, file_system = line.partition(" - ")
+        kind, *_, options = file_system.split()
+        if kind == "cgroup2" or (kind == "cgroup" and "cpu" in options.split(",")):
+            _, _, _, root, mount, *_ = map(_unescaped, mount_fields.split())
+            root_group = PurePosixPath(root)
+            folders.setdefault(kind, _group_and_ancestors(Path(mount), root_group, own.get(kind, root_group)))
     return [folder for of_kind in folders.values() for folder in of_kind]
 
 
@@ -143,11 +142,12 @@ def _own_groups(lines: list[str]) -> dict[str, PurePosixPath]:
     Lines of /proc/PID/cgroup: `1:cpu,cpuacct:/docker/0123` (version 1), `0::/docker/0123` (version 2).
     """
     paths = {}
-    for number, controllers, path in (line.split(":", 2) for line in lines if line.count(":") >= 2):
-        if "cpu" in controllers.split(","):
-            paths["cgroup"] = PurePosixPath(path)
-        elif number == "0" and not controllers:
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if not controllers:
             paths["cgroup2"] = PurePosixPath(path)
+        elif "cpu" in controllers.split(","):
+            paths["cgroup"] = PurePosixPath(path)
     return paths
 
 

@@ -1,6 +1,7 @@
 """Processes that tests start or find."""
 
 import contextlib
+import os
 import time
 from collections.abc import Callable, Iterable
 

@@ -365,35 +365,14 @@ def test_compare_and_plot_take_the_latest_run(
     assert "or time both with: " in err
 
 
-def compared(backprop: Backprop, results: Results, path: Path, *rows: str) -> list[str]:
-    """Return what `backprop compare` says of two rows of made-up results."""
-    path.write_text(json.dumps({Results.KEY: to_builtins(results)}))
-    status, out, err = backprop("compare", path, *rows)
-    assert (status, err) == (0, "")
-    return out.splitlines()
-
-
-def test_compare_says_when_it_rests_on_little(backprop: Backprop, tmp_path: Path) -> None:
-    """On one round of one process there is no interval; on few rounds the lower quartile is close to the minimum."""
-    results, path = made_up_results(), tmp_path / "results.json"
-    for row in results.rows:
-        row.processes = row.processes[:1]
-        for process in row.processes:
-            process.samples = process.samples[:1]
-    first, second, third = compared(backprop, results, path, "batched_2d", "in_place")
-    assert first == "book: in_place is 1.25 times as fast as batched_2d"
-    assert second == "note: book: only 1 process per row; at least 3 are needed for a claim"
-    assert third.startswith("note: book: only 1 round per process: with fewer than 5, the lower quartile is close to")
-
-
 def test_compare_agrees_with_the_table_on_a_baseline_that_was_lost_late(backprop: Backprop, tmp_path: Path) -> None:
     results, path = made_up_results(), tmp_path / "results.json"
     baseline = results.rows[0]
     baseline.outcome, baseline.seconds = "crashed", None
     del baseline.processes[3:]
-    assert compared(backprop, results, path, "per_example", "in_place") == [
-        "book: in_place is 10.0 times as fast as per_example (10.0 to 10.0)"
-    ]
+    path.write_text(json.dumps({Results.KEY: to_builtins(results)}))
+    said = "book: in_place is 10.0 times as fast as per_example (10.0 to 10.0)\n"
+    assert backprop("compare", path, "per_example", "in_place") == (0, said, "")
     baseline.outcome = "wrong after 300 calls"
     path.write_text(json.dumps({Results.KEY: to_builtins(results)}))
     status, _, err = backprop("compare", path, "per_example", "in_place")
