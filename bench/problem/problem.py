@@ -63,8 +63,11 @@ class Problem:
         if (sizes[0], sizes[-1]) != (x.shape[1], y.shape[1]):
             x, y = rng.random((len(x), sizes[0])), np.eye(sizes[-1])[rng.integers(sizes[-1], size=len(x))]
         if workload.timed == "epoch":  # which gets all of them, converted once; some several times if there are too few
-            taken = np.resize(np.arange(len(x)), workload.epoch_examples or min(len(x), EPOCH_EXAMPLES))
-            x, y = x[taken].astype(dtype), y[taken].astype(dtype)
+            count = workload.epoch_examples or min(len(x), EPOCH_EXAMPLES)
+            if count != len(x):
+                taken = np.resize(np.arange(len(x)), count)
+                x, y = x[taken], y[taken]
+            x, y = np.ascontiguousarray(x, dtype), np.ascontiguousarray(y, dtype)
         return cls(
             workload, Parameters([W.astype(dtype) for W in weights], [b.astype(dtype) for b in biases]), x, y, seed
         )
