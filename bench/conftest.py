@@ -10,6 +10,7 @@ checked: they would disturb each other. This file may also be loaded late, while
 their defaults then.
 """
 
+import contextlib
 import importlib.util
 import textwrap
 import time
@@ -286,6 +287,8 @@ def _summary(state: State, config: pytest.Config, *, styled: bool) -> list[str]:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Remove what the run needed for itself."""
+    """Remove what the run needed for itself, and pytest-benchmark's folder for saved runs if there are none in it."""
     if STATE in config.stash:
         config.stash[STATE].run.close()
+    with contextlib.suppress(OSError):
+        Path(config.getoption("benchmark_storage").removeprefix("file://")).rmdir()

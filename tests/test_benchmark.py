@@ -212,7 +212,7 @@ def assert_per_example_is_the_baseline(folder: Path, labels: set[str]) -> None:
     assert {label for label, row in rows.items() if row.speed_up is None} == {"per_example"}
     control = rows["control"].speed_up
     assert control is not None
-    assert 0.5 < control.value < 2
+    assert 0.2 < control.value < 5  # and not 15, as the fast implementation
 
 
 @slow
@@ -246,7 +246,7 @@ def test_a_run_without_a_folder_leaves_the_checkout_as_it_was(tmp_path: Path) ->
     done = run_pytest("--benchmark-only", "--impl=in_place", place=str(ROOT / "bench"), cwd=tmp_path)
     assert done.returncode == 0, done.stdout
     assert run(*git).stdout == before
-    results = tmp_path / "results"
+    (results,) = tmp_path.iterdir()
     (folder,) = (results / "runs").iterdir()
     assert re.fullmatch(r"\d{4}-\d\d-\d\d-\d{6}", folder.name)
     assert f"results: results/runs/{folder.name}/results.json" in done.stdout
