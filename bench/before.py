@@ -40,9 +40,9 @@ class Before:
     def _entry(self, entry: Entry) -> Entry:
         name = f"{entry.name}{BEFORE}"
         before = replace(entry, name=name, own_name=entry.implementation, framework=entry.framework)
-        module, _, class_name = entry.target.rpartition(":")
-        if module.endswith(".py"):
-            return replace(before, target=f"{self._file(Path(module))}:{class_name}")
+        module, path = entry.target.module, entry.target.path
+        if path:
+            return replace(before, target=replace(entry.target, module=str(self._file(path))))
         if entry.needs and entry.needs.distribution:
             words = f"{entry.needs.distribution} of that revision: the installed one would be compared with itself"
             return replace(before, needs=_lacks(f"{words}; time each in a run of its own, then: backprop compare"))

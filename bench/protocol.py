@@ -3,14 +3,22 @@
 Times are in seconds, memory in bytes.
 """
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar
 
 import msgspec
 
-from bench.records import Calls, Cost, Count, FirstCall, Positive, ThreadPool, Workload
+from bench.records import Calls, Cost, Count, FirstCall, Outcome, Positive, ThreadPool, Workload
 from impls.conformance.violation import Violation
+from impls.loading import Target
 
-FailedOutcome = Literal["crashed", "left out", "unavailable", "wrong"]  # that a worker may tell
+FAILURES = (Outcome.CRASHED, Outcome.INCORRECT, Outcome.TOO_SLOW, Outcome.UNAVAILABLE)  # that a worker may report
+
+
+class Calibration(msgspec.Struct, frozen=True):
+    """How many calls make a sample, and how long one of them takes."""
+
+    calls: Calls
+    call_seconds: Positive
 
 
 class Request(msgspec.Struct, frozen=True, tag_field="do", tag=str.lower):
@@ -18,9 +26,9 @@ class Request(msgspec.Struct, frozen=True, tag_field="do", tag=str.lower):
 
 
 class Start(Request, frozen=True):
-    """Import the implementation that a registry entry's target names; "" for a worker that needs none."""
+    """Import the implementation that a registry entry names; None for a worker that needs none."""
 
-    target: str
+    target: Target | None
 
 
 class Prepare(Request, frozen=True):
@@ -31,18 +39,8 @@ class Prepare(Request, frozen=True):
     data: tuple[str, str]  # paths of .npy files with x (N, 784) and y (N, 10)
     seed: int
     sample_seconds: float
-    budget_seconds: float | None  # None: the row is in whatever a call takes
-    calls: Count = 0  # of a sample, as an earlier process found that was checked; 0: check and calibrate …
-    call_seconds: float = 0.0  # … and how long one of them took there
-
-
-class PrepareFirst(Request, frozen=True):
-    """Construct the implementation and call it once, as the first thing that this process does with it."""
-
-    workload: Workload
-    threads: int
-    data: tuple[str, str]
-    seed: int
+    budget_seconds: float  # the longest that a call may take, where it has to be calibrated
+    calibration: Calibration | None = None  # found by an earlier process, whose gradient was also checked
 
 
 class PrepareRate(Request, frozen=True):
@@ -51,7 +49,6 @@ class PrepareRate(Request, frozen=True):
     kind: str  # "peak" or "reference"
     dtype: str
     threads: int
-    choice: str  # of several ways; "" for whatever is the fastest here
     sample_seconds: float
 
 
@@ -92,7 +89,7 @@ class Verify(Request, frozen=True):
     PROGRAM: ClassVar[str] = "program.py"
 
 
-AnyRequest = Start | Prepare | PrepareFirst | PrepareRate | Arrange | Take | HandOver | Loop | Pause | Verify
+AnyRequest = Start | Prepare | PrepareRate | Arrange | Take | HandOver | Loop | Pause | Verify
 
 
 class Reply(msgspec.Struct, tag_field="reply", tag=str.lower):
@@ -102,9 +99,13 @@ class Reply(msgspec.Struct, tag_field="reply", tag=str.lower):
 class Failure(Reply):
     """The row cannot be timed: the outcome's name, the reason in one line, and the traceback of an exception."""
 
-    outcome: FailedOutcome
+    outcome: Outcome
     reason: str
     traceback: str = ""
+
+    def __post_init__(self) -> None:
+        if self.outcome not in FAILURES:
+            raise ValueError(f"expected the outcome of a failure, found {self.outcome!r}")
 
 
 class Started(Reply):
@@ -112,13 +113,8 @@ class Started(Reply):
     pid: int
 
 
-class FirstCalled(Reply):
-    first_call: FirstCall
-
-
 class Prepared(Reply):
-    call_seconds: Positive
-    calls: Calls  # of a sample
+    calibration: Calibration
     busiest_threads: list[Count]  # ids of those that compute, empty with one thread
     overhead_percent: float  # the harness's own share of a sample
     thread_pools: list[ThreadPool]
@@ -130,11 +126,9 @@ class Prepared(Reply):
 
 
 class PreparedRate(Reply):
-    choice: str
     what: str  # in words
     flops: int  # of a call
-    calls: int
-    call_seconds: float
+    calibration: Calibration
     busiest_threads: list[int]
 
 
@@ -189,16 +183,4 @@ class Verified(Reply):
     warnings: list[str] = []  # that a correct implementation causes, each with its file and line
 
 
-AnyReply = (
-    Failure
-    | Started
-    | FirstCalled
-    | Prepared
-    | PreparedRate
-    | Arranged
-    | Taken
-    | HandedOver
-    | Looped
-    | Paused
-    | Verified
-)
+AnyReply = Failure | Started | Prepared | PreparedRate | Arranged | Taken | HandedOver | Looped | Paused | Verified

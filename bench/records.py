@@ -7,6 +7,7 @@ Times are in seconds, memory in bytes. A round's number pairs the samples of dif
 """
 
 from datetime import UTC, datetime
+from enum import StrEnum
 from itertools import pairwise
 from typing import Annotated, ClassVar
 
@@ -25,15 +26,31 @@ Generation = Annotated[int, msgspec.Meta(ge=0, lt=10_000)]
 Threads = Annotated[int, msgspec.Meta(ge=1, le=1 << 20)]
 Units = Annotated[int, msgspec.Meta(ge=1, le=1 << 20)]  # of a layer
 Examples = Annotated[int, msgspec.Meta(ge=1, le=1 << 40)]  # of a mini-batch
-SCHEMA = 3  # of `Results`
-OK, PENDING = "ok", "pending"
-LEFT_OUT = "left out"
-NOT_TIMED_HERE = ("unavailable", LEFT_OUT, "interrupted")  # outcomes that are nobody's fault
+SCHEMA = 4  # of `Results`
 MAX_NAME, MAX_LABEL, MAX_REASON = 80, 40, 600  # letters
 CONTROL = "control"  # the label of the baseline's second row
 Cost = Annotated[str, msgspec.Meta(pattern="^(quadratic|cross-entropy)$")]
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)  # raised for bytes that are no such JSON
 BEFORE = "-before"  # after the label of a row: the same as it was in another revision
+
+
+class Outcome(StrEnum):
+    """What became of an implementation on a workload."""
+
+    PENDING = "pending"
+    OK = "ok"
+    INCORRECT = "incorrect"
+    INCORRECT_AFTER_TIMING = "incorrect after timing"
+    RETURNED_EARLY = "returned early (work pending)"
+    INCONSISTENT_TIMING = "inconsistent timing"
+    CRASHED = "crashed"
+    TIMED_OUT = "timed out"
+    UNAVAILABLE = "unavailable"
+    TOO_SLOW = "skipped (too slow)"
+    INTERRUPTED = "interrupted"
+
+
+NOT_TIMED_HERE = (Outcome.UNAVAILABLE, Outcome.TOO_SLOW, Outcome.INTERRUPTED)  # These are no fault of the code.
 
 
 def printable(text: str, length: int) -> str:
@@ -180,10 +197,9 @@ class Row(msgspec.Struct):
     label: str  # the implementation's name, "control", or "name@1" where it has not the workload's threads
     implementation: str
     threads: Threads
-    # The outcome becomes: ok, wrong, wrong after N calls, unfinished, implausible, crashed, timed out, unavailable,
-    # left out or interrupted.
-    outcome: str = PENDING
+    outcome: Outcome = Outcome.PENDING
     reason: str = ""
+    outcome_detail: str = ""  # such as the number of calls after which the parameters were incorrect
     processes: list[Process] = []
     thread_pools: list[ThreadPool] = []
     build: dict[str, str] = {}
@@ -208,7 +224,12 @@ class Row(msgspec.Struct):
     @property
     def open(self) -> bool:
         """Return whether the row can still be sampled."""
-        return self.outcome in (PENDING, OK)
+        return self.outcome in (Outcome.PENDING, Outcome.OK)
+
+    @property
+    def outcome_text(self) -> str:
+        """Return the outcome with its detail: `incorrect after timing (501 calls)`."""
+        return f"{self.outcome} ({self.outcome_detail})" if self.outcome_detail else self.outcome
 
     @property
     def is_control(self) -> bool:
@@ -235,9 +256,9 @@ class Row(msgspec.Struct):
         """Record what traced or checked a process of this row, in words that may hold the row's own."""
         self.tracing = list(dict.fromkeys([*self.tracing, *(printable(each, MAX_REASON) for each in words)]))
 
-    def fail(self, outcome: str, reason: str) -> None:
+    def fail(self, outcome: Outcome, reason: str, detail: str = "") -> None:
         """Record why the row cannot be timed."""
-        self.outcome, self.reason = outcome, reason
+        self.outcome, self.reason, self.outcome_detail = outcome, reason, detail
 
 
 class Rate(msgspec.Struct):

@@ -14,10 +14,8 @@ from rich.console import Console
 from bench.before import Before
 from bench.files import check_writable, temporary_folder, write_whole
 from bench.measurement import machine, tracers, worker_environment
-from bench.measurement.bandwidth import memory_rates
-from bench.measurement.candidates import Candidate, plan
-from bench.measurement.open_files import check_open_files
-from bench.measurement.rate_workers import PEAK, REFERENCE
+from bench.measurement.candidates import PEAK, REFERENCE, Candidate, plan
+from bench.measurement.machine import memory_rates
 from bench.measurement.sampler import Sampler
 from bench.problem.data import load, one_hot
 from bench.problem.problem import EPOCH_EXAMPLES
@@ -188,7 +186,7 @@ class Run:
     def failure(self, workload: str, label: str) -> str:
         """Return why an implementation failed: in one line, and further lines such as a traceback."""
         candidate = self._candidate(workload, label)
-        return "\n".join(filter(None, (f"{candidate.row.outcome}: {candidate.row.reason}", candidate.details)))
+        return "\n".join(filter(None, (f"{candidate.row.outcome_text}: {candidate.row.reason}", candidate.details)))
 
     def _candidate(self, workload: str, label: str) -> Candidate:
         return next(candidate for candidate in self.candidates[workload] if candidate.label == label)
@@ -239,7 +237,6 @@ def _planned(asked: Asked, stack: ExitStack) -> dict[str, list[Candidate]]:
         name: plan(workload, [entry for entry in chosen if asked.implementations or _is_usual(entry, workload)])
         for name, workload in workloads.items()
     }
-    check_open_files(candidate for of_workload in candidates.values() for candidate in of_workload)
     check_fits({name: len(of_workload) for name, of_workload in candidates.items()}, workloads, EPOCH_EXAMPLES)
     return candidates
 

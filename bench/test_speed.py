@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from bench.records import NOT_TIMED_HERE, OK
+from bench.records import NOT_TIMED_HERE, Outcome
 
 
 @pytest.mark.filterwarnings("ignore:Benchmark fixture was not used")  # where there are no samples
@@ -13,7 +13,7 @@ def test_speed(subject: Any, benchmark: Any) -> None:
     result = subject.result
     if result.outcome in NOT_TIMED_HERE:
         pytest.skip(f"{result.outcome}: {result.reason}")
-    if result.outcome != OK:
+    if result.outcome != Outcome.OK:
         pytest.fail(subject.failure, pytrace=False)
     samples = [seconds for of_process in result.samples for seconds in of_process.values()]
     subject.replay.load(samples)

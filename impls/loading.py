@@ -3,6 +3,7 @@
 import importlib
 import importlib.util
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,24 +14,46 @@ if TYPE_CHECKING:
     from impls.interface import Implementation
 
 
-def load_target(target: str) -> "type[Implementation]":
-    """Import and return the class that an entry's target names. Raises RowError if it is not an Implementation."""
+@dataclass(frozen=True)
+class Target:
+    """Where the class of an implementation is: in a module, known by its name or by the path of its file."""
+
+    module: str  # "impls.in_place" or "/home/me/mine.py"
+    class_name: str
+
+    @classmethod
+    def parse(cls, text: str) -> "Target":
+        """Return the target that `module:Class` or `path/to/file.py:Class` names."""
+        module, _, class_name = text.rpartition(":")
+        return cls(module, class_name)
+
+    @property
+    def path(self) -> Path | None:
+        """Return the path of the file, None for a module that is imported by its name."""
+        return Path(self.module) if self.module.endswith(".py") else None
+
+    def __str__(self) -> str:
+        return f"{self.module}:{self.class_name}"
+
+
+def load_target(target: Target) -> "type[Implementation]":
+    """Import and return the class that a target names. Raises RowError if it is not an Implementation."""
     from impls.interface import Implementation, check_complete
 
-    module_name, _, class_name = target.rpartition(":")
-    by_path = module_name.endswith(".py")
-    module = _import_path(Path(module_name)) if by_path else importlib.import_module(module_name)
-    shown = Path(module_name).name if by_path else module_name
-    found = getattr(module, class_name, None)
-    if found is None:
-        raise RowError(f"there is no class {class_name} in {shown}")
-    if not (isinstance(found, type) and issubclass(found, Implementation)):
-        raise RowError(f"{class_name} in {shown}: expected a subclass of impls.interface.Implementation, got {found!r}")
+    module = _import_path(target.path) if target.path else importlib.import_module(target.module)
+    shown = target.path.name if target.path else target.module
+    cls = getattr(module, target.class_name, None)
+    if cls is None:
+        raise RowError(f"there is no class {target.class_name} in {shown}")
+    if not (isinstance(cls, type) and issubclass(cls, Implementation)):
+        raise RowError(
+            f"{target.class_name} in {shown}: expected a subclass of impls.interface.Implementation, got {cls!r}"
+        )
     try:
-        check_complete(found)
+        check_complete(cls)
     except TypeError as error:
         raise RowError(f"{shown}: {error}") from error
-    return found
+    return cls
 
 
 def _import_path(path: Path) -> object:

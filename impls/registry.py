@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from impls.errors import RowError, Unavailable
-from impls.loading import load_target
+from impls.loading import Target, load_target
 from impls.mpiexec import no_mpiexec
 from impls.needs import Needs, extra_command, make_command, no_compiler, no_gpu, pip_command, switched_off
 from impls.text import one_line
@@ -34,7 +34,7 @@ class Entry:
     """One implementation as the registry knows it."""
 
     name: str  # and the label of its rows
-    target: str  # "module:Class" or "path/to/file.py:Class"
+    target: Target
     summary: str
     needs: Needs | None = None
     framework: bool = False  # a library that a user would pick instead: timed on request
@@ -50,8 +50,7 @@ class Entry:
     @property
     def source(self) -> str:
         """Return the name of the file that the implementation is written in."""
-        module = self.target.rpartition(":")[0]
-        return Path(module).name if module.endswith(".py") else f"{module.rpartition('.')[2]}.py"
+        return self.target.path.name if self.target.path else f"{self.target.module.rpartition('.')[2]}.py"
 
     def unavailable(self) -> str | None:
         """Return why this implementation cannot run here, with what to do, or None. Imports nothing."""
@@ -95,43 +94,50 @@ SCIKIT_LEARN = Needs(("sklearn",), lambda: pip_command("scikit-learn"))
 MPI = Needs(("mpi4py",), lambda: extra_command("mpi"), no_mpiexec)
 TORCH_DDP = Needs(("torch", "mpi4py"), lambda: extra_command("ddp"), no_mpiexec)
 
+
+def _entry(
+    name: str, target: str, summary: str, needs: Needs | None = None, *, framework: bool = False, ranks: bool = False
+) -> Entry:
+    return Entry(name, Target.parse(target), summary, needs, framework, ranks)
+
+
 ENTRIES = {
     entry.name: entry
     for entry in (
-        Entry("pure_python", "impls.pure_python:PurePython", "lists and loops, no NumPy"),
-        Entry("per_example", "impls.per_example:PerExample", "the book's loop, one example at a time; the baseline"),
-        Entry("batched_3d", "impls.batched_3d:Batched3D", "stacks of column vectors through 3-D matmul"),
-        Entry("batched_2d", "impls.batched_2d:Batched2D", "the mini-batch as a matrix, one GEMM per product"),
-        Entry("in_place", "impls.in_place:InPlace", "2-D without temporaries, BLAS does the update"),
-        Entry("multithreaded", "impls.multithreaded:Multithreaded", "mini-batch split over Python threads"),
-        Entry("numba", "impls.numba_jit:NumbaJit", "one compiled step, products by SciPy's BLAS", NUMBA),
-        Entry("rust_per_example", "impls.rust_rows:RustPerExample", "the post's Rust, one example at a time", RUST),
-        Entry("rust_per_example_blas", "impls.rust_rows:RustPerExampleBlas", "the same, SciPy's BLAS", RUST),
-        Entry("rust_batched", "impls.rust_rows:RustBatched", "the post's Rust, batched", RUST),
-        Entry("rust_batched_blas", "impls.rust_rows:RustBatchedBlas", "the same, SciPy's BLAS", RUST),
-        Entry("rust_batched_gemm", "impls.rust_rows:RustBatchedGemm", "the same, the crate gemm", RUST),
-        Entry("rust_rayon", "impls.rust_rows:RustRayon", "mini-batch split over rayon", RUST),
-        Entry("rust_candle", "impls.rust_rows:RustCandle", "candle: layers, autograd, SGD, no Python", RUST),
-        Entry("rust_fused", "impls.rust_rows:RustFused", "blocked AVX-512/AVX2/NEON kernels, update fused in", RUST),
-        Entry(
+        _entry("pure_python", "impls.pure_python:PurePython", "lists and loops, no NumPy"),
+        _entry("per_example", "impls.per_example:PerExample", "the book's loop, one example at a time; the baseline"),
+        _entry("batched_3d", "impls.batched_3d:Batched3D", "stacks of column vectors through 3-D matmul"),
+        _entry("batched_2d", "impls.batched_2d:Batched2D", "the mini-batch as a matrix, one GEMM per product"),
+        _entry("in_place", "impls.in_place:InPlace", "2-D without temporaries, BLAS does the update"),
+        _entry("multithreaded", "impls.multithreaded:Multithreaded", "mini-batch split over Python threads"),
+        _entry("numba", "impls.numba_jit:NumbaJit", "one compiled step, products by SciPy's BLAS", NUMBA),
+        _entry("rust_per_example", "impls.rust_rows:RustPerExample", "the post's Rust, one example at a time", RUST),
+        _entry("rust_per_example_blas", "impls.rust_rows:RustPerExampleBlas", "the same, SciPy's BLAS", RUST),
+        _entry("rust_batched", "impls.rust_rows:RustBatched", "the post's Rust, batched", RUST),
+        _entry("rust_batched_blas", "impls.rust_rows:RustBatchedBlas", "the same, SciPy's BLAS", RUST),
+        _entry("rust_batched_gemm", "impls.rust_rows:RustBatchedGemm", "the same, the crate gemm", RUST),
+        _entry("rust_rayon", "impls.rust_rows:RustRayon", "mini-batch split over rayon", RUST),
+        _entry("rust_candle", "impls.rust_rows:RustCandle", "candle: layers, autograd, SGD, no Python", RUST),
+        _entry("rust_fused", "impls.rust_rows:RustFused", "blocked AVX-512/AVX2/NEON kernels, update fused in", RUST),
+        _entry(
             "mpi", "impls.mpi_allreduce:Mpi", "mini-batch split over MPI ranks, one Allreduce a step", MPI, ranks=True
         ),
-        Entry("torch", "impls.torch_autograd:Torch", "PyTorch: nn.Linear, autograd, optim.SGD", TORCH, framework=True),
-        Entry(
+        _entry("torch", "impls.torch_autograd:Torch", "PyTorch: nn.Linear, autograd, optim.SGD", TORCH, framework=True),
+        _entry(
             "torch_compiled",
             "impls.torch_compile:TorchCompiled",
             "PyTorch: torch.func.grad and the update through torch.compile",
             TORCH_COMPILED,
             framework=True,
         ),
-        Entry(
+        _entry(
             "torch_cuda",
             "impls.torch_autograd:TorchCuda",
             "torch on an NVIDIA GPU",
             TORCH_CUDA,
             framework=True,
         ),
-        Entry(
+        _entry(
             "torch_ddp",
             "impls.torch_ddp:TorchDdp",
             "PyTorch on several ranks: DistributedDataParallel over gloo",
@@ -139,30 +145,30 @@ ENTRIES = {
             framework=True,
             ranks=True,
         ),
-        Entry(
+        _entry(
             "rust_tch",
             "impls.tch_autograd:RustTch",
             "PyTorch from Rust: tch's layers, autograd and SGD, in .venv-tch",
             RUST_TCH,
             framework=True,
         ),
-        Entry("jax", "impls.jax_grad:Jax", "JAX: jit of grad and update, donated buffers", JAX, framework=True),
-        Entry("jax_cuda", "impls.jax_grad:JaxCuda", "jax on an NVIDIA GPU", JAX_CUDA, framework=True),
-        Entry(
+        _entry("jax", "impls.jax_grad:Jax", "JAX: jit of grad and update, donated buffers", JAX, framework=True),
+        _entry("jax_cuda", "impls.jax_grad:JaxCuda", "jax on an NVIDIA GPU", JAX_CUDA, framework=True),
+        _entry(
             "tensorflow",
             "impls.tensorflow_tape:TensorFlow",
             "TensorFlow: GradientTape and update in a tf.function",
             TENSORFLOW,
             framework=True,
         ),
-        Entry(
+        _entry(
             "rust_tensorflow",
             "impls.tensorflow_graph:RustTensorFlow",
             "TensorFlow from Rust: a graph with its gradients, run by a session",
             RUST_TENSORFLOW,
             framework=True,
         ),
-        Entry(
+        _entry(
             "scikit_learn",
             "impls.scikit_learn:ScikitLearn",
             "MLPClassifier.partial_fit; its cost is the cross-entropy",
@@ -181,8 +187,7 @@ def entries() -> dict[str, Entry]:
     found = dict(ENTRIES)
     for point in importlib.metadata.entry_points(group=ENTRY_POINTS):
         distribution = point.dist.name if point.dist else "?"
-        module = point.value.partition(":")[0]
-        package = module.partition(".")[0]
+        package = re.split(r"[.:]", point.value)[0]
         needs = Needs(
             (package,), lambda: "the package that declares the entry point is not whole", distribution=distribution
         )
@@ -190,7 +195,7 @@ def entries() -> dict[str, Entry]:
         if name in found or name in RESERVED or not LABEL.fullmatch(name):
             needs = _another_name(name, point.value)
             name = one_line(f"{name} ({point.value})")
-        found[name] = Entry(name, point.value, f"entry point of {distribution}", needs)
+        found[name] = Entry(name, Target.parse(point.value), f"entry point of {distribution}", needs)
     return found
 
 
@@ -213,7 +218,7 @@ def find(spec: str) -> Entry:
     entry = _find(named)
     if label is not None and label != entry.name:
         return replace(entry, name=_checked_label(label, spec), own_name=entry.name)
-    if _is_path(named) and entry.name in entries():
+    if Target.parse(named).path and entry.name in entries():
         raise RowError(
             f"{spec}: an implementation is already called {entry.name!r}; rename the class or name the row, "
             f"as in mine={named}"
@@ -244,19 +249,21 @@ def find_all(specs: Iterable[str], reserved: Collection[str] = ()) -> list[Entry
 
 def _find(spec: str) -> Entry:
     """Return the entry for a name or for `path/to/file.py:Class`."""
-    if _is_path(spec):
-        path, _, class_name = spec.rpartition(":")
+    target = Target.parse(spec)
+    if target.path:
         if not spec.isprintable():  # nor are bytes in it that are no UTF-8
             raise RowError(f"{one_line(spec)}: expected a path and a class in printable letters; rename the file")
-        if not Path(path).is_file():
-            raise RowError(f"{spec}: there is no file {path}")
-        return Entry(class_name, f"{Path(path).resolve()}:{class_name}", f"from {path}")
+        if not target.path.is_file():
+            raise RowError(f"{spec}: there is no file {target.path}")
+        resolved = replace(target, module=str(target.path.resolve()))
+        return Entry(target.class_name, resolved, f"from {target.path}")
     known = entries()
     row, _, engine = spec.partition("-")
     if row == "mpi" and engine in known and not known[engine].ranks:
         over = known["mpi"]
         needs = over.needs if over.unavailable() else known[engine].needs or over.needs
-        return replace(over, name=spec, target=f"{over.target}-{engine}", summary=f"the same, {engine}", needs=needs)
+        target = replace(over.target, class_name=f"{over.target.class_name}-{engine}")
+        return replace(over, name=spec, target=target, summary=f"the same, {engine}", needs=needs)
     if spec not in known:
         if Path(spec).is_file():
             raise RowError(
@@ -267,11 +274,6 @@ def _find(spec: str) -> Entry:
         hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
         raise RowError(f"unknown implementation {spec!r}; {hint} (or give path/to/file.py:Class)")
     return known[spec]
-
-
-def _is_path(spec: str) -> bool:
-    path, colon, _ = spec.rpartition(":")
-    return bool(colon) and path.endswith(".py")
 
 
 def _parts(spec: str) -> tuple[str | None, str]:

@@ -11,7 +11,7 @@ from bench.files import check_writable, write_whole
 from bench.measurement.process import WorkerFailed
 from bench.options import complete_implementations
 from bench.problem.workloads import parse
-from bench.records import LEFT_OUT, Workload
+from bench.records import Outcome, Workload
 from impls.errors import RowError, UserError
 from impls.registry import entries, find, find_all
 from profiles import flamegraph
@@ -83,7 +83,7 @@ def profile(
         except (NoSamples, RowError, WorkerFailed) as error:
             outcome = getattr(error, "outcome", "failed")
             print(f"{source.name}: {outcome}: {error}", file=sys.stderr)
-            status = status if outcome == LEFT_OUT and not names else 1
+            status = status if outcome == Outcome.TOO_SLOW and not names else 1
             continue
         recordings.append(recording)
         if not (is_comparison and source.recording):

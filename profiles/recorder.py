@@ -11,8 +11,8 @@ from pathlib import Path
 
 from bench import protocol
 from bench.cpus import usable_cpus
-from bench.measurement.examples import files_of_this_process, shared_examples
 from bench.measurement.process import WorkerProcess, confined_to
+from bench.measurement.worker_environment import files_of_this_process, shared_examples
 from bench.problem.data import load, one_hot
 from bench.records import Settings, Workload
 from impls.errors import Unavailable, UserError

@@ -6,12 +6,12 @@ import msgspec
 
 from bench.records import (
     CONTROL,
-    OK,
     SCHEMA,
     Estimate,
     FirstCall,
     Machine,
     MemoryRate,
+    Outcome,
     Process,
     Rate,
     Results,
@@ -48,7 +48,7 @@ def row(label: str, seconds: float, speed_up: float | None = None, workload: str
             label,
             "per_example" if label == CONTROL else label.partition("@")[0],
             threads=1,
-            outcome=OK,
+            outcome=Outcome.OK,
             processes=processes(seconds),
             thread_pools=[ThreadPool("libscipy_openblas64_.so", "blas", "openblas", "0.3.31", num_threads=1)],
             build={"numpy": "2.4.6"},
@@ -110,7 +110,7 @@ def made_up_results() -> Results:
             row(CONTROL, 4.02e-4, 0.995),
             row("batched_2d", 5e-5, 8.0),
             row("in_place", 4e-5, 10.0),
-            Row("book", "torch", "torch", 1, "unavailable", "needs torch: pip install -e '.[torch]'"),
+            Row("book", "torch", "torch", 1, Outcome.UNAVAILABLE, "needs torch: pip install -e '.[torch]'"),
         ],
         notes=["book: a note"],
     )

@@ -16,7 +16,7 @@ from made_up_results import made_up_results, row
 from bench.before import Before
 from bench.measurement.candidates import plan
 from bench.measurement.sampler import Sampler
-from bench.records import Results, Row, Settings, Workload
+from bench.records import Outcome, Results, Row, Settings, Workload
 from bench.report.changes import lines
 from bench.results.before import compare_with_before, look_slower
 from bench.run import Asked, Run
@@ -70,7 +70,7 @@ def test_a_file_of_a_third_party_comes_from_its_own_repository(repository: Path,
     assert (old.name, old.implementation) == ("Mine-before", "Mine")
     assert old.load().version == 1  # type: ignore[attr-defined]
     assert mine.load().version == 2  # type: ignore[attr-defined]
-    assert Path(old.target.rpartition(":")[0]).is_relative_to(copies)
+    assert Path(old.target.module).is_relative_to(copies)
 
 
 def test_a_file_of_a_third_party_comes_from_a_folder(tmp_path: Path, copies: Path) -> None:
@@ -137,7 +137,7 @@ def test_rows_by_name_and_by_path_of_this_checkout(copies: Path, order: int) -> 
     specs = ["in_place", f"{ROOT}/tests/slower_in_place.py:SevenSlower"][::order]
     in_place, file = before.entries(map(find, specs))[::order]
     assert [path.name for path in Path(in_place.tree).iterdir()] == ["impls"]
-    assert Path(file.target.rpartition(":")[0]).is_file()
+    assert Path(file.target.module).is_file()
 
 
 def test_what_cannot_be_found_is_told(repository: Path, tmp_path: Path, copies: Path) -> None:
@@ -230,15 +230,15 @@ def test_a_row_that_looks_slower_is_measured_once_more(monkeypatch: pytest.Monke
 
 def test_what_cannot_be_compared_with_before_is_said() -> None:
     results = compared(1.0)
-    results.rows[4] = Row("book", "in_place-before", "in_place", 1, "unavailable", "needs another wheel")
+    results.rows[4] = Row("book", "in_place-before", "in_place", 1, Outcome.UNAVAILABLE, "needs another wheel")
     comparison = compare_with_before(results)
     assert comparison.changes == []
     assert lines(comparison) == [
         "note: in_place on book is not compared: in_place-before: unavailable: needs another wheel"
     ]
     results = compared(1.0)
-    results.rows[3] = Row("book", "in_place", "in_place", 1, "wrong", "gradient")
-    assert [each.verdict for each in compare_with_before(results).failed] == ["wrong"]
+    results.rows[3] = Row("book", "in_place", "in_place", 1, Outcome.INCORRECT, "gradient")
+    assert [each.verdict for each in compare_with_before(results).failed] == [Outcome.INCORRECT]
 
 
 @pytest.mark.slow("runs benchmarks")

@@ -6,7 +6,7 @@ import pytest
 from made_up_results import BOOK, made_up_results, row, workload_result
 from msgspec.structs import replace
 
-from bench.records import Process, Results, Row, Sample
+from bench.records import Outcome, Process, Results, Row, Sample
 from bench.results.before import compare_with_before, look_slower
 from bench.results.compare_runs import RowChange
 from bench.results.estimates import paired_ratio
@@ -28,7 +28,7 @@ def pair(label: str, *logs: float, workload: str = "book") -> list[Row]:
     ]
 
 
-def failed(of: Row, outcome: str = "crashed") -> Row:
+def failed(of: Row, outcome: Outcome = Outcome.CRASHED) -> Row:
     """Return a row as it is when it failed."""
     return replace(of, outcome=outcome, reason="it did", seconds=None)
 

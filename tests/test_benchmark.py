@@ -112,7 +112,7 @@ def test_the_json_is_pytest_benchmarks_with_ours_in_it(finished: tuple[Done, Pat
         assert test["options"]["timer"] == "backprop_bench_replay"
         assert all(cpu_seconds > 0 for _, _, cpu_seconds in samples)
     assert rows["in_place"]["percent_of_peak"]["value"] > 0
-    assert content["backprop_bench"]["schema"] == 3
+    assert content["backprop_bench"]["schema"] == 4
     # the speed-up can be made again from the paired samples alone
     ratios = []
     for slow_, fast in zip(rows["per_example"]["processes"], rows["in_place"]["processes"], strict=True):

@@ -16,10 +16,11 @@ from made_up_results import made_up_results
 
 from bench import cli
 from bench.commands import COMMANDS
-from bench.records import Results
+from bench.records import Outcome, Results
 from bench.results.files import to_builtins
 from impls import registry
 from impls.errors import RowError
+from impls.loading import Target
 from impls.needs import Needs
 from impls.registry import ENTRIES, Entry
 
@@ -42,7 +43,7 @@ def test_list(backprop: Backprop) -> None:
 
 def test_list_tells_what_to_do_about_a_row_that_cannot_run(backprop: Backprop, monkeypatch: pytest.MonkeyPatch) -> None:
     needs = Needs(("no_such_module",), lambda: "pip install no-such-thing")
-    monkeypatch.setitem(ENTRIES, "ghost", Entry("ghost", "impls.ghost:Ghost", "not there", needs))
+    monkeypatch.setitem(ENTRIES, "ghost", Entry("ghost", Target("impls.ghost", "Ghost"), "not there", needs))
     reason = "needs no_such_module: pip install no-such-thing"
     assert f"no: {reason}" in backprop("list")[1]
     (ghost,) = (row for row in json.loads(backprop("list", "--json")[1]) if row["name"] == "ghost")
@@ -73,7 +74,7 @@ def test_verify_shows_a_program_for_what_no_check_finds(backprop: Backprop) -> N
     assert status == 1
     assert lesson.startswith("WrongWhenDeep: exploration: ")
     assert "found      gradient: weights[" in lesson or "found      parameters: weights[" in lesson
-    assert f'Row = load_target("{FAULTY}:WrongWhenDeep")' in program
+    assert f'Row = load_target(Target.parse("{FAULTY}:WrongWhenDeep"))' in program
     assert "row1.prepare(x1, y1)" in program or "row1.prepare_data(x1, y1)" in program
 
 
@@ -368,12 +369,12 @@ def test_compare_and_plot_take_the_latest_run(
 def test_compare_agrees_with_the_table_on_a_baseline_that_was_lost_late(backprop: Backprop, tmp_path: Path) -> None:
     results, path = made_up_results(), tmp_path / "results.json"
     baseline = results.rows[0]
-    baseline.outcome, baseline.seconds = "crashed", None
+    baseline.outcome, baseline.seconds = Outcome.CRASHED, None
     del baseline.processes[3:]
     path.write_text(json.dumps({Results.KEY: to_builtins(results)}))
     said = "book: in_place is 10.0 times as fast as per_example (10.0 to 10.0)\n"
     assert backprop("compare", path, "per_example", "in_place") == (0, said, "")
-    baseline.outcome = "wrong after 300 calls"
+    baseline.outcome = Outcome.INCORRECT_AFTER_TIMING
     path.write_text(json.dumps({Results.KEY: to_builtins(results)}))
     status, _, err = backprop("compare", path, "per_example", "in_place")
     assert status == 2

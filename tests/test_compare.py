@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 from made_up_results import BOOK, made_up_results, row, workload_result
 
 from bench.commands.compare import compare
-from bench.records import OK, Estimate, Process, Results, Row, Sample
+from bench.records import Estimate, Outcome, Process, Results, Row, Sample
 from bench.report.changes import markdown
 from bench.results.compare_runs import Comparison, compare_runs
 from bench.results.files import to_builtins
@@ -202,11 +202,13 @@ def test_a_row_with_another_blas_is_not_compared() -> None:
 
 def test_new_and_vanished_and_broken_rows_are_named() -> None:
     old, new = run(1), run(2)
-    new.rows[2] = Row("book", "batched_2d", "batched_2d", 1, "wrong after 300 calls", "weights[0]: error 1")
+    new.rows[2] = Row("book", "batched_2d", "batched_2d", 1, Outcome.INCORRECT_AFTER_TIMING, "weights[0]: error 1")
     new.rows[3] = msgspec.structs.replace(new.rows[3], label="better")
     comparison = compare_runs(old, new)
     assert (comparison.appeared, comparison.vanished) == (["better"], ["in_place"])
-    assert [(each.label, each.verdict) for each in comparison.failed] == [("batched_2d", "wrong after 300 calls")]
+    assert [(each.label, each.verdict) for each in comparison.failed] == [
+        ("batched_2d", Outcome.INCORRECT_AFTER_TIMING)
+    ]
 
 
 def test_a_workload_that_only_one_run_has_is_named_once() -> None:
@@ -217,7 +219,7 @@ def test_a_workload_that_only_one_run_has_is_named_once() -> None:
     assert compare_runs(run(2), old).appeared == ["workload wide"]
 
 
-def no_longer_timed(outcome: str, reason: str) -> Results:
+def no_longer_timed(outcome: Outcome, reason: str) -> Results:
     new = run(2)
     new.rows[3] = Row("book", "in_place", "in_place", 1, outcome, reason)
     return new
@@ -225,15 +227,15 @@ def no_longer_timed(outcome: str, reason: str) -> Results:
 
 def test_a_row_over_the_budget_fails_a_gate_unless_the_budget_is_less_now() -> None:
     """A row that became a thousand times as slow is not timed any more."""
-    new = no_longer_timed("left out", "at least 0.4 s per call, over the budget of 0.1 s")
-    assert [(each.label, each.verdict) for each in compare_runs(run(1), new).failed] == [("in_place", "left out")]
+    new = no_longer_timed(Outcome.TOO_SLOW, "at least 0.4 s per call, over the budget of 0.1 s")
+    assert [(each.label, each.verdict) for each in compare_runs(run(1), new).failed] == [("in_place", Outcome.TOO_SLOW)]
     new.settings = msgspec.structs.replace(new.settings, budget_seconds=new.settings.budget_seconds / 10)
     comparison = compare_runs(run(1), new)
     assert (comparison.failed, found(comparison, "in_place")) == ([], CANT_TELL)
 
 
-@pytest.mark.parametrize("outcome", ["unavailable", "interrupted"])
-def test_a_row_that_could_not_be_timed_this_time_cannot_be_told(outcome: str) -> None:
+@pytest.mark.parametrize("outcome", [Outcome.UNAVAILABLE, Outcome.INTERRUPTED])
+def test_a_row_that_could_not_be_timed_this_time_cannot_be_told(outcome: Outcome) -> None:
     comparison = compare_runs(run(1), no_longer_timed(outcome, "for some reason"), gate=True)
     assert [(each.label, each.reason) for each in comparison.unclear] == [("in_place", f"{outcome}: for some reason")]
     assert comparison.failed == []
@@ -388,4 +390,4 @@ def test_several_runs_stand_side_by_side(tmp_path: Path) -> None:
     out = CliRunner().invoke(compare, list(map(str, paths))).output
     assert all(model in out.splitlines()[0] for model in ("Abacus 3000", "Abacus 4000", "Slide rule"))
     assert out.splitlines()[4].split()[:2] == ["book", "in_place"]
-    assert row("x", 1.0).outcome == OK
+    assert row("x", 1.0).outcome == Outcome.OK

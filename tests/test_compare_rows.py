@@ -4,7 +4,7 @@ import pytest
 from made_up_results import BOOK, made_up_results, row, workload_result
 from msgspec.structs import replace
 
-from bench.records import Estimate, Process, Sample
+from bench.records import Estimate, Outcome, Process, Sample
 from bench.results.compare_rows import Comparison, compare_rows
 from bench.results.estimates import paired_ratio
 from impls.errors import UserError
@@ -42,14 +42,14 @@ def test_a_run_with_a_precision_has_the_wider_interval_that_it_stopped_by() -> N
 @pytest.mark.parametrize(
     ("label", "outcome", "counts"),
     [
-        ("per_example", "crashed", True),
-        ("per_example", "timed out", True),
-        ("per_example", "wrong after 300 calls", False),
-        ("batched_2d", "crashed", False),
+        ("per_example", Outcome.CRASHED, True),
+        ("per_example", Outcome.TIMED_OUT, True),
+        ("per_example", Outcome.INCORRECT_AFTER_TIMING, False),
+        ("batched_2d", Outcome.CRASHED, False),
     ],
 )
 def test_samples_of_a_row_that_failed_count_for_a_baseline_that_was_right(
-    label: str, outcome: str, counts: bool
+    label: str, outcome: Outcome, counts: bool
 ) -> None:
     results = made_up_results()
     failed = next(each for each in results.rows if each.label == label)

@@ -7,7 +7,7 @@ import pytest
 from made_up_results import BOOK, made_up_results, row, workload_result
 from msgspec.structs import replace
 
-from bench.records import CONTROL, Process, Results, Row, Sample
+from bench.records import CONTROL, Outcome, Process, Results, Row, Sample
 from bench.results.compare_runs import Comparison, RowChange, compare_runs
 from bench.results.limits import Limits
 from bench.results.verdict import CANT_TELL, FLOOR, PEAK_FLOOR, change, logs
@@ -117,10 +117,10 @@ def test_why_a_row_cannot_be_told(turn: int) -> None:
 def test_a_row_that_broke_is_named_once_with_its_limit_and_only_if_it_was_right_before() -> None:
     old, new = run(), run()
     limits = Limits(workloads={"book": {"in_place": "7%"}})
-    new.rows[3] = Row("book", "in_place", "in_place", 1, "crashed", "it did")
-    old.rows[2] = new.rows[2] = Row("book", "batched_2d", "batched_2d", 1, "crashed", "it did")
+    new.rows[3] = Row("book", "in_place", "in_place", 1, Outcome.CRASHED, "it did")
+    old.rows[2] = new.rows[2] = Row("book", "batched_2d", "batched_2d", 1, Outcome.CRASHED, "it did")
     found = compare_runs(old, new, limits)
-    expected = RowChange("book", "in_place", "crashed", 0.07, "", old_seconds=1.0, reason="it did")
+    expected = RowChange("book", "in_place", Outcome.CRASHED, 0.07, "", old_seconds=1.0, reason="it did")
     assert found.broken == found.failed == [expected]
     assert [each.label for each in found.changes] == ["per_example"]
     assert change_of(compare_runs(old, run(), limits), "in_place").limit == 0.07

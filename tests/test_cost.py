@@ -6,21 +6,20 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import DTypeLike
 
 from bench.measurement.answers import Refused, Worker
-from bench.measurement.cost import GROWTH, TRIALS, over_budget
-from bench.measurement.examples import shared_examples
+from bench.measurement.timing import GROWTH, TRIALS, over_budget
+from bench.measurement.worker_environment import shared_examples
 from bench.problem.problem import Problem
 from bench.protocol import Prepare, Prepared
-from bench.records import Workload
+from bench.records import Outcome, Workload
 from impls.batched_2d import Batched2D
 from impls.interface import Batch
 
 BUDGET = 0.02  # seconds
 EXAMPLES = 512
 STEP = Workload("step", (6, 1000, 1000, 4), EXAMPLES)  # 1,010,000 weights: the first trial is of one example
-EPOCH = Workload("epoch", (6, 1000, 1000, 4), 10, timed="epoch")
 
 
 class Sleeps(Batched2D):
@@ -36,13 +35,7 @@ class Sleeps(Batched2D):
         assert threads == 3
 
     def step(self, batch: Batch, learning_rate: float) -> None:
-        self._sleep(len(batch.x))
-
-    def epoch(self, data: Batch, order: NDArray[np.intp], learning_rate: float) -> None:
-        assert len(data.x) == EXAMPLES
-        self._sleep(len(order))
-
-    def _sleep(self, examples: int) -> None:
+        examples = len(batch.x)
         seconds = self.seconds.get("call", 0.0) + examples * self.seconds.get("example", 0.0)
         if len(self.calls) < self.slow_calls:
             seconds += self.seconds["first"]
@@ -52,10 +45,10 @@ class Sleeps(Batched2D):
 
 
 @pytest.fixture
-def problem_of() -> dict[str, Problem]:
+def problem() -> Problem:
     rng = np.random.default_rng(0)
     with shared_examples(rng.random((EXAMPLES, 6)), rng.random((EXAMPLES, 4))) as shared:
-        return {workload.name: Problem.make(workload, shared.examples, 0) for workload in (STEP, EPOCH)}
+        return Problem.make(STEP, shared.examples, 0)
 
 
 @pytest.fixture
@@ -65,66 +58,35 @@ def sleeps(monkeypatch: pytest.MonkeyPatch) -> type[Sleeps]:
     return Sleeps
 
 
-@pytest.mark.parametrize("budgets", [0.125, 0.5, 1.5, 6, 12, 50, 300])
-@pytest.mark.parametrize("timed", ["step", "epoch"])
-def test_no_call_is_much_over_the_budget(
-    problem_of: dict[str, Problem], sleeps: type[Sleeps], timed: str, budgets: float
-) -> None:
+@pytest.mark.parametrize("budgets", [0.5, 6, 12, 300])
+def test_no_call_is_much_over_the_budget(problem: Problem, sleeps: type[Sleeps], budgets: float) -> None:
     """A call with all examples takes so many budgets; what is tried takes eight at most."""
     sleeps.seconds["example"] = budgets * BUDGET / EXAMPLES
-    found = over_budget(sleeps, problem_of[timed], 3, BUDGET)
+    seconds = over_budget(sleeps, problem, 3, BUDGET)
     assert max(sleeps.calls) <= GROWTH * BUDGET
     assert sum(sleeps.calls) < (TRIALS + 1) * GROWTH * BUDGET
     assert max(sleeps.examples) <= EXAMPLES / GROWTH
-    if found is None:
+    if seconds is None:
         assert budgets <= GROWTH + 1  # so that the call with all examples is not much over the budget either
     else:
-        assert BUDGET < sleeps.calls[-1] <= found < budgets * BUDGET  # a lower bound of what a call takes
+        assert BUDGET < sleeps.calls[-1] <= seconds < budgets * BUDGET  # a lower bound of what a call takes
         assert len(set(sleeps.calls[-TRIALS:])) == 1  # of several trials
     if budgets <= 1:
-        assert found is None
+        assert seconds is None
     if budgets > GROWTH + 1:
-        assert found is not None
+        assert seconds is not None
 
 
-@pytest.mark.parametrize("slow_calls", [1, TRIALS - 1])
-def test_a_slow_first_call_leaves_no_row_out(
-    problem_of: dict[str, Problem], sleeps: type[Sleeps], slow_calls: int
-) -> None:
+def test_slow_first_calls_and_an_overhead_of_each_call_skip_no_row(problem: Problem, sleeps: type[Sleeps]) -> None:
     """A compiler, say: many budgets, but none of the calls after it."""
-    sleeps.slow_calls = slow_calls
-    sleeps.seconds["first"] = 10 * BUDGET
-    assert over_budget(sleeps, problem_of["step"], 3, BUDGET) is None
-    assert len(sleeps.calls) > slow_calls
-
-
-def test_what_is_slow_whatever_the_number_of_examples_is_left_out(
-    problem_of: dict[str, Problem], sleeps: type[Sleeps]
-) -> None:
-    sleeps.seconds["call"] = 1.5 * BUDGET
-    found = over_budget(sleeps, problem_of["step"], 3, BUDGET)
-    assert found is not None
-    assert 1.5 * BUDGET <= found < 10 * BUDGET
-    assert sleeps.examples == [1] * TRIALS
-
-
-def test_an_overhead_of_each_call_is_not_taken_for_that_of_each_example(
-    problem_of: dict[str, Problem], sleeps: type[Sleeps]
-) -> None:
-    sleeps.seconds["call"] = BUDGET / 8
-    assert over_budget(sleeps, problem_of["step"], 3, BUDGET) is None
-    assert sleeps.examples == [1, 8, 64]
-
-
-def test_a_small_problem_is_not_tried(sleeps: type[Sleeps]) -> None:
-    with shared_examples(np.zeros((20, 6)), np.zeros((20, 4))) as shared:
-        problem = Problem.make(Workload("small", (6, 5, 4), 3), shared.examples, 0)
+    sleeps.slow_calls = TRIALS - 1
+    sleeps.seconds = {"first": 10 * BUDGET, "call": BUDGET / 8}
     assert over_budget(sleeps, problem, 3, BUDGET) is None
-    assert sleeps.calls == []
+    assert sleeps.examples == [1] * TRIALS + [8, 64]
 
 
-@pytest.mark.parametrize("slow_calls", [1, TRIALS, TRIALS + 1])
-def test_a_first_call_over_the_budget_is_repeated_before_the_row_is_left_out(slow_calls: int) -> None:
+@pytest.mark.parametrize("slow_calls", [TRIALS, TRIALS + 1])
+def test_a_first_call_over_the_budget_is_repeated_before_the_row_is_skipped(slow_calls: int) -> None:
     """A problem so small that no part of it is tried: the first call is a whole one, and it may compile."""
 
     class Compiles(Batched2D):
@@ -143,11 +105,11 @@ def test_a_first_call_over_the_budget_is_repeated_before_the_row_is_left_out(slo
         if slow_calls > TRIALS:
             with pytest.raises(Refused, match=r"at least 0\.3 s per call, over the budget of 0\.1 s") as refused:
                 worker.answer(request)
-            assert refused.value.failure.outcome == "left out"
+            assert refused.value.failure.outcome == Outcome.TOO_SLOW
             assert Compiles.steps == slow_calls
             return
         prepared = worker.answer(request)
     assert isinstance(prepared, Prepared)
-    assert prepared.call_seconds < 0.1
+    assert prepared.calibration.call_seconds < 0.1
     assert prepared.first_call is not None
     assert prepared.first_call.first_call_seconds >= 0.3

@@ -18,13 +18,13 @@ from test_judge import taken
 
 from bench import cpus
 from bench.cpus import LimitedGroup, control_groups, limited_groups, smallest_quota, throttled_seconds
-from bench.measurement import rate_workers, rounds, sampler
+from bench.measurement import candidates, rounds, sampler
 from bench.measurement.candidates import plan
 from bench.measurement.process import WorkerFailed
 from bench.measurement.rounds import RETAKES, Rounds
 from bench.problem.workloads import default_workloads, parse
-from bench.protocol import Arrange, Arranged, Take, Taken
-from bench.records import Machine, Process, Settings, Workload
+from bench.protocol import Arrange, Arranged, Calibration, Take, Taken
+from bench.records import Machine, Outcome, Process, Settings, Workload
 from bench.report.text import cpus_text
 from impls import ROOT
 from impls.errors import UserError
@@ -251,13 +251,13 @@ def test_workers_stay_within_a_quota(machine: SimpleNamespace, monkeypatch: pyte
 
     def start(_threads: int, place: list[int], *_: Any, **__: Any) -> None:
         places.append(place)
-        raise WorkerFailed("crashed", "not today")
+        raise WorkerFailed(Outcome.CRASHED, "not today")
 
     monkeypatch.setattr(sampler, "WorkerProcess", start)
-    monkeypatch.setattr(rate_workers, "WorkerProcess", start)
+    monkeypatch.setattr(candidates, "WorkerProcess", start)
     both = {"both": plan(Workload("both", (3, 2), 1, threads=2, baseline="batched_2d"), [find("in_place")])}
     sampler.Sampler(both, Settings(), (np.zeros((1, 3)), np.zeros((1, 2))), print)._start_workers(both["both"], 5)
-    rate_workers.RateWorkers(both, Settings()).ready(both["both"][0].workload, 5)
+    candidates.RateWorkers(both, Settings()).ready(both["both"][0].workload, 5)
     assert places == [[5], [6], [5, 6], [5, 6], [5, 6]]
 
 
@@ -308,13 +308,12 @@ def test_a_sample_that_a_quota_stopped_is_taken_again(
     monkeypatch.setattr(rounds, "limited_groups", lambda: [LimitedGroup(tmp_path, 0.5, 0.1)])
     workload = Workload("small", (3, 2), 1)
     candidate = plan(workload, [])[0]
-    candidate.calls, candidate.call_seconds = 1, 0.005
+    candidate.calibration = Calibration(1, 0.005)
     candidate.row.processes.append(Process(0, 1))
     problem: Any = SimpleNamespace(workload=workload)
     worker: Any = StoppedWorker(tmp_path, stops_ns)
-    Rounds(problem, [candidate], {candidate.worker_key: worker}, Settings(), 0, tmp_path)._round(
-        7, [candidate], compared=False
-    )
+    candidate.worker = worker
+    Rounds(problem, [candidate], Settings(), 0, tmp_path)._round(7, [candidate], compared=False)
     (sample,) = candidate.process.samples
     assert (sample.round, sample.seconds, worker.taken) == (7, 0.005 / kept, kept)
     assert candidate.row.throttled_samples == throttled

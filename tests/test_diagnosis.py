@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from planted_bugs import draw
 from test_wrong_codes import measure
 
-from bench.measurement.examples import shared_examples
 from bench.measurement.process import WorkerFailed, WorkerProcess
+from bench.measurement.worker_environment import shared_examples
 from bench.protocol import Prepare, Prepared, Start, Started
 from bench.records import Workload
 from impls.conformance.backprop import (
@@ -33,6 +33,7 @@ from impls.conformance.kit import check, check_workload
 from impls.conformance.trial import Factory
 from impls.conformance.violation import Network, Violation, rank, simplest, summary
 from impls.interface import Implementation, Parameters
+from impls.loading import Target
 
 SIZES, SQUARE = (6, 5, 4, 3), (4, 4, 4, 4)
 RATE = 2.3
@@ -247,6 +248,7 @@ def test_simplest_is_the_smallest_then_one_thread_then_float64() -> None:
 ROWS = """\
 from impls.batched_2d import Batched2D
 from impls.interface import Implementation, Parameters
+from impls.loading import Target
 
 
 class Sum(Batched2D):
@@ -275,10 +277,14 @@ class Boom(Batched2D):
 @pytest.mark.parametrize(
     ("row", "outcome", "reason"),
     [
-        ("Sum", "wrong", "every gradient is B times too large: summed over the mini-batch, not averaged (gradient: "),
+        (
+            "Sum",
+            "incorrect",
+            "every gradient is B times too large: summed over the mini-batch, not averaged (gradient: ",
+        ),
         (
             "Columns",
-            "wrong",
+            "incorrect",
             "the gradients of the biases are columns instead of vectors; and every gradient is B times too large: ",
         ),
         ("Boom", "crashed", "RuntimeError: boom (rows.py:24)"),
@@ -289,11 +295,11 @@ def test_worker_tells_the_mistake_or_the_line(tmp_path: Path, row: str, outcome:
     rng = np.random.default_rng(0)
     worker = WorkerProcess(1, [0], 60.0)
     try:
-        worker.ask(Start(f"{tmp_path / 'rows.py'}:{row}"), Started)
+        worker.ask(Start(Target(str(tmp_path / "rows.py"), row)), Started)
         workload = Workload("book", (784, 30, 10), 10)
         x, y = rng.random((20, 784)), np.eye(10)[rng.integers(0, 10, 20)]
         with shared_examples(x, y) as shared, pytest.raises(WorkerFailed) as failed:
-            worker.ask(Prepare(workload, 1, shared.examples, 0, 0.001, None), Prepared)
+            worker.ask(Prepare(workload, 1, shared.examples, 0, 0.001, 60.0), Prepared)
     finally:
         worker.close()
     assert failed.value.outcome == outcome
@@ -306,6 +312,6 @@ def test_import_error_is_placed(tmp_path: Path) -> None:
     worker = WorkerProcess(1, [0], 60.0)
     try:
         with pytest.raises(WorkerFailed, match=r"AttributeError: .*no_such_name.* \(rows.py:3\)"):
-            worker.ask(Start(f"{tmp_path / 'rows.py'}:Row"), Started)
+            worker.ask(Start(Target(str(tmp_path / "rows.py"), "Row")), Started)
     finally:
         worker.close()

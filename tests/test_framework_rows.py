@@ -16,13 +16,14 @@ import numpy as np
 import pytest
 
 from bench.cpus import cores
-from bench.measurement.judge import unfinished
-from bench.measurement.process import THREAD_VARIABLES
+from bench.measurement.judge import work_pending
 from bench.measurement.timing import TimedCall
+from bench.measurement.worker_environment import THREAD_VARIABLES
 from impls.conformance.kit import check, check_workload
 from impls.conformance.reference import reference_gradients
 from impls.errors import RowError
 from impls.interface import Array, Implementation, Parameters
+from impls.loading import Target
 from impls.needs import Needs, no_compiler, no_gpu
 from impls.registry import ENTRIES, Entry, find
 
@@ -132,7 +133,7 @@ def test_result_is_there_when_a_step_returns(name: str) -> None:
         for turn in range(5):
             timed.arrange(turn)
             taken.append(timed.sample())
-        assert unfinished(taken) == ""
+        assert work_pending(taken) == ""
 
 
 @pytest.mark.parametrize("name", rows(*ALL))
@@ -221,7 +222,9 @@ def test_tensorflow_from_rust_says_which_library_is_missing(name: str, monkeypat
 
 def test_row_says_what_the_machine_lacks() -> None:
     def abacus(*modules: str, lack: str | None) -> Entry:
-        return Entry("abacus", "nowhere:Abacus", "sums", Needs(modules, lambda: "pip install it", lambda: lack))
+        return Entry(
+            "abacus", Target("nowhere", "Abacus"), "sums", Needs(modules, lambda: "pip install it", lambda: lack)
+        )
 
     assert abacus(lack="beads").unavailable() == "needs beads"
     assert abacus(lack=None).unavailable() is None

@@ -37,23 +37,14 @@ class Hostile(Batched2D):
 """
 SLEEPER = "os.execv(sys.executable, [sys.executable, '-c', 'import time; time.sleep(600)'])"
 METHODS = {  # the body of `attack`, and the outcomes that there may be
-    "closes standard input": ("os.close(0)", {"ok", "crashed"}),
     "closes standard output": ("os.close(1)", {"ok", "crashed"}),
-    "closes standard error": ("os.close(2)", {"ok", "crashed"}),
     "closes all and goes on": ("os.closerange(0, 256); time.sleep(600)", {"crashed"}),
-    "forks": ("if os.fork() == 0: time.sleep(600)", {"ok", "crashed", "wrong"}),
+    "forks": ("if os.fork() == 0: time.sleep(600)", {"ok", "crashed", "incorrect"}),
     "starts a session and dies": (
         f"if os.fork() == 0:\n            os.setsid()\n            {SLEEPER}\n        os._exit(3)",
         {"crashed"},
     ),
-    "lifts its limits": (  # RLIMIT_CORE, RLIMIT_NPROC, RLIMIT_NOFILE
-        "[resource.setrlimit(each, (resource.getrlimit(each)[1],) * 2) for each in (4, 6, 7)]",
-        {"ok"},
-    ),
     "raises": ("raise RuntimeError('$\\\\frac{$ \\x1b[31m \\x07 <script> \\u6c49 ' * 3000)", {"crashed"}),
-    "exits": ("sys.exit(0)", {"crashed"}),
-    "ends its process": ("os._exit(0)", {"crashed"}),
-    "recurses": ("self.attack()", {"crashed"}),
     "recurses in C": (
         "sys.setrecursionlimit(1 << 30); repr(functools.reduce(lambda x, _: [x], [0] * 9**6))",
         {"crashed"},
@@ -63,27 +54,23 @@ METHODS = {  # the body of `attack`, and the outcomes that there may be
         {"crashed"},
     ),
     "writes 100 MB": ("[print('x' * (1 << 20), file=f) for f in (sys.stdout, sys.stderr) for _ in range(50)]",
-                      {"ok", "timed out", "left out"}),
+                      {"ok", "timed out", "skipped (too slow)"}),
     "writes on all descriptors": ("[os.write(d, b'x' * 4096) for d in range(20) if not attempt(d)]", {"ok", "crashed"}),
     "gives half a reply": (
         "[os.write(d, b'{\"reply\": \"ta') for d in range(3, 20) if not attempt(d)]; os._exit(0)",
         {"crashed"},
     ),
     "kills itself with a signal of no name": ("os.kill(os.getpid(), signal.SIGRTMIN + 6)", {"crashed"}),
-    "hears no signal": ("[signal.signal(s, signal.SIG_IGN) for s in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)]",
-                        {"ok"}),
     "changes its surroundings": (
         "os.chdir('/'); os.umask(0o777); os.environ.clear(); signal.alarm(3600); os.nice(1)", {"ok"}
     ),
-    "leaves NaN": ("self.weights[0][:] = np.nan; type(self).calls = 2", {"wrong", "wrong after"}),
-    "leaves a thread": ("threading.Thread(target=time.sleep, args=(600,)).start()", {"ok"}),
+    "leaves NaN": ("self.weights[0][:] = np.nan; type(self).calls = 2", {"incorrect", "incorrect after timing"}),
     "hangs as it ends": ("atexit.register(time.sleep, 600)", {"ok"}),
 }  # fmt: skip
 FILES = {  # what is appended to the row's file
     "hangs as it is imported": ("time.sleep(600)", {"timed out"}),
     "exits as it is imported": ("sys.exit(0)", {"crashed"}),
     "hangs as it is closed": ("Hostile.close = lambda self: time.sleep(600)", {"ok", "timed out"}),
-    "raises as it is closed": ("Hostile.close = lambda self: 1 / 0", {"ok", "crashed"}),
     "says in 100 kB what built it": (
         "Hostile.build = classmethod(lambda cls: {'$x$\\x1b[31m' * 20_000: '<script>' * 10_000})", {"ok", "crashed"}
     ),
@@ -124,7 +111,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Done:
         path = folder / f"row_{number}.py"
         path.write_text(source(name))
         rows.append(f"--impl={name.replace(' ', '_')}={path}:Hostile")
-    command = [str(BACKPROP), "bench", "--workload=20-8-4:16", *rows[:13], "--impl=in_place", *rows[13:]]
+    command = [str(BACKPROP), "bench", "--workload=20-8-4:16", *rows[:10], "--impl=in_place", *rows[10:]]
     options = ["--generations=2", "--seconds=1", "--time-out=15", "--data=digits", f"--results={out}"]
     found = subprocess.run(
         [*command, *options],
@@ -147,15 +134,15 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Done:
     )
 
 
-@pytest.mark.slow("runs a benchmark of 30 rows")
+@pytest.mark.slow("runs a benchmark of 20 rows")
 @pytest.mark.parametrize("name", [*METHODS, *FILES])
 def test_a_row_costs_only_itself(name: str, done: Done) -> None:
     row = done.results.row("20-8-4:16", name.replace(" ", "_"))
     assert row is not None
-    assert row.outcome.startswith(tuple((METHODS | FILES)[name][1])), (row.outcome, row.reason)
+    assert row.outcome in (METHODS | FILES)[name][1], (row.outcome, row.reason)
 
 
-@pytest.mark.slow("runs a benchmark of 30 rows")
+@pytest.mark.slow("runs a benchmark of 20 rows")
 def test_the_others_are_whole(done: Done) -> None:
     for label in ("per_example", "control", "in_place"):
         row = done.results.row("20-8-4:16", label)
@@ -166,7 +153,7 @@ def test_the_others_are_whole(done: Done) -> None:
     assert {path.name for path in done.out.iterdir()} >= {"speedups.png", "speedups.md", "peak.png", "report.html"}
 
 
-@pytest.mark.slow("runs a benchmark of 30 rows")
+@pytest.mark.slow("runs a benchmark of 20 rows")
 def test_nothing_is_left_and_nothing_reaches_the_terminal(done: Done) -> None:
     assert done.processes == []
     assert done.files == []

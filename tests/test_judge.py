@@ -6,7 +6,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from bench.measurement.judge import Answered, implausible, missed_seconds, read_left, unfinished, wrong_dtypes
+from bench.measurement.judge import Answered, inconsistency, missed_seconds, read_left, work_pending, wrong_dtypes
 from bench.protocol import HandedOver, Taken, Tensor
 from bench.records import Workload
 
@@ -40,8 +40,8 @@ GOOD = [taken(100.0 + number) for number in range(10)]
 
 
 def test_nothing_is_wrong_with_a_good_row() -> None:
-    assert implausible([answered(reply) for reply in GOOD], 2e-4) == ""
-    assert unfinished(GOOD) == ""
+    assert inconsistency([answered(reply) for reply in GOOD], 2e-4) == ""
+    assert work_pending(GOOD) == ""
     assert missed_seconds([answered(reply) for reply in GOOD]) == pytest.approx(2e-4)
 
 
@@ -56,33 +56,33 @@ def test_nothing_is_wrong_with_a_good_row() -> None:
 )
 def test_a_clock_that_is_not_everybodys_is_found(reply: Taken, before: float, after: float) -> None:
     found = [*(answered(good) for good in GOOD), answered(reply, before, after)]
-    assert "the clock in its process is not the one of other processes" in implausible(found, 2e-4)
+    assert "the clock in its process is not the one of other processes" in inconsistency(found, 2e-4)
 
 
 def test_work_that_was_not_told_of_is_found_unless_it_is_a_disturbance() -> None:
     late = [answered(reply, after=0.006) for reply in GOOD]
-    assert "busy for 0.0061 s" in implausible(late, 2e-4)
-    assert implausible([*late[1:], answered(GOOD[0])], 2e-4) == ""  # not every time
-    assert implausible(late, 0.006) == ""  # all rows are late: the machine is
+    assert "busy for 0.0061 s" in inconsistency(late, 2e-4)
+    assert inconsistency([*late[1:], answered(GOOD[0])], 2e-4) == ""  # not every time
+    assert inconsistency(late, 0.006) == ""  # all rows are late: the machine is
 
 
 def test_a_row_that_computes_while_others_are_timed_is_found() -> None:
     busy = [answered(msgspec.structs.replace(reply, idle_cpus=0.8)) for reply in GOOD]
-    assert implausible(busy, 2e-4) == "used 0.8 CPUs while other rows were timed"
-    assert implausible([*busy, answered(GOOD[0])], 2e-4) == ""
+    assert inconsistency(busy, 2e-4) == "used 0.8 CPUs while other rows were timed"
+    assert inconsistency([*busy, answered(GOOD[0])], 2e-4) == ""
 
 
 def test_work_after_the_calls_is_found() -> None:
     late = [msgspec.structs.replace(reply, read_after_all_seconds=0.005) for reply in GOOD]
-    assert unfinished(late) == "50% of the work is done after the timed calls have returned"
-    assert unfinished(late[1:] + GOOD[:1]) == ""  # not every time
+    assert work_pending(late) == "50% of the work is done after the timed calls have returned"
+    assert work_pending(late[1:] + GOOD[:1]) == ""  # not every time
 
 
 def test_work_after_one_call_is_found() -> None:
     late = [msgspec.structs.replace(reply, read_after_one_seconds=2e-4) for reply in GOOD]
-    assert "of the work of a call is done after it has returned" in unfinished(late)
+    assert "of the work of a call is done after it has returned" in work_pending(late)
     alone = [msgspec.structs.replace(reply, read_after_one_seconds=0.0, untimed_calls=0) for reply in GOOD]
-    assert unfinished(alone) == ""
+    assert work_pending(alone) == ""
 
 
 def test_what_was_handed_over_is_read_whole_or_not_at_all(tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ import pytest
 from made_up_results import row
 
 from bench.measurement import machine
-from bench.measurement.process import ENVIRONMENT, THREAD_VARIABLES
 from bench.measurement.tracers import KEEP
+from bench.measurement.worker_environment import ENVIRONMENT, THREAD_VARIABLES
 from bench.records import Machine, Row, ThreadPool
 from bench.results.kernels import KERNELS, note_on_kernels, note_on_variables
 

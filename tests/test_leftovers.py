@@ -15,6 +15,7 @@ from bench.measurement import leftovers
 from bench.measurement.process import WorkerFailed, WorkerProcess
 from bench.protocol import Start, Started
 from impls import ROOT
+from impls.loading import Target
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="found in /proc")
 STARTS = """
@@ -34,8 +35,9 @@ STARTS_A_WORKER = """
 import sys, time
 from bench.measurement.process import WorkerProcess
 from bench.protocol import Start
+from impls.loading import Target
 worker = WorkerProcess(1, [int(sys.argv[1])], 60.0)
-worker.send(Start(sys.argv[2]))
+worker.send(Start(Target.parse(sys.argv[2])))
 time.sleep(600)
 """
 
@@ -63,7 +65,7 @@ def test_what_a_row_started_is_gone_if_its_worker_crashes(
     worker = WorkerProcess(1, usable_cpus()[:1], 60.0)
     try:
         with pytest.raises(WorkerFailed, match=words) as failed:
-            worker.ask(Start(target), Started)
+            worker.ask(Start(Target.parse(target)), Started)
         assert failed.value.outcome == "crashed"
     finally:
         worker.close()

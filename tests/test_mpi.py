@@ -16,13 +16,14 @@ from processes import gone
 from required import needs
 
 from bench.cpus import cores, usable_cpus
-from bench.measurement.examples import shared_examples
 from bench.measurement.launch import command
-from bench.measurement.process import THREAD_VARIABLES, WorkerFailed, WorkerProcess
+from bench.measurement.process import WorkerFailed, WorkerProcess
 from bench.measurement.ranked_worker import merged
+from bench.measurement.worker_environment import THREAD_VARIABLES, shared_examples
 from bench.protocol import (
     Arrange,
     Arranged,
+    Calibration,
     Failure,
     HandedOver,
     HandOver,
@@ -34,10 +35,11 @@ from bench.protocol import (
     Take,
     Taken,
 )
-from bench.records import FirstCall, Workload
+from bench.records import FirstCall, Outcome, Workload
 from bench.run import Asked, Run
 from impls import ROOT, mpiexec, ranks
 from impls.errors import Unavailable, UserError
+from impls.loading import Target
 from impls.registry import ENTRIES, find
 
 pytestmark = needs("mpi", ENTRIES["mpi"].unavailable())
@@ -230,7 +232,7 @@ def test_a_worker_of_two_ranks_answers_as_one(worker: WorkerProcess, tmp_path: P
             assert places == [{cpu} for cpu in usable_cpus()[:2]]
         worker.ask(Arrange(1), Arranged)
         taken = worker.ask(Take(), Taken)
-        assert taken.calls == prepared.calls
+        assert taken.calls == prepared.calibration.calls
         handed_over = worker.ask(HandOver(str(left)), HandedOver)
         assert handed_over.children
         assert left.stat().st_size == 8 * (6 * 5 + 5 * 4 + 5 + 4)
@@ -244,7 +246,7 @@ def test_a_worker_of_two_ranks_answers_as_one(worker: WorkerProcess, tmp_path: P
 def test_the_death_of_a_rank_is_the_rows(worker: WorkerProcess) -> None:
     rng = np.random.default_rng(0)
     with shared_examples(rng.random((20, 6)), rng.random((20, 4))) as shared:
-        worker.ask(Start(f"{PROGRAMS}:Dies"), Started)
+        worker.ask(Start(Target(str(PROGRAMS), "Dies")), Started)
         with pytest.raises(
             WorkerFailed, match=r"the worker ended with .*; its last words: (process rank 1 .* signal 9|.*signal 9)"
         ) as caught:
@@ -255,7 +257,7 @@ def test_the_death_of_a_rank_is_the_rows(worker: WorkerProcess) -> None:
 def test_no_rank_outlives_the_benchmark() -> None:
     program = (
         "import time; from bench.measurement.process import WorkerProcess; from bench.protocol import Start, Started;"
-        "worker = WorkerProcess(2, [0], 60.0, ranks=True); worker.ask(Start(''), Started);"
+        "worker = WorkerProcess(2, [0], 60.0, ranks=True); worker.ask(Start(None), Started);"
         "print(worker.pid, flush=True); time.sleep(60)"
     )
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
@@ -274,21 +276,16 @@ def test_replies_of_ranks_become_one() -> None:
     assert (found.cpu_seconds, found.idle_cpus, found.own_bytes, found.compilations) == (0.9, 0.02, 200, 2)
     assert (found.seconds, found.calls) == (0.5, 3)
     prepared = [
-        Prepared(1.0, 2, [thread], 0.1, [], {}, "quadratic", False, FirstCall(1.0, 2.0, 3.0, 10)) for thread in (7, 8)
+        Prepared(Calibration(2, 1.0), [thread], 0.1, [], {}, "quadratic", False, FirstCall(1.0, 2.0, 3.0, 10))
+        for thread in (7, 8)
     ]
     prepared[1].tracing = ["tracemalloc was on"]
     one = merged(prepared)
     assert isinstance(one, Prepared)
     assert (one.busiest_threads, one.children, one.tracing) == ([7, 8], True, ["tracemalloc was on"])
     assert one.first_call == FirstCall(1.0, 2.0, 3.0, 20)
-    assert merged([Looped(1, 1.0), Failure("wrong", "why")]) == Failure("wrong", "rank 1: why")
-    assert merged([Failure("wrong", "why")] * 2) == Failure("wrong", "why")
-    failures = [
-        Failure("crashed", "a", "trace a"),
-        Failure("crashed", "b", "trace b"),
-        Failure("crashed", "b", "trace b"),
-    ]
-    assert merged(failures) == Failure("crashed", "a", "rank 0:\ntrace a\nrank 1:\ntrace b")
+    assert merged([Looped(1, 1.0), Failure(Outcome.INCORRECT, "why")]) == Failure(Outcome.INCORRECT, "rank 1: why")
+    assert merged([Failure(Outcome.INCORRECT, "why")] * 2) == Failure(Outcome.INCORRECT, "why")
 
 
 @pytest.mark.slow("starts MPI jobs")

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 from made_up_results import BOOK, estimate, made_up_rate, made_up_results, processes, workload_result
 
-from bench.records import CONTROL, Estimate, Machine, Process, Row, Sample
+from bench.records import CONTROL, Estimate, Machine, Outcome, Process, Row, Sample
 from bench.results.notes import (
     BUSY_CPUS,
     MAX_OVERHEAD_PERCENT,
@@ -96,10 +96,10 @@ def test_a_control_that_is_off_is_not_called_wide_as_well(rows: list[Row]) -> No
 def test_a_spread_of_a_baseline_without_a_time_is_no_noise(rows: list[Row]) -> None:
     rows[0].spread = NOISY_SPREAD
     assert notes_on_rows(rows) == []
-    rows[0].spread, rows[0].outcome, rows[0].seconds = 0.5, "wrong", None
+    rows[0].spread, rows[0].outcome, rows[0].seconds = 0.5, Outcome.INCORRECT, None
     for each in rows:
         each.speed_up = None
-    assert notes_on_rows(rows) == ["book, per_example: wrong: "]
+    assert notes_on_rows(rows) == ["book, per_example: incorrect: "]
 
 
 def test_all_jittery_rows_that_have_a_time_are_found(rows: list[Row]) -> None:
@@ -125,7 +125,7 @@ def lost_with(last_rounds: int, *of_row: list[int]) -> list[str]:
     """Return what is said of a baseline whose last generation is its third; a row has the rounds of each generation."""
     results = made_up_results()
     baseline, *_, row, _ = results.rows
-    baseline.outcome, baseline.seconds, baseline.processes = "crashed", None, processes(4e-4)[:3]
+    baseline.outcome, baseline.seconds, baseline.processes = Outcome.CRASHED, None, processes(4e-4)[:3]
     baseline.processes[2].samples = baseline.processes[2].samples[:last_rounds]
     row.processes = [Process(n, 1, samples=[Sample(r, 4e-5) for r in rounds]) for n, rounds in enumerate(of_row)]
     return [note for note in notes_on_rows([baseline, row]) if "speed-ups are from the" in note]

@@ -35,8 +35,8 @@ def test_what_is_taken_away_is_gone(system: str) -> None:
 import os, signal, subprocess, sys
 print(hasattr(os, "sched_getaffinity"), os.path.exists("/proc"), hasattr(os, "killpg"), hasattr(signal, "SIGKILL"))
 process = subprocess.Popen([sys.executable, "-c", ""], stdout=subprocess.PIPE)
-from bench.measurement.replies import Awaited, Replies
-print(isinstance(Replies(process.stdout)._chunks, Awaited))
+from bench.measurement.replies import Replies
+print(Replies(process.stdout)._pieces is not None)
 process.wait()
 """
     found = run(system, sys.executable, "-c", program)
@@ -98,7 +98,8 @@ def test_no_worker_outlives_the_benchmark(system: str) -> None:
     """Without a signal from Linux, it finds that nobody asks any more."""
     program = (
         "import time; from bench.measurement.process import WorkerProcess; from bench.protocol import Start, Started;"
-        "worker = WorkerProcess(1, [0], 60.0); worker.ask(Start('impls.in_place:InPlace'), Started);"
+        "from impls.loading import Target;"
+        "worker = WorkerProcess(1, [0], 60.0); worker.ask(Start(Target('impls.in_place', 'InPlace')), Started);"
         "print(worker.pid, flush=True); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, env=elsewhere(system)) as parent:

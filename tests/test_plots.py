@@ -25,7 +25,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.text import Annotation, Text
 from matplotlib.typing import ColorType
 
-from bench.records import CONTROL, Estimate, Results, Row, Sample, Workload
+from bench.records import CONTROL, Estimate, Outcome, Results, Row, Sample, Workload
 from bench.report.curve_plots import sweep
 from bench.report.dot_plots import POST_WAYS, SLOWEST, peak, seven_ways, speedups
 from bench.report.drawing import GREY, STYLE
@@ -107,8 +107,10 @@ def test_baseline_rates_and_control_are_drawn(results: Results) -> None:
     assert [band.get_x(), band.get_x() + band.get_width()] == pytest.approx([0.995 * 0.98, 0.995 * 1.02])
 
 
-@pytest.mark.parametrize(("outcome", "short"), [("wrong after 501 calls", "wrong"), ("implausible", "implaus.")])
-def test_a_result_that_was_not_timed_shows_its_outcome(results: Results, outcome: str, short: str) -> None:
+@pytest.mark.parametrize(
+    ("outcome", "short"), [(Outcome.INCORRECT_AFTER_TIMING, "incorr."), (Outcome.INCONSISTENT_TIMING, "incons.")]
+)
+def test_a_result_that_was_not_timed_shows_its_outcome(results: Results, outcome: Outcome, short: str) -> None:
     results.rows[3] = Row("book", "in_place", "in_place", 1, outcome, "for a reason that takes many words " * 9)
     for name in ("deep", "large", "other"):
         add(results, msgspec.structs.replace(BOOK, name=name), row("per_example", 4e-4, workload=name))
@@ -430,7 +432,7 @@ def test_any_name_and_message_is_drawn_and_fits_into_the_tables(results: Results
     assert len(lines) == 8
     assert len({line.replace("\\|", "").count("|") for line in lines}) == 1
     assert not set(map(chr, range(32))) - {"\n"} & set("\n".join(summary_lines(results)))
-    results.rows.append(Row("book", f"{name}!", name, 1, "crashed", name))
+    results.rows.append(Row("book", f"{name}!", name, 1, Outcome.CRASHED, name))
     results.notes.append(name)
     add(results, msgspec.structs.replace(BOOK, name="swept", sweep="batch"), row(name, 4e-5, workload="swept"))
     paths = draw(results, tmp_path, "svg")
@@ -463,8 +465,10 @@ def test_the_whole_table_says_it_all(results: Results) -> None:
 
 def test_why_rows_failed_is_said_however_many_notes_there_are(results: Results) -> None:
     for label in ("first", "second"):
-        results.rows.append(Row("book", label, label, 1, "crashed", f"it is the {label}"))
-    results.rows += [Row(name, "second", "second", 1, "crashed", "it is the second") for name in ("deep", "large")]
+        results.rows.append(Row("book", label, label, 1, Outcome.CRASHED, f"it is the {label}"))
+    results.rows += [
+        Row(name, "second", "second", 1, Outcome.CRASHED, "it is the second") for name in ("deep", "large")
+    ]
     results.notes = [f"note {number}" for number in range(9)]
     results.notes[7:7] = [failure_text(row) for row in results.rows[-4:]]
     assert [line for line in summary_lines(results) if line.startswith("note: ")] == [

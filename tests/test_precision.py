@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 from made_up_results import processes
 
-from bench.records import CONTROL, OK, PENDING, Process, Row, Sample
+from bench.records import CONTROL, Outcome, Process, Row, Sample
 from bench.results.estimates import CONFIDENCE, paired_ratio
 from bench.results.precision import MAX_GENERATIONS, MIN_GENERATIONS, confidence, narrow_enough, ratio
 
 RUNS = 20_000
 
 
-def sampled(label: str, of_generations: list[float], outcome: str = PENDING) -> Row:
+def sampled(label: str, of_generations: list[float], outcome: Outcome = Outcome.PENDING) -> Row:
     """Return a row as the sampler has it between two generations, all samples of a process alike."""
     found = [
         Process(generation, 1, samples=[Sample(number, seconds) for number in range(5)])
@@ -52,11 +52,11 @@ def test_the_interval_that_is_quoted_is_the_one_that_had_to_be_narrow() -> None:
 
 def test_rows_that_failed_are_not_waited_for() -> None:
     baseline, good = sampled("per_example", [1.0] * 10), sampled("in_place", [0.1] * 10)
-    assert narrow_enough([baseline, good, sampled("gone", [0.1], "crashed")], 0.01)
+    assert narrow_enough([baseline, good, sampled("gone", [0.1], Outcome.CRASHED)], 0.01)
     assert not narrow_enough([baseline, good, sampled("late", [0.1])], 0.01)
-    lost = sampled("per_example", [1.0], "crashed")
+    lost = sampled("per_example", [1.0], Outcome.CRASHED)
     assert narrow_enough([lost, sampled("noisy", apart(11, 3))], 0.01)
-    assert narrow_enough([Row("book", "per_example", "per_example", 1, OK, processes=processes(1.0))], 0.01)
+    assert narrow_enough([Row("book", "per_example", "per_example", 1, Outcome.OK, processes=processes(1.0))], 0.01)
 
 
 def half_widths(logs: np.ndarray, plain: bool) -> np.ndarray:

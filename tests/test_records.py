@@ -12,7 +12,7 @@ import pytest
 from made_up_results import ROUNDS, made_up_results
 
 from bench import protocol
-from bench.records import CONTROL, SCHEMA, Process, Results, Row, Sample, Workload
+from bench.records import CONTROL, SCHEMA, Outcome, Process, Results, Row, Sample, Workload
 from bench.results import files
 
 Backprop = Callable[..., tuple[int, str, str]]
@@ -32,7 +32,7 @@ def test_results_survive_their_file(tmp_path: Path) -> None:
     path = tmp_path / "results.json"
     path.write_text(json.dumps(content_of(results)))
     assert files.read(path) == results
-    assert results.schema == SCHEMA == 3
+    assert results.schema == SCHEMA == 4
 
 
 def test_every_text_of_a_file_is_one_printable_line(tmp_path: Path) -> None:
@@ -56,7 +56,7 @@ def test_a_sample_is_an_array_in_json() -> None:
 
 def test_requests_are_json_with_their_name() -> None:
     workload = Workload("two", (6, 5, 4), 3, "float32", 2, baseline="batched_2d")
-    for request in (protocol.Take(), protocol.Prepare(workload, 2, ("x.npy", "y.npy"), 7, 0.005, None)):
+    for request in (protocol.Take(), protocol.Prepare(workload, 2, ("x.npy", "y.npy"), 7, 0.005, 0.1)):
         line = msgspec.json.encode(request)
         assert json.loads(line)["do"] == type(request).__name__.lower()
         assert msgspec.json.decode(line, type=protocol.AnyRequest) == request
@@ -68,7 +68,8 @@ def test_what_is_no_request_is_refused(line: bytes) -> None:
         msgspec.json.decode(line, type=protocol.AnyRequest)
 
 
-PREPARED = protocol.Prepared(0.1, 3, [], 0.0, [], {}, "quadratic", children=False, first_call=None)
+CALIBRATION = protocol.Calibration(3, 0.1)
+PREPARED = protocol.Prepared(CALIBRATION, [], 0.0, [], {}, "quadratic", children=False, first_call=None)
 TAKEN = protocol.Taken(0.0, 1.0, 1.0, 1.0, 1, 1, 0.0, 0.0, 0.0, 0.0, 1, 0)
 HANDED_OVER = protocol.HandedOver([protocol.Tensor("float64", (2,))], [], children=False)
 
@@ -76,15 +77,15 @@ HANDED_OVER = protocol.HandedOver([protocol.Tensor("float64", (2,))], [], childr
 @pytest.mark.parametrize(
     ("reply", "changes"),
     [
-        (PREPARED, {"call_seconds": None}),  # as NaN and infinity are encoded
-        (PREPARED, {"calls": 0}),
+        (PREPARED, {"calibration": {"calls": 1, "call_seconds": None}}),  # as NaN and infinity are encoded
+        (PREPARED, {"calibration": {"calls": 0, "call_seconds": 1.0}}),
         (PREPARED, {"cost": "none"}),
         (TAKEN, {"calls": 0}),
         (HANDED_OVER, {"weights": [{"dtype": "float64", "shape": [-1]}]}),
-        (protocol.Failure("wrong", ""), {"outcome": "ok"}),
+        (protocol.Failure(Outcome.INCORRECT, ""), {"outcome": "ok"}),
     ],
 )
-def test_a_reply_with_numbers_that_cannot_be_is_refused(reply: protocol.Reply, changes: dict[str, Any]) -> None:
+def test_a_reply_with_numbers_that_cannot_be_is_refused(reply: msgspec.Struct, changes: dict[str, Any]) -> None:
     """Else they would be divided by, or followed for ever."""
     content = msgspec.to_builtins(reply)
     assert msgspec.convert(content, type(reply)) == reply
@@ -149,8 +150,8 @@ BAD_FILES: dict[str, tuple[str, str]] = {
     "pytest-benchmark's alone": ('{"benchmarks": []}', SECTION),
     "section is a list": ('{"backprop_bench": []}', SECTION),
     **{f"schema {bad!r}": (changed(GOOD, bad, "schema"), SECTION) for bad in (True, 0, None, "2")},
-    "schema 2": (changed(GOOD, 2, "schema"), "expected schema 3, found 2; run backprop bench again\n"),
-    "schema 4": (changed(GOOD, 4, "schema"), "expected schema 3, found 4; install a newer backprop-bench\n"),
+    "schema 3": (changed(GOOD, 3, "schema"), "expected schema 4, found 3; run backprop bench again\n"),
+    "schema 5": (changed(GOOD, 5, "schema"), "expected schema 4, found 5; install a newer backprop-bench\n"),
     **{f"lacks {key}": (lacking(GOOD, key), f"field `{key}`") for key in ("date", "machine", "rows")},
     "rows are text": (changed(GOOD, "text", "rows"), "$.rows"),
     "row lacks its label": (lacking(GOOD, "rows", 1, "label"), "missing required field `label` - at `$.rows[1]`"),

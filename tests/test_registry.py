@@ -13,12 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from bench.measurement.rate_workers import PEAK, REFERENCE
+from bench.measurement.candidates import PEAK, REFERENCE
 from bench.problem.workloads import default_workloads
 from bench.records import CONTROL
 from impls import ROOT, needs
 from impls.errors import RowError, Unavailable, UserError
 from impls.interface import Implementation
+from impls.loading import Target
 from impls.needs import Needs
 from impls.registry import ENTRIES, RESERVED, Entry, entries, find, find_all
 
@@ -101,7 +102,7 @@ def test_listing_imports_nothing_heavy() -> None:
 def test_rows_load_as_implementations(name: str) -> None:
     cls = find(name).load()
     assert issubclass(cls, Implementation)
-    assert f"{cls.__module__}:{cls.__name__}" == ENTRIES[name].target
+    assert Target(cls.__module__, cls.__name__) == ENTRIES[name].target
 
 
 def test_names_and_baseline_agree_with_the_table() -> None:
@@ -245,7 +246,7 @@ def test_reserved_names_are_refused() -> None:
 
 def test_missing_dependency_makes_a_row_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
     needs = Needs(("no_such_module",), lambda: "pip install no-such-thing")
-    monkeypatch.setitem(ENTRIES, "ghost", Entry("ghost", "impls.ghost:Ghost", "not there", needs))
+    monkeypatch.setitem(ENTRIES, "ghost", Entry("ghost", Target("impls.ghost", "Ghost"), "not there", needs))
     assert entries()["ghost"].unavailable() == "needs no_such_module: pip install no-such-thing"
     with pytest.raises(Unavailable, match="ghost is unavailable: it needs no_such_module: pip install no-such"):
         find("ghost").load()

@@ -9,6 +9,7 @@ from typing import IO
 import pytest
 
 from bench.measurement import replies
+from bench.measurement.replies import Replies
 
 
 @pytest.fixture(params=["the system is asked", "a thread waits"])
@@ -27,7 +28,7 @@ def ends(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Gen
 
 def test_lines_come_one_by_one(ends: tuple[IO[bytes], int]) -> None:
     pipe, into = ends
-    lines = replies.Replies(pipe)
+    lines = Replies(pipe)
     os.write(into, b"one\ntwo\nthr")
     assert [lines.next(5.0), lines.next(5.0)] == [b"one\n", b"two\n"]
     os.write(into, b"ee\n")
@@ -39,7 +40,7 @@ def test_lines_come_one_by_one(ends: tuple[IO[bytes], int]) -> None:
 
 def test_a_late_line_is_waited_for_and_no_longer(ends: tuple[IO[bytes], int]) -> None:
     pipe, into = ends
-    lines = replies.Replies(pipe)
+    lines = Replies(pipe)
     assert lines.next(0.0) is None
     os.write(into, b"begun ")
     assert lines.next(0.05) is None
@@ -50,7 +51,7 @@ def test_a_late_line_is_waited_for_and_no_longer(ends: tuple[IO[bytes], int]) ->
 
 def test_the_rest_is_all_that_comes(ends: tuple[IO[bytes], int]) -> None:
     pipe, into = ends
-    lines = replies.Replies(pipe)
+    lines = Replies(pipe)
     os.write(into, b"one\ntwo\nthr")
     assert lines.next(5.0) == b"one\n"
     start = time.monotonic()
@@ -61,64 +62,44 @@ def test_the_rest_is_all_that_comes(ends: tuple[IO[bytes], int]) -> None:
     assert lines.rest(5.0) == b"three"
 
 
-def test_a_long_line_is_whole(ends: tuple[IO[bytes], int]) -> None:
+def test_a_long_line_is_whole_and_one_that_does_not_end_is_cut(
+    ends: tuple[IO[bytes], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
     pipe, into = ends
-    lines = replies.Replies(pipe)
+    lines = Replies(pipe)
     line = os.urandom(3 << 20).replace(b"\n", b" ") + b"\n"
-
-    def write() -> None:
-        with os.fdopen(into, "wb") as file:
-            file.write(line)
-
-    writer = threading.Thread(target=write)
-    writer.start()
-    assert lines.next(60.0) == line
-    writer.join()
-
-
-def test_a_line_that_does_not_end_is_cut(ends: tuple[IO[bytes], int], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(replies, "LONGEST", 1000)
-    pipe, into = ends
-    lines = replies.Replies(pipe)
-    os.write(into, b"x" * 600)
-    assert lines.next(0.05) is None
-    os.write(into, b"x" * 600)
-    assert lines.next(5.0) == b"x" * 1200
-    os.write(into, b"one\n")
-    assert lines.next(5.0) == b"one\n"
-    os.close(into)
+    with os.fdopen(into, "wb", buffering=0) as file:
+        writer = threading.Thread(target=file.write, args=(line,))
+        writer.start()
+        assert lines.next(60.0) == line
+        writer.join()
+        monkeypatch.setattr(replies, "LONGEST", 1000)
+        file.write(b"x" * 1200)
+        assert lines.next(5.0) == b"x" * 1200
 
 
 def test_a_thread_reads_no_file_that_is_opened_later() -> None:
     out, into = os.pipe()
     with os.fdopen(out, "rb", buffering=0) as pipe:
-        pieces = replies.Awaited(pipe)
+        pieces = replies._read_by_a_thread(pipe)
     another, into_others = os.pipe()
     others = os.dup2(another, out)  # another file has the number now, and the thread still waits
     if another != out:
         os.close(another)
-    os.write(into, b"one")
-    assert pieces.next(60.0) == b"one"
     os.write(into_others, b"not for the thread")
-    assert pieces.next(0.05) is None
+    os.write(into, b"one")
+    assert pieces.get(timeout=60.0) == b"one"
     assert os.read(others, 100) == b"not for the thread"
     os.close(into)
-    assert pieces.next(60.0) == b""
+    assert pieces.get(timeout=60.0) == b""
     os.close(others)
     os.close(into_others)
 
 
-def test_whether_something_waits() -> None:
-    out, into = os.pipe()
-    with os.fdopen(out, "rb", buffering=0) as pipe:
-        assert not replies.waiting(pipe)
-        os.write(into, b"\n")
-        assert replies.waiting(pipe)
-        os.close(into)
-
-
-def test_where_a_pipe_cannot_be_asked_nothing_waits(ends: tuple[IO[bytes], int]) -> None:
+def test_whether_something_waits(ends: tuple[IO[bytes], int]) -> None:
+    """Nothing does where a pipe cannot be asked."""
     pipe, into = ends
+    assert not replies.waiting(pipe)
     os.write(into, b"\n")
-    assert replies.waiting(pipe) == isinstance(replies.Replies(pipe)._chunks, replies.Selected)
+    assert replies.waiting(pipe) == (Replies(pipe)._pieces is None)
     os.close(into)

@@ -13,7 +13,7 @@ from made_up_results import BOOK, made_up_results, row, workload_result
 from made_up_scaling import made_up
 
 from bench.commands.report import report
-from bench.records import Estimate, FirstCall, Results, Row
+from bench.records import Estimate, FirstCall, Outcome, Results, Row
 from bench.report.page import drawing, facts
 from bench.report.page.facts import Recorded, workload_facts
 from bench.report.page.growth import fits, start_ups
@@ -73,7 +73,7 @@ def test_the_page_asks_for_nothing_and_allows_nothing_else(results: Results) -> 
 def test_names_and_words_of_others_stay_text(results: Results) -> None:
     hostile = "</script><script>alert(1)</script><b onclick=x>"
     results.rows[3] = msgspec.structs.replace(results.rows[3], label=hostile[:40])
-    results.rows.append(Row("book", "gone", "gone", 1, "crashed", hostile))
+    results.rows.append(Row("book", "gone", "gone", 1, Outcome.CRASHED, hostile))
     results.notes.append(hostile)
     results.machine.cpu_model = hostile
     recording = Recorded(hostile, "book", hostile, {}, 1, [hostile], [hostile], [0, 1, -1, []])
@@ -322,7 +322,7 @@ def test_machines_stand_side_by_side(results: Results) -> None:
 
 
 def test_a_run_with_next_to_nothing_in_it(results: Results) -> None:
-    results.rows = [Row("book", "per_example", "per_example", 1, "crashed", "it did")]
+    results.rows = [Row("book", "per_example", "per_example", 1, Outcome.CRASHED, "it did")]
     results.workloads[0].peak = results.workloads[0].reference = None
     text = page(results, [])
     assert "No row was timed." in text

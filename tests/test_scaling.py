@@ -15,6 +15,7 @@ from bench.report.curve_plots import scaling_beyond, scaling_here
 from bench.scaling import FABRICS, Compute, compute_of, fabric_between, lines, predicted_cells, read
 from bench.scaling.job import JobTimes, Task
 from impls.errors import UserError
+from impls.loading import Target
 from impls.registry import ENTRIES
 
 Backprop = Callable[..., tuple[int, str, str]]
@@ -129,7 +130,7 @@ def test_mistakes_are_told_before_anything_runs(backprop: Backprop, option: str,
 @needs_mpi
 def test_a_job_that_fails_or_hangs_is_told_in_one_line() -> None:
     programs = Path(__file__).parent / "mpi_programs.py"
-    raises, hangs = (msgspec.structs.replace(TASK, target=f"{programs}:{name}") for name in ("Raises", "Hangs"))
+    raises, hangs = (msgspec.structs.replace(TASK, target=Target(str(programs), name)) for name in ("Raises", "Hangs"))
     with pytest.raises(UserError, match=r"2 ranks: the job ended with .* rank 0: RuntimeError: rank 1 failed: Arith"):
         run_job(raises, 2, 60.0)
     with pytest.raises(UserError, match="2 ranks: no answer within 2 s; see --time-out"):

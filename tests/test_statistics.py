@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.records import CONTROL, OK, Estimate, Process, Row, Sample
+from bench.records import CONTROL, Estimate, Outcome, Process, Row, Sample
 from bench.results.controls import controls_off
 from bench.results.estimates import (
     Generations,
@@ -92,7 +92,7 @@ def row_of(label: str, samples: Generations, workload: str = "book") -> Row:
         Process(generation, 1, samples=[Sample(number, seconds) for number, seconds in rounds.items()])
         for generation, rounds in enumerate(samples)
     ]
-    return Row(workload, label, "per_example", 1, OK, processes=processes)
+    return Row(workload, label, "per_example", 1, Outcome.OK, processes=processes)
 
 
 @pytest.mark.parametrize(("workloads", "processes"), [(1, 10), (9, 10), (9, 3)])

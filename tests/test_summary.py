@@ -5,17 +5,17 @@ import numpy as np
 import pytest
 from made_up_results import BOOK, GENERATIONS, PEAK_SECONDS, estimate, made_up_results, processes, workload_result
 
-from bench.records import CONTROL, OK, Estimate, Process, Rate, Row, Sample
+from bench.records import CONTROL, NOT_TIMED_HERE, Estimate, Outcome, Process, Rate, Row, Sample
 from bench.report.figures import REFERENCE
 from bench.results import estimates
 from bench.results.files import read
 from bench.results.notes import jittery, notes_on_rows, notes_on_run, notes_on_workloads
-from bench.results.summary import summarise
+from bench.results.summary import PAIRED_OUTCOMES, summarise
 
 NOT_TRIED = "nobody tried"  # why there is no rate
 
 
-def sampled(label: str, seconds: float, outcome: str = OK) -> Row:
+def sampled(label: str, seconds: float, outcome: Outcome = Outcome.OK) -> Row:
     """Return a row with samples, as the sampler leaves it."""
     return Row("book", label, label, 1, outcome, processes=processes(seconds))
 
@@ -53,14 +53,14 @@ def test_figures_come_from_the_samples(peak: Rate) -> None:
 
 def test_a_row_that_failed_has_no_figures(peak: Rate) -> None:
     """Even if it failed after some samples."""
-    late = sampled("in_place", 4e-5, "crashed")
+    late = sampled("in_place", 4e-5, Outcome.CRASHED)
     summarise(BOOK, [sampled("per_example", 4e-4), late], peak, NOT_TRIED, 1500)
     assert (late.seconds, late.speed_up, late.percent_of_peak, late.spread, late.cores_used) == (None,) * 5
     assert not late.timed
 
 
-@pytest.mark.parametrize("outcome", ["wrong", "wrong after 300 calls", "unfinished", "implausible", "left out"])
-def test_a_baseline_that_is_not_right_gives_no_speed_up(peak: Rate, outcome: str) -> None:
+@pytest.mark.parametrize("outcome", [outcome for outcome in Outcome if outcome not in PAIRED_OUTCOMES])
+def test_a_baseline_that_is_not_right_gives_no_speed_up(peak: Rate, outcome: Outcome) -> None:
     fast = sampled("in_place", 4e-5)
     rows = [sampled("per_example", 4e-4, outcome), fast]
     summarise(BOOK, rows, peak, NOT_TRIED, 1500)
@@ -70,8 +70,8 @@ def test_a_baseline_that_is_not_right_gives_no_speed_up(peak: Rate, outcome: str
     assert fast.percent_of_peak is not None
 
 
-@pytest.mark.parametrize("outcome", ["crashed", "timed out"])
-def test_a_baseline_that_is_lost_late_leaves_what_was_paired(outcome: str) -> None:
+@pytest.mark.parametrize("outcome", [Outcome.CRASHED, Outcome.TIMED_OUT])
+def test_a_baseline_that_is_lost_late_leaves_what_was_paired(outcome: Outcome) -> None:
     baseline, fast = sampled("per_example", 4e-4, outcome), sampled("in_place", 4e-5)
     baseline.reason = "it did"
     del baseline.processes[3:]
@@ -87,7 +87,7 @@ def test_a_baseline_that_is_lost_late_leaves_what_was_paired(outcome: str) -> No
 
 
 def test_a_baseline_that_is_lost_in_the_middle_of_a_generation_leaves_its_rounds() -> None:
-    baseline, fast = sampled("per_example", 4e-4, "crashed"), sampled("in_place", 4e-5)
+    baseline, fast = sampled("per_example", 4e-4, Outcome.CRASHED), sampled("in_place", 4e-5)
     del baseline.processes[4:]
     del baseline.processes[3].samples[2:]
     summarise(BOOK, [baseline, fast], NOT_TRIED, NOT_TRIED, 1500)
@@ -98,7 +98,7 @@ def test_a_baseline_that_is_lost_in_the_middle_of_a_generation_leaves_its_rounds
 
 
 def test_a_baseline_that_is_lost_at_once_gives_no_speed_up() -> None:
-    baseline, fast = sampled("per_example", 4e-4, "crashed"), sampled("in_place", 4e-5)
+    baseline, fast = sampled("per_example", 4e-4, Outcome.CRASHED), sampled("in_place", 4e-5)
     baseline.processes.clear()
     summarise(BOOK, [baseline, fast], NOT_TRIED, NOT_TRIED, 1500)
     assert fast.speed_up is None
@@ -217,7 +217,9 @@ def test_samples_are_paired_by_generation_and_round() -> None:
 
 
 def test_cores_are_unknown_where_the_cpu_time_is() -> None:
-    alone = Row("book", "x", "x", 1, OK, processes=[Process(0, 1, samples=[Sample(0, 1.0, 1.5), Sample(1, 1.0, 0.5)])])
+    alone = Row(
+        "book", "x", "x", 1, Outcome.OK, processes=[Process(0, 1, samples=[Sample(0, 1.0, 1.5), Sample(1, 1.0, 0.5)])]
+    )
     summarise(BOOK, [alone], NOT_TRIED, NOT_TRIED, 1500)
     assert alone.cores_used == pytest.approx(1.0)
     alone.processes[0].samples.append(Sample(2, 1.0))
@@ -244,13 +246,9 @@ def test_what_disturbed_a_run_is_said() -> None:
 
 @pytest.mark.parametrize(
     ("outcome", "noted"),
-    [
-        (outcome, True)
-        for outcome in ("wrong", "wrong after 501 calls", "unfinished", "implausible", "crashed", "timed out")
-    ]
-    + [(outcome, False) for outcome in ("unavailable", "left out", "interrupted")],
+    [(outcome, outcome not in NOT_TIMED_HERE) for outcome in Outcome if outcome not in (Outcome.OK, Outcome.PENDING)],
 )
-def test_a_row_that_must_not_fail_is_noted(rows: list[Row], outcome: str, noted: bool) -> None:
+def test_a_row_that_must_not_fail_is_noted(rows: list[Row], outcome: Outcome, noted: bool) -> None:
     rows[3] = Row("book", "in_place", "in_place", 1, outcome, "for a reason")
     assert notes_on_rows(rows) == ([f"book, in_place: {outcome}: for a reason"] if noted else [])
 
@@ -387,7 +385,7 @@ def test_the_harness_own_share_is_said(rows: list[Row]) -> None:
 
 
 def test_a_workload_without_any_time_has_notes_on_its_failures_alone() -> None:
-    failed = [Row("book", label, "per_example", 1, "crashed", "it did") for label in ("per_example", CONTROL)]
+    failed = [Row("book", label, "per_example", 1, Outcome.CRASHED, "it did") for label in ("per_example", CONTROL)]
     assert notes_on_rows(failed) == ["book, per_example: crashed: it did", "book, control: crashed: it did"]
 
 

@@ -5,12 +5,10 @@ import re
 import shutil
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 
 import pytest
 
-from bench.cli import MIN_NUMPY
 from bench.results.files import read
 from impls import ROOT
 
@@ -46,24 +44,13 @@ def test_no_home_no_locale_and_a_path_of_many_letters(tmp_path: Path) -> None:
 @pytest.mark.slow("runs a benchmark")
 @pytest.mark.skipif(not CAN_MOUNT, reason="nothing can be mounted here")
 def test_a_checkout_that_cannot_be_written_to(tmp_path: Path) -> None:
-    """Nor the home: with Numba, which keeps what it compiled beside the source if it can, or else there."""
+    """With Numba, which keeps what it compiled beside the source if it can, or else among the user's caches."""
     mounted = 'mount --bind "$0" "$0" && mount -o remount,ro,bind "$0" && ! touch "$0/x" 2>/dev/null && "$@"'
     command = ["unshare", "-m", "sh", "-c", mounted, str(ROOT), str(BACKPROP), *SMALL[:-3], "--impl=numba", *SMALL[-3:]]
-    no_home = os.environ | {"HOME": os.devnull, "XDG_CACHE_HOME": os.devnull}
-    done = subprocess.run([*command, "--results=out"], cwd=tmp_path, env=no_home, capture_output=True, check=False)
+    caches = os.environ | {"XDG_CACHE_HOME": str(tmp_path / "caches")}
+    done = subprocess.run([*command, "--results=out"], cwd=tmp_path, env=caches, capture_output=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert [row.outcome for row in read(tmp_path / "out" / "results.json").rows] == ["ok"] * 4
-
-
-@pytest.mark.slow("runs benchmarks")
-def test_two_runs_at_once_into_one_folder(tmp_path: Path) -> None:
-    """The files are those of either; none is half of one and half of the other."""
-    runs = [
-        subprocess.Popen([BACKPROP, *SMALL, "--results=out"], cwd=tmp_path, stdout=subprocess.PIPE) for _ in range(2)
-    ]
-    said = [run.communicate()[0] for run in runs]
-    assert [run.returncode for run in runs] == [0, 0], said
-    assert_whole(tmp_path / "out")
 
 
 # --- Another NumPy -----------------------------------------------------------------------------------------------
@@ -86,25 +73,11 @@ def numpy_in(folder: Path, text: str) -> Path:
 
 
 @pytest.mark.parametrize("other", OTHERS)
-@pytest.mark.parametrize("command", ["bench", "verify in_place"])
-def test_another_numpy_on_the_path_is_told_in_one_line(other: str, command: str, tmp_path: Path) -> None:
+def test_another_numpy_on_the_path_is_told_in_one_line(other: str, tmp_path: Path) -> None:
     text, words = OTHERS[other]
     environment = os.environ | {"PYTHONPATH": str(numpy_in(tmp_path, text))}
-    done = subprocess.run([BACKPROP, *command.split()], env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run([BACKPROP, "bench"], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert re.match(rf"backprop: error: expected NumPy 2 or newer, found {words}: {tmp_path}/numpy/__init__.py, ", line)
     assert line.endswith("; unset PYTHONPATH or take that folder out of it")
-
-
-def test_another_numpy_that_can_be_used_is_used(tmp_path: Path) -> None:
-    path = os.pathsep.join((str(numpy_in(tmp_path, "__version__ = '2.9.0'")), str(ROOT)))
-    program = "from bench.cli import _check_numpy; _check_numpy(); import numpy; print(numpy.__version__)"
-    environment = os.environ | {"PYTHONPATH": path}
-    out = subprocess.check_output([sys.executable, "-c", program], env=environment, text=True)
-    assert out == "2.9.0\n"
-
-
-def test_the_numpy_that_is_asked_for_is_that_of_the_project() -> None:
-    asked = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
-    assert f"numpy>={MIN_NUMPY}.0" in asked

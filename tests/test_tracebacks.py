@@ -8,8 +8,8 @@ import pytest
 
 from bench.measurement.process import WorkerFailed
 from bench.measurement.timing import time_calls
-from bench.records import MAX_REASON
-from impls.loading import load_target
+from bench.records import MAX_REASON, Outcome
+from impls.loading import Target, load_target
 from impls.tracebacks import MAX_LINES, MAX_MESSAGE, MAX_WIDTH, frames, in_words, shortened, whole
 
 ADAPTER = """\
@@ -210,7 +210,7 @@ def raised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Raised:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
         with pytest.raises(BaseException) as caught:  # noqa: PT011
-            time_calls(load_target(f"{tmp_path / next(iter(files))}:Mine")((2, 1), 1).gradients, (None,), 1)
+            time_calls(load_target(Target(str(tmp_path / next(iter(files))), "Mine"))((2, 1), 1).gradients, (None,), 1)
         return without_first_frame(caught.value)
 
     return run
@@ -271,7 +271,7 @@ def test_the_whole_traceback_has_causes_notes_and_both_ends(raised: Raised) -> N
 
 def test_what_a_worker_says_of_a_failure_is_cleaned_and_shortened() -> None:
     """Whatever the reply holds: an implementation can write one of its own."""
-    failure = WorkerFailed("crashed", "a\x1b[31m\nb" * 10_000, "c\x1b[31m\x85d\n" * 10_000)
+    failure = WorkerFailed(Outcome.CRASHED, "a\x1b[31m\nb" * 10_000, "c\x1b[31m\x85d\n" * 10_000)
     assert str(failure).startswith("a\ufffd[31m ba")
     assert str(failure).isprintable()
     assert len(str(failure)) == MAX_REASON

@@ -1,26 +1,22 @@
 """Timed processes are free of tracers, coverage and debug settings, and a run tells what was removed from them."""
 
 import gc
-import getpass
 import json
 import os
 import subprocess
 import sys
-import tempfile
 import threading
 import tracemalloc
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
 from made_up_results import row
 
 from bench.cpus import usable_cpus
-from bench.measurement import linux, tracers, worker_environment
-from bench.measurement.process import WorkerFailed, WorkerProcess
+from bench.measurement import processes, tracers, worker_environment
 from bench.results.files import read
-from bench.results.tracing import note_on_environment, notes_on_tracing
-from impls.errors import UserError
+from bench.results.tracing import notes_on_tracing
 
 BACKPROP = Path(sys.executable).with_name("backprop")
 SET = {  # what other tools and other people's shells leave in the environment
@@ -53,8 +49,9 @@ STARTS_A_WORKER = """
 import sys
 from bench.measurement.process import WorkerProcess
 from bench.protocol import Start, Started
+from impls.loading import Target
 worker = WorkerProcess(1, [int(sys.argv[1])], 60.0)
-worker.ask(Start(sys.argv[2]), Started)
+worker.ask(Start(Target.parse(sys.argv[2])), Started)
 worker.close()
 """
 TRACES = """
@@ -111,10 +108,10 @@ def test_whoever_wants_workers_to_be_traced_has_them_traced(tmp_path: Path) -> N
     assert seen["tracing"][2]
 
 
-def test_an_allocator_may_be_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
-    for value, is_removed in (("malloc", False), ("pymalloc", False), ("debug", True), ("malloc_debug", True)):
-        monkeypatch.setenv("PYTHONMALLOC", value)
-        assert ("PYTHONMALLOC" in worker_environment.removed()) is is_removed
+@pytest.mark.parametrize("value", ["malloc", "pymalloc", "debug", "malloc_debug"])
+def test_an_allocator_may_be_chosen(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("PYTHONMALLOC", value)
+    assert ("PYTHONMALLOC" in worker_environment.removed()) == ("debug" in value)
 
 
 # --- What is started within the process --------------------------------------------------------------------------
@@ -131,19 +128,14 @@ def test_what_traces_a_process_is_switched_off_and_told() -> None:
         tracemalloc.start()
         gc.set_debug(gc.DEBUG_SAVEALL)
         told = tracers.switch_off()
-        assert (sys.gettrace(), threading.getprofile(), tracemalloc.is_tracing(), gc.get_debug()) == (
-            None,
-            None,
-            False,
-            0,
-        )
+        left = sys.gettrace(), threading.getprofile(), tracemalloc.is_tracing(), gc.get_debug()
     finally:
-        sys.settrace(before[0])
-        sys.setprofile(before[1])
-        threading.settrace(before[2])
+        for restore, function in zip((sys.settrace, sys.setprofile, threading.settrace), before, strict=False):
+            restore(function)  # type: ignore[arg-type]
         threading.setprofile(before[3])
         tracemalloc.stop()
         gc.set_debug(0)
+    assert left == (None, None, False, 0)
     names = (f"the trace function of {__name__}", f"the profile function of {__name__}", "tracemalloc")
     for name in (*names, "debugging of the garbage collector"):
         assert f"{name} was on in the worker process, and was switched off before it was timed" in told
@@ -166,17 +158,11 @@ def test_a_tool_of_sys_monitoring_is_switched_off_and_told() -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="ptrace as Linux has it")
 def test_a_debugger_that_is_attached_is_told() -> None:
     """The child asks its parent, this process, to trace it."""
-    assert linux.tracer() == ""
+    assert processes.tracer() == ""
     ask = "import ctypes; ctypes.CDLL(None).ptrace(0, 0, 0, 0)"
-    program = f"{ask}; from bench.measurement import linux; print(linux.tracer())"
+    program = f"{ask}; from bench.measurement import processes; print(processes.tracer())"
     out = subprocess.check_output([sys.executable, "-c", program], text=True, timeout=60)
     assert out.strip() == Path("/proc/self/comm").read_text().strip()
-
-
-def test_a_tool_that_was_loaded_before_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert tracers.agents() == []
-    monkeypatch.setitem(sys.modules, "ddtrace", sys)
-    assert tracers.agents() == ["ddtrace was loaded into the worker process: its times may be longer"]
 
 
 # --- What a run tells --------------------------------------------------------------------------------------------
@@ -219,15 +205,6 @@ def test_what_holds_for_all_rows_is_told_once() -> None:
     assert notes_on_tracing(rows)[0] == "all rows: tracemalloc was on"
 
 
-def test_what_is_removed_or_kept_is_told() -> None:
-    variables = {"PYTHONTRACEMALLOC": "every allocation is recorded"}
-    assert note_on_environment({}, "KEEP", kept=False) == []
-    (note,) = note_on_environment(variables, "KEEP", kept=False)
-    assert note.startswith("workers were started without PYTHONTRACEMALLOC (every allocation is recorded); KEEP=1 ")
-    (note,) = note_on_environment(variables, "KEEP", kept=True)
-    assert note.startswith("KEEP=1: workers were started with PYTHONTRACEMALLOC (every allocation is recorded); their")
-
-
 # --- Where workers keep files ------------------------------------------------------------------------------------
 
 
@@ -239,35 +216,3 @@ def test_a_worker_has_a_temporary_folder_of_the_runs_own(tmp_path: Path) -> None
     assert folder.name.startswith("backprop-bench-")
     assert list((tmp_path / "temporary").iterdir()) == []
     assert Path(seen["environment"]["TORCHINDUCTOR_CACHE_DIR"]).parent == tmp_path / "temporary"  # as PyTorch has it
-
-
-def test_without_room_for_temporary_files_a_worker_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    def full() -> NoReturn:
-        raise UserError("no temporary folder can be made in /tmp: No space left on device")
-
-    monkeypatch.setattr(worker_environment, "folder_of_workers", full)
-    with pytest.raises(
-        WorkerFailed, match="its process cannot be started: no temporary folder can be made in /tmp: No"
-    ):
-        WorkerProcess(1, usable_cpus()[:1], 60.0)
-
-
-def test_caches_stay_where_they_outlive_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
-    monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
-    folders = worker_environment.folders()
-    inductor = Path(tempfile.gettempdir(), f"torchinductor_{getpass.getuser()}")
-    assert folders == {"TMPDIR": folders["TMPDIR"], "TORCHINDUCTOR_CACHE_DIR": str(inductor)}
-    assert worker_environment.folders(launched=True) == {}
-    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "/elsewhere")
-    assert worker_environment.folders()["TORCHINDUCTOR_CACHE_DIR"] == "/elsewhere"
-
-
-def test_where_numba_can_keep_nothing_it_is_given_a_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    monkeypatch.setattr(worker_environment, "ROOT", tmp_path / "file")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "caches"))
-    assert "NUMBA_CACHE_DIR" not in worker_environment.folders()
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    folders = worker_environment.folders()
-    assert Path(folders["NUMBA_CACHE_DIR"]).parent == Path(folders["TMPDIR"])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from bench.measurement import judge
-from bench.measurement.examples import Shared, shared_examples
+from bench.measurement.worker_environment import Shared, shared_examples
 from bench.problem.data import load, one_hot
 from bench.problem.problem import Problem, Turn
 from bench.problem.workloads import default_workloads, parse

@@ -7,11 +7,11 @@ import pytest
 
 from bench import cpus
 from bench.cpus import usable_cpus
-from bench.measurement.examples import shared_examples
 from bench.measurement.process import WorkerProcess
+from bench.measurement.worker_environment import shared_examples
 from bench.problem.problem import Problem
 from bench.problem.workloads import check_fits, default_workloads, needed_bytes, parse, select, sweeps
-from bench.protocol import Arrange, Arranged, Prepare, Prepared, Start, Started, Take, Taken
+from bench.protocol import Arrange, Arranged, Calibration, Prepare, Prepared, Start, Started, Take, Taken
 from bench.records import Workload
 from impls.errors import UserError
 from impls.registry import find
@@ -105,7 +105,7 @@ def test_what_is_said_to_be_needed_is_about_what_a_worker_takes() -> None:
         try:
             worker.ask(Start(find("batched_2d").target), Started)
             before = psutil.Process(worker.pid).memory_info().rss
-            worker.ask(Prepare(workload, 1, shared.examples, 0, 0.001, None, calls=1, call_seconds=1.0), Prepared)
+            worker.ask(Prepare(workload, 1, shared.examples, 0, 0.001, 1.0, Calibration(1, 1.0)), Prepared)
             for turn in range(3):
                 worker.ask(Arrange(turn), Arranged)
                 worker.ask(Take(), Taken)

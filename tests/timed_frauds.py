@@ -15,27 +15,6 @@ from impls.batched_2d import Batched2D
 from impls.interface import Array, Batch, Parameters
 
 
-class Queues(Batched2D):
-    """Its steps are done when somebody looks at the parameters."""
-
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
-        self._queue: list[tuple[Batch, float]] = []
-
-    def load(self, parameters: Parameters) -> None:
-        self._queue.clear()
-        super().load(parameters)
-
-    def step(self, batch: Batch, learning_rate: float) -> None:
-        self._queue.append((batch, learning_rate))
-
-    def parameters(self) -> Parameters:
-        for batch, learning_rate in self._queue:
-            super().step(batch, learning_rate)
-        self._queue.clear()
-        return super().parameters()
-
-
 class HandsOver(Batched2D):
     """Its steps are done by a thread that nobody waits for before looking at the parameters."""
 
@@ -61,17 +40,6 @@ class HandsOver(Batched2D):
     def _wait(self) -> None:
         if self._last is not None:
             self._last.result()
-
-
-class Tires(Batched2D):
-    """Does nothing from its 100th call on."""
-
-    calls = 0
-
-    def step(self, batch: Batch, learning_rate: float) -> None:
-        self.calls += 1
-        if self.calls < 100:
-            super().step(batch, learning_rate)
 
 
 class Naps(Batched2D):
@@ -115,23 +83,6 @@ class EndsEarly(Batched2D):
 
     def epoch(self, data: Batch, order: NDArray[np.intp], learning_rate: float) -> None:
         super().epoch(data, order[: 64 * self.batch_size], learning_rate)
-
-
-class FirstBatchOnly(Batched2D):
-    """Goes on computing with the first mini-batch that it was ever given."""
-
-    batch: Batch | None = None
-
-    def prepare(self, x: Array, y: Array) -> Batch:
-        made = super().prepare(x, y)
-        return made if self.calls < 50 or self.batch is None else self.batch
-
-    calls = 0
-
-    def step(self, batch: Batch, learning_rate: float) -> None:
-        self.calls += 1
-        self.batch = self.batch or batch
-        super().step(batch, learning_rate)
 
 
 class HalfRate(Batched2D):

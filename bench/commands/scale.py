@@ -4,7 +4,6 @@ Efficiencies are ratios within a generation, as speed-ups are (bench/results/est
 R ranks, T_1 / (R T_R); of one mini-batch for each, T_1 / T_R.
 """
 
-import os
 import random
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
@@ -17,11 +16,10 @@ import msgspec
 from rich.console import Console
 
 from bench.files import check_writable, write_whole
-from bench.measurement import machine, worker_environment
-from bench.measurement.children import kill_with_children
+from bench.measurement import machine
 from bench.measurement.launch import clean, command
-from bench.measurement.linux import PARENT
-from bench.measurement.process import ENVIRONMENT, THREAD_VARIABLES
+from bench.measurement.processes import kill_with_children
+from bench.measurement.worker_environment import environment
 from bench.options import Seconds, positive
 from bench.problem.workloads import DTYPES, MAX_SIZE, parse_sizes
 from bench.progress import report_progress
@@ -29,7 +27,6 @@ from bench.records import UNREADABLE
 from bench.results.estimates import geometric_mean, lower_quartile
 from bench.scaling import FILE, Point, Scaling, compute_of, fabric_between, lines
 from bench.scaling.job import JobTimes, Task
-from impls import ROOT
 from impls.errors import UserError
 from impls.registry import find
 
@@ -130,11 +127,9 @@ def run_jobs(
 
 def run_job(task: Task, ranks: int, time_out: float) -> JobTimes:
     """Run a job to its end. Raises UserError with its last words if it fails or takes too long."""
-    path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
-    own = worker_environment.folders(launched=True) | {"PYTHONPATH": path, PARENT: str(os.getpid())}
     with subprocess.Popen(
         command(ranks, "bench.scaling.job", msgspec.json.encode(task).decode()),
-        env=worker_environment.inherited() | dict.fromkeys(THREAD_VARIABLES, "1") | ENVIRONMENT | own,
+        env=environment(1, launched=True),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -15,6 +15,7 @@ from bench.options import Seconds, complete_implementations
 from bench.protocol import Start, Started, Verified, Verify
 from impls.conformance.violation import Violation, simplest
 from impls.errors import Unavailable
+from impls.loading import Target
 from impls.registry import find
 from impls.text import printable_lines
 
@@ -122,7 +123,7 @@ def _tracebacks(violations: Sequence[Violation], everything: bool) -> str:
     return "\n\n".join(dict.fromkeys(violation.traceback for violation in shown if violation.traceback))
 
 
-def _verified(target: str, request: Verify, time_out: float | None) -> Verified:
+def _verified(target: Target, request: Verify, time_out: float | None) -> Verified:
     """Return what a worker finds. Raises WorkerFailed."""
     worker = WorkerProcess(1, places(cores(), 0), time_out or _default_time_out(machine.load_average()))
     try:

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import protocol, records
-from bench.measurement import children, linux, memory, tracers
-from bench.measurement.timing import TimedCall, perf_counter, time_calls
+from bench.measurement import processes, timing, tracers
+from bench.measurement.timing import ALONE, Alone, TimedCall, perf_counter, time_calls
 from bench.problem import Call
 
 if TYPE_CHECKING:
     from bench.problem.problem import Problem
     from impls.interface import Implementation
+    from impls.loading import Target
 
 LOOP_SAMPLES = 10  # calls between two looks at the requests while looping, in samples: a profiler hardly sees the loop
 EMPTY_CALLS = 1000  # of a function that does nothing, to tell the harness's own share
@@ -23,7 +24,7 @@ EMPTY_CALLS = 1000  # of a function that does nothing, to tell the harness's own
 class Refused(Exception):
     """The row cannot be timed: an outcome and its reason."""
 
-    def __init__(self, outcome: protocol.FailedOutcome, reason: str) -> None:
+    def __init__(self, outcome: records.Outcome, reason: str) -> None:
         super().__init__(reason)
         self.failure = protocol.Failure(outcome, reason)
 
@@ -31,18 +32,22 @@ class Refused(Exception):
 class Worker:
     """Answers the requests; holds one class and at most one call that is ready to be timed."""
 
-    def __init__(self, waiting: Callable[[], bool], bare_rss_bytes: int = 0) -> None:
-        """Ask `waiting` whether the next request is there; `bare_rss_bytes` are the interpreter's own."""
+    def __init__(self, waiting: Callable[[], bool], bare_rss_bytes: int = 0, ranks: Alone = ALONE) -> None:
+        """Ask `waiting` whether the next request is there; `bare_rss_bytes` are the interpreter's own.
+
+        `ranks` are the processes that answer in step with this one.
+        """
         self._waiting = waiting
+        self._ranks = ranks
         self._bare_rss_bytes = bare_rss_bytes
-        self._target = ""
+        self._target: Target | None = None
         self._import_seconds = 0.0
         self._class: type[Implementation]
         self._tracing: list[str] = []  # what traced or checks this process, in words
         self._used = False  # whether this process has computed anything with the implementation
         self._implementation: Implementation | None = None
         self._native_data: Any = None
-        self._timed: TimedCall
+        self._timed: TimedCall | None = None
 
     def answer(self, request: protocol.AnyRequest) -> protocol.Reply:
         """Return the reply to a request. Raises Refused if the row cannot be timed."""
@@ -51,14 +56,13 @@ class Worker:
                 return self._start(request.target)
             case protocol.Prepare():
                 return self._prepare(request)
-            case protocol.PrepareFirst():
-                return self._prepare_first(request)
             case protocol.PrepareRate():
                 return self._prepare_rate(request)
             case protocol.Arrange():
-                return self._arrange(request.turn)
+                self._ready().arrange(request.turn)
+                return protocol.Arranged()
             case protocol.Take():
-                return self._take()
+                return self._ready().sample()
             case protocol.HandOver():
                 return self._hand_over(request.path)
             case protocol.Loop():
@@ -68,88 +72,80 @@ class Worker:
             case protocol.Verify():
                 return self._verify(request)
 
-    def _start(self, target: str) -> protocol.Started:
+    def _start(self, target: "Target | None") -> protocol.Started:
         """Import the implementation."""
         self._target = target
-        self._tracing = tracers.agents()
         start = perf_counter()
-        if target:
+        if target is not None:
             from impls.loading import load_target
 
             self._class = load_target(target)
         self._import_seconds = perf_counter() - start
-        self._tracing += tracers.switch_off()
+        self._tracing = tracers.switch_off()
         gc.collect()
         gc.freeze()  # what the imports made is not looked at again
         return protocol.Started(self._import_seconds, os.getpid())
 
     def _prepare(self, request: protocol.Prepare) -> protocol.Prepared:
         """Construct and call once; check and calibrate, or warm up where an earlier process was checked."""
-        from bench.measurement.cost import over_budget, shortest_seconds, surely_affordable
         from bench.problem.problem import Problem
 
         self.release()
-        workload, threads, budget = request.workload, request.threads, request.budget_seconds
+        workload, threads = request.workload, request.threads
         if workload.dtype not in self._class.dtypes:
-            raise Refused("left out", f"computes in {' and '.join(self._class.dtypes)}, not in {workload.dtype}")
+            dtypes = " and ".join(self._class.dtypes)
+            raise Refused(records.Outcome.UNAVAILABLE, f"computes in {dtypes}, not in {workload.dtype}")
         problem = Problem.make(workload, request.data, request.seed)
+        budget = request.budget_seconds if request.calibration is None else None
         with self._explained(problem, threads):
-            if budget is not None and not surely_affordable(problem):
-                self._used = True
-                seconds = over_budget(self._class, problem, threads, budget)
-                if seconds is not None:
-                    raise _too_slow(seconds, budget)
-
+            self._check_parts(problem, threads, budget)
             fresh, self._used = not self._used, True
             first_call, call = self._first_call(problem, threads)
         if budget is not None and first_call.first_call_seconds > budget:
-            seconds = shortest_seconds(call, budget)
-            if seconds > budget:
-                raise _too_slow(seconds, budget)
+            _check_budget(timing.shortest_seconds(call, budget, self._ranks), budget)
 
         self._timed = self._timed_call(problem, threads, call)
         self._tracing += tracers.switch_off()
-        if request.calls:
-            call_seconds = request.call_seconds
-            self._timed.warm_up(request.sample_seconds, request.calls)
+        if request.calibration is not None:
+            call_seconds = request.calibration.call_seconds
+            self._timed.warm_up(request.sample_seconds, request.calibration.calls)
         else:
-            self._check(problem)
+            if words := self._what_is_wrong(problem):
+                raise Refused(records.Outcome.INCORRECT, words)
             gc.collect()
             call_seconds = self._timed.calibrate(request.sample_seconds)
-        if budget is not None and call_seconds > budget:
-            raise _too_slow(call_seconds, budget)
-        empty_seconds = time_calls(_empty, self._timed.arguments, EMPTY_CALLS)[0] / EMPTY_CALLS
+            _check_budget(call_seconds, request.budget_seconds)
+        empty_seconds = time_calls(_empty, self._timed.arguments, EMPTY_CALLS, self._ranks)[0] / EMPTY_CALLS
         return protocol.Prepared(
-            call_seconds=call_seconds,
-            calls=self._timed.calls,
+            calibration=protocol.Calibration(self._timed.calls, call_seconds),
             busiest_threads=self._timed.busiest_threads(),
             overhead_percent=100 * empty_seconds / call_seconds,
             thread_pools=_thread_pools(),
             build={str(name): str(words) for name, words in self._class.build().items()},
             cost=str(self._class.cost),
-            children=children.look(),
+            children=processes.look_for_children(),
             first_call=first_call if fresh else None,
             tracing=list(dict.fromkeys(self._tracing)),
         )
 
-    def _prepare_first(self, request: protocol.PrepareFirst) -> protocol.FirstCalled:
-        """Construct and call once, as the first thing that this process does with the implementation."""
-        from bench.problem.problem import Problem
-
-        problem = Problem.make(request.workload, request.data, request.seed)
-        return protocol.FirstCalled(self._first_call(problem, request.threads)[0])
+    def _check_parts(self, problem: "Problem", threads: int, budget_seconds: float | None) -> None:
+        """Call with parts of the examples where a whole call may take long. Raises Refused if it is over the budget."""
+        if budget_seconds is not None and timing.first_trial(problem) < problem.examples:
+            self._used = True
+            seconds = timing.over_budget(self._class, problem, threads, budget_seconds, self._ranks)
+            _check_budget(seconds or 0.0, budget_seconds)
 
     def _first_call(self, problem: "Problem", threads: int) -> tuple[records.FirstCall, Call]:
         """Construct the implementation and call it once; return what that took, and the call."""
-        memory.forget_highest()
+        processes.forget_highest()
         turn = problem.turn(0)
         start = perf_counter()
         self._implementation = problem.construct(self._class, threads)
         setup_seconds = perf_counter() - start
         self._native_data = problem.native_data(self._implementation)
         call = problem.call(self._implementation, self._native_data, turn)
-        seconds = time_calls(*call, 1)[0]
-        peak_rss_bytes = max(0, memory.resident_bytes("VmHWM") - self._bare_rss_bytes)
+        seconds = time_calls(*call, 1, self._ranks)[0]
+        peak_rss_bytes = max(0, processes.resident_bytes("VmHWM") - self._bare_rss_bytes)
         return records.FirstCall(self._import_seconds, setup_seconds, seconds, peak_rss_bytes), call
 
     @contextlib.contextmanager
@@ -163,20 +159,14 @@ class Worker:
         except Refused:
             raise
         except Exception as error:
-            wrong = ""
-            with contextlib.suppress(Exception):  # the same exception again, where nothing is wrong before it
+            words = ""
+            with contextlib.suppress(Exception):  # The same exception comes again where nothing is wrong before it.
                 if self._implementation is None:
                     self._implementation = problem.construct(self._class, threads)
-                wrong = self._what_is_wrong(problem)
-            if wrong:
-                raise Refused("wrong", wrong) from error
+                words = self._what_is_wrong(problem)
+            if words:
+                raise Refused(records.Outcome.INCORRECT, words) from error
             raise
-
-    def _check(self, problem: "Problem") -> None:
-        """Run the gate. Raises Refused if the row is wrong."""
-        wrong = self._what_is_wrong(problem)
-        if wrong:
-            raise Refused("wrong", wrong)
 
     def _what_is_wrong(self, problem: "Problem") -> str:
         """Return what the gate finds, "" for nothing."""
@@ -199,7 +189,7 @@ class Worker:
             function, arguments = problem.call(implementation, native_data, turn)
             return (function, (*arguments[:-1], turn.untimed_learning_rate)), (function, arguments)
 
-        return TimedCall(call, threads, arrange, implementation.parameters)
+        return TimedCall(call, threads, arrange, implementation.parameters, implementation.compilations, self._ranks)
 
     def _prepare_rate(self, request: protocol.PrepareRate) -> protocol.PreparedRate:
         """Prepare what rows are measured against. Raises Refused if that is not possible here."""
@@ -208,29 +198,28 @@ class Worker:
 
         self.release()
         try:
-            rate = rates.prepare(request.kind, request.dtype, request.threads, request.choice, request.sample_seconds)
+            rate = rates.prepare(request.kind, request.dtype, request.threads, request.sample_seconds)
         except Unavailable as reason:
-            raise Refused("unavailable", str(reason)) from reason
+            raise Refused(records.Outcome.UNAVAILABLE, str(reason)) from reason
         self._timed = rate.timed
         return protocol.PreparedRate(
-            choice=rate.choice,
             what=rate.what,
             flops=rate.flops,
-            calls=rate.timed.calls,
-            call_seconds=rate.call_seconds,
+            calibration=protocol.Calibration(rate.timed.calls, rate.call_seconds),
             busiest_threads=rate.timed.busiest_threads(),
         )
 
-    def _arrange(self, turn: int) -> protocol.Arranged:
-        """Make the calls of a turn ready."""
-        self._timed.arrange(turn)
-        return protocol.Arranged()
+    def _ready(self) -> TimedCall:
+        """Return the call that is ready to be timed. Raises RuntimeError if none was prepared."""
+        if self._timed is None:
+            raise RuntimeError("expected a request to prepare before this one, found none")
+        return self._timed
 
     def _hand_over(self, path: str) -> protocol.HandedOver:
         """Write the parameters that the calls of the last sample left behind to a file."""
         import numpy as np
 
-        left = self._timed.left
+        timed = self._ready()
         with Path(path).open("r+b") as file:
 
             def write(tensors: Iterable[Any]) -> list[protocol.Tensor]:
@@ -239,26 +228,20 @@ class Worker:
                     file.write(np.ascontiguousarray(array, np.float64).data)
                 return [protocol.Tensor(array.dtype.name, array.shape) for array in arrays]
 
-            weights, biases = write(left.weights), write(left.biases)
-        handed_over = protocol.HandedOver(weights, biases, children=children.look())
-        self._timed.rest()
+            weights, biases = write(timed.left.weights), write(timed.left.biases)
+        handed_over = protocol.HandedOver(weights, biases, children=processes.look_for_children())
+        timed.rest()
         return handed_over
-
-    def _take(self) -> protocol.Taken:
-        """Time one sample; tell how often code was compiled meanwhile."""
-        compiled = self._compilations()
-        taken = self._timed.sample()
-        taken.compilations = self._compilations() - compiled
-        return taken
 
     def _loop(self, seconds: float) -> protocol.Looped:
         """Call until `seconds` have passed or the next request waits; let a profiler attach meanwhile."""
-        linux.allow_tracing()
-        self._timed.arrange(0)
-        at_once = LOOP_SAMPLES * self._timed.calls
+        processes.allow_tracing()
+        timed = self._ready()
+        timed.arrange(0)
+        at_once = LOOP_SAMPLES * timed.calls
         calls, elapsed = 0, 0.0
         while elapsed < seconds and not self._waiting():
-            elapsed += time_calls(self._timed.function, self._timed.arguments, at_once)[0]
+            elapsed += time_calls(timed.function, timed.arguments, at_once, self._ranks)[0]
             calls += at_once
         return protocol.Looped(calls, elapsed)
 
@@ -276,7 +259,7 @@ class Worker:
 
         found = explore(
             self._class,
-            self._target,
+            str(self._target),
             examples=request.examples,
             seed=request.seed,
             seconds=request.seconds,
@@ -287,24 +270,24 @@ class Worker:
             return protocol.Verified([found.violation], found.programs)
         return protocol.Verified([], found.programs, numerical_warnings(self._class))
 
-    def _compilations(self) -> int:
-        return self._implementation.compilations() if self._implementation else 0
-
     def release(self) -> None:
         """Free the prepared call and what it holds."""
         if self._implementation is not None:
             self._implementation.close()
             self._implementation = self._native_data = None
-        vars(self).pop("_timed", None)
-        memory.give_back()
+        self._timed = None
+        processes.give_back()
 
 
 def _empty(*arguments: object) -> None:
     """Do nothing: what a call of this takes is the harness's own share of a sample."""
 
 
-def _too_slow(seconds: float, budget_seconds: float) -> Refused:
-    return Refused("left out", f"at least {seconds:.2g} s per call, over the budget of {budget_seconds:g} s")
+def _check_budget(seconds: float, budget_seconds: float) -> None:
+    """Raise Refused if a call takes longer than the budget."""
+    if seconds > budget_seconds:
+        words = f"at least {seconds:.2g} s per call, over the budget of {budget_seconds:g} s"
+        raise Refused(records.Outcome.TOO_SLOW, words)
 
 
 def _thread_pools() -> list[records.ThreadPool]:

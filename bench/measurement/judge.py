@@ -1,9 +1,9 @@
-"""The judge of what was timed: it sits in the process of the sampler, which never imports a row.
+"""The audit of what was timed, in the process of the sampler, which never imports an implementation.
 
-A row that passes the gate may still be wrong when it counts: after the hundredth call, when its results are
-remembered ones, when its work is only queued. So the timed calls themselves are looked at. Of one round of each
-process, one that the row cannot know, the parameters that the calls left behind are compared with the oracle's after
-as many steps. And in every round the times have to add up: what a worker says must fit what this process's own clock
+An implementation that passes the gate may still be incorrect when it counts: after the hundredth call, when its results
+are remembered ones, when its work is only queued. So the timed calls themselves are looked at. Of one round of each
+process, one that it cannot know, the parameters that the calls left behind are compared with the reference's after as
+many steps. And in every round the times have to add up: what a worker says must fit what this process's own clock
 saw, and reading the result must not take longer than when nothing can be pending.
 """
 
@@ -18,7 +18,7 @@ from threadpoolctl import threadpool_limits
 
 from bench.problem.problem import Problem
 from bench.protocol import HandedOver, Taken, Tensor
-from bench.records import Workload
+from bench.records import Outcome, Workload
 from bench.results.estimates import lower_quartile
 from impls.conformance.reference import Step
 from impls.conformance.tolerance import trajectory
@@ -72,30 +72,30 @@ def verdicts(problem: Problem, left: dict[str, Left]) -> dict[str, tuple[str, fl
     The share is of what rounding may do; see `impls.conformance.tolerance`. A row that does more is compared once
     more, with several disturbances; where rounding decides, it is not called wrong, whatever the share.
     """
-    found = _compared(problem, left, 1)
-    doubted = {label: one for label, one in left.items() if found[label][0]}
-    return found | _compared(problem, doubted, DISTURBANCES)
+    compared = _compared(problem, left, 1)
+    doubted = {label: each for label, each in left.items() if compared[label][0]}
+    return compared | _compared(problem, doubted, DISTURBANCES)
 
 
 def _compared(problem: Problem, left: dict[str, Left], disturbances: int) -> dict[str, tuple[str, float]]:
-    """Compare what rows left behind with the oracle, disturbed so many times."""
-    groups: dict[tuple[int, int, str], dict[str, Left]] = {}  # of rows that took the same steps, some more of them
-    for label, one in left.items():
-        groups.setdefault((one.turn, one.untimed_calls, one.cost), {})[label] = one
-    found: dict[str, tuple[str, float]] = {}
+    """Compare what rows left behind with the reference, perturbed so many times."""
+    groups: dict[tuple[int, int, str], dict[str, Left]] = {}  # Those of a group took the same steps, some more of them.
+    for label, each in left.items():
+        groups.setdefault((each.turn, each.untimed_calls, each.cost), {})[label] = each
+    verdicts: dict[str, tuple[str, float]] = {}
     with threadpool_limits(1, user_api="blas"):
-        for (number, untimed, cost), rows in groups.items():
+        for (number, untimed, cost), group in groups.items():
             turn = problem.turn(number)
             batches = list(problem.mini_batches(turn))
             steps = chain(_steps(batches, turn.untimed_learning_rate, untimed), _steps(batches, turn.learning_rate))
-            counts = sorted({one.calls for one in rows.values()})
-            lengths = [len(batches) * (untimed + count) for count in counts]
+            calls = sorted({each.calls for each in group.values()})
+            lengths = [len(batches) * (untimed + count) for count in calls]
             stops = trajectory(turn.parameters, steps, lengths, problem.workload.dtype, cost, disturbances)
-            at = dict(zip(counts, stops, strict=True))
-            for label, one in rows.items():
-                errors, share = at[one.calls].errors(one.parameters)
-                found[label] = "" if at[one.calls].undecided else errors, share
-    return found
+            reference = dict(zip(calls, stops, strict=True))
+            for label, each in group.items():
+                errors, share = reference[each.calls].errors(each.parameters)
+                verdicts[label] = "" if reference[each.calls].undecided else errors, share
+    return verdicts
 
 
 def _steps(batches: list[tuple[Array, Array]], learning_rate: float, times: int | None = None) -> Iterator[Step]:
@@ -130,37 +130,37 @@ class Answered:
         return not self.asked <= taken.started <= taken.started + taken.seconds <= taken.ended <= self.answered
 
 
-def suspicion(answered: Sequence[Answered], typical: float) -> tuple[str, str] | None:
-    """Return the outcome and the reason if the times of a row cannot be believed; `typical` as for `implausible`."""
-    reason = unfinished([one.taken for one in answered])
+def suspicion(answered: Sequence[Answered], typical: float) -> tuple[Outcome, str] | None:
+    """Return the outcome and the reason if the times of a row cannot be believed; `typical` as for `inconsistency`."""
+    reason = work_pending([answer.taken for answer in answered])
     if reason:
-        return "unfinished", reason
-    reason = implausible(answered, typical)
-    return ("implausible", reason) if reason else None
+        return Outcome.RETURNED_EARLY, reason
+    reason = inconsistency(answered, typical)
+    return (Outcome.INCONSISTENT_TIMING, reason) if reason else None
 
 
 def missed_seconds(answered: Sequence[Answered]) -> float:
     """Return the time of a request in which the worker did not say that it was busy, the shortest of all rounds."""
-    return min(one.missed_seconds for one in answered)
+    return min(answer.missed_seconds for answer in answered)
 
 
-def implausible(answered: Sequence[Answered], typical: float) -> str:
+def inconsistency(answered: Sequence[Answered], typical: float) -> str:
     """Return in words why the times of a worker cannot be believed, "" if they can.
 
     Its clock is not this process's clock; or it did more than it told of; or it made other rows slower. `typical` is
     what a row of the same rounds misses. A disturbance makes a reply late, too: so it has to be late every time.
     """
-    if any(one.clock_is_off for one in answered):
+    if any(answer.clock_is_off for answer in answered):
         return "the clock in its process is not the one of other processes"
-    elapsed = lower_quartile([one.answered - one.asked for one in answered])
+    elapsed = lower_quartile([answer.answered - answer.asked for answer in answered])
     missed = missed_seconds(answered)
     if missed > MISSED * elapsed + MISSED_SECONDS + MISSED_TYPICAL * typical:
         return f"it was busy for {missed:.2g} s of {elapsed:.2g} s more than it told of, in every sample"
-    idle_cpus = min((one.taken.idle_cpus for one in answered[1:]), default=0.0)
+    idle_cpus = min((answer.taken.idle_cpus for answer in answered[1:]), default=0.0)
     return f"used {idle_cpus:.1f} CPUs while other rows were timed" if idle_cpus > MAX_IDLE_CPUS else ""
 
 
-def unfinished(taken: Sequence[Taken]) -> str:
+def work_pending(taken: Sequence[Taken]) -> str:
     """Return in words that work goes on after the calls have returned, "" if it does not.
 
     Reading the result has to wait for what still computes it, started or not. A disturbance makes it late, too: so it

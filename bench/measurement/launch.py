@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from bench.measurement import processes
 from impls.errors import UserError
 from impls.mpiexec import EXPECTED, ONE_MACHINE, mpiexec, no_mpiexec
 
@@ -46,25 +47,23 @@ def clean(pid: int) -> None:
 
 def main(arguments: Sequence[str]) -> int:
     """Run mpiexec and return its exit status. Raises UserError if there is none."""
-    from bench.measurement import children, linux
-
     ranks, module, *rest = arguments
     program = mpiexec()
     if program is None:
         raise UserError(f"needs {no_mpiexec()}")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    linux.die_with_the_parent(signal.SIGTERM)
-    linux.adopt_orphans()  # ranks whose mpiexec was killed
+    processes.die_with_the_parent(signal.SIGTERM)
+    processes.adopt_orphans()  # ranks whose mpiexec was killed
     prefix = _prefix(os.getpid())
     with tempfile.TemporaryDirectory(prefix=prefix, dir=_where(), ignore_cleanup_errors=True) as folder:
         try:
             return subprocess.call(
                 [program, "-n", ranks, sys.executable, "-P", "-m", module, *rest],
                 env=os.environ | environment(int(ranks)) | dict.fromkeys(FOLDERS, folder),
-                preexec_fn=partial(linux.die_with_the_parent, parent=os.getpid()) if linux.HERE else None,
+                preexec_fn=partial(processes.die_with_the_parent, parent=os.getpid()) if processes.HERE else None,
             )
         finally:
-            children.kill(os.getpid())
+            processes.kill_children(os.getpid())
 
 
 def _where() -> Path:

@@ -4,15 +4,18 @@ import contextlib
 import importlib.metadata
 import os
 import platform
+import time
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import psutil
 
-from bench.cpus import siblings, smallest_quota, usable_cpus
-from bench.measurement.process import ENVIRONMENT, THREAD_VARIABLES
-from bench.measurement.worker_environment import removed
-from bench.records import Machine, printable
+from bench.cpus import TOPOLOGY, siblings, smallest_quota, usable_cpus
+from bench.measurement.worker_environment import ENVIRONMENT, THREAD_VARIABLES, removed
+from bench.records import Machine, MemoryRate, printable
+from impls.interface import Array
 
 # How the names of variables begin by which libraries are told what to do.
 STEERING = (
@@ -23,7 +26,11 @@ STEERING = (
 )  # fmt: skip
 LONGEST_VALUE = 100
 BY_SCIKIT_LEARN = {"KMP_DUPLICATE_LIB_OK", "KMP_INIT_AT_FORK"}  # set when it is imported
-IDLE = (3, 4)  # fields of /proc/stat: idle, iowait
+BUSY = ("user", "nice", "system", "irq", "softirq", "interrupt", "dpc")  # kinds of CPU time, on all systems
+PASSES = 3  # over memory; the fastest counts
+CACHES = 4  # times the largest cache, both arrays of all threads together …
+MOST_BYTES = 1 << 29  # … at most
+USUAL_CACHE = 32 << 20  # where the system does not tell
 PACKAGES = ("backprop-bench", "numpy", "scipy", "threadpoolctl", "pytest-benchmark", "py-spy")
 
 
@@ -54,10 +61,10 @@ def facts() -> Machine:
 def steering_variables() -> dict[str, str]:
     """Return the variables that steer libraries in workers, but for those that every worker sets itself."""
     own = {*THREAD_VARIABLES, *ENVIRONMENT, *BY_SCIKIT_LEARN, *removed()}
-    told = {name: value for name, value in os.environ.items() if value and name.startswith(STEERING)}
+    steering = {name: value for name, value in os.environ.items() if value and name.startswith(STEERING)}
     return {
         printable(name, LONGEST_VALUE): printable(value, LONGEST_VALUE)
-        for name, value in sorted(told.items())
+        for name, value in sorted(steering.items())
         if name not in own
     }
 
@@ -67,30 +74,26 @@ def cpu_model() -> str:
     return _cpu_info().get("model name") or platform.processor() or platform.machine()
 
 
-def cpu_ticks() -> tuple[int, int] | None:
-    """Return the ticks stolen by the hypervisor and all ticks since boot, over all CPUs; None where unknown."""
-    text = _read("/proc/stat")
-    if not text:
+def cpu_ticks() -> tuple[float, float] | None:
+    """Return the seconds stolen by the hypervisor and all seconds of all CPUs since boot; None where unknown."""
+    times = psutil.cpu_times()._asdict()
+    if "steal" not in times:
         return None
-    ticks = [int(field) for field in text.splitlines()[0].split()[1:9]]  # user … steal; guest is part of user
-    return ticks[7], sum(ticks)
+    return times["steal"], sum(seconds for name, seconds in times.items() if not name.startswith("guest"))
 
 
-def steal_percent(before: tuple[int, int] | None, after: tuple[int, int] | None) -> float | None:
+def steal_percent(before: tuple[float, float] | None, after: tuple[float, float] | None) -> float | None:
     """Return the share of CPU time that the hypervisor gave to others between two readings, in per cent."""
     if before is None or after is None or after[1] == before[1]:
         return None
     return 100 * (after[0] - before[0]) / (after[1] - before[1])
 
 
-def busy_seconds() -> float | None:
-    """Return the CPU time that the usable CPUs have spent on anything since boot; None where unknown."""
-    lines = {line.split()[0]: line.split()[1:] for line in _read("/proc/stat").splitlines() if line.startswith("cpu")}
-    fields = [lines[f"cpu{cpu}"] for cpu in usable_cpus() if f"cpu{cpu}" in lines]
-    if not fields:
-        return None
-    ticks = sum(int(ticks) for of in fields for index, ticks in enumerate(of[:7]) if index not in IDLE)
-    return ticks / os.sysconf("SC_CLK_TCK")
+def busy_seconds() -> float:
+    """Return the CPU time that the usable CPUs have spent on anything since boot."""
+    by_cpu = [times._asdict() for times in psutil.cpu_times(percpu=True)]
+    usable = [by_cpu[cpu] for cpu in usable_cpus() if cpu < len(by_cpu)]
+    return float(sum(times.get(kind, 0.0) for times in usable for kind in BUSY))
 
 
 def own_seconds() -> float:
@@ -104,6 +107,42 @@ def load_average() -> float | None:
     with contextlib.suppress(OSError, AttributeError):
         return os.getloadavg()[0]
     return None
+
+
+def memory_rates(threads: Iterable[int]) -> list[MemoryRate]:
+    """Return the bytes a second that memory gives and takes, for each number of threads that ask for them.
+
+    `a += b` on arrays that no cache holds, each thread on arrays of its own: two numbers are read and one is written
+    for each addition (STREAM's "add" in place; McCalpin, 1995). The best of a few passes counts, as there.
+    """
+    return [MemoryRate(count, _measured(count)) for count in sorted(set(threads))]
+
+
+def _measured(threads: int) -> float:
+    numbers = min(CACHES * largest_cache(), MOST_BYTES) // (2 * 8 * threads)
+    with ThreadPoolExecutor(threads) as pool:
+        arrays = list(pool.map(_arrays, [numbers] * threads))
+        seconds = min(_pass(pool, arrays) for _ in range(PASSES))
+    return 3 * 8 * numbers * threads / seconds
+
+
+def _arrays(numbers: int) -> tuple[Array, Array]:
+    return np.ones(numbers), np.ones(numbers)  # written by the thread that reads them: near its core
+
+
+def _pass(pool: ThreadPoolExecutor, arrays: list[tuple[Array, Array]]) -> float:
+    start = time.perf_counter()
+    list(pool.map(lambda pair: np.add(pair[0], pair[1], out=pair[0]), arrays))
+    return time.perf_counter() - start
+
+
+def largest_cache(topology: Path = TOPOLOGY) -> int:
+    """Return the bytes of the largest cache of the first CPU."""
+    sizes = []
+    for path in topology.glob("cpu0/cache/index*/size"):
+        with contextlib.suppress(OSError, ValueError):
+            sizes.append(int(path.read_text().strip().removesuffix("K")) << 10)  # Linux writes all sizes as "32K".
+    return max(sizes, default=USUAL_CACHE)
 
 
 def _cpu_info() -> dict[str, str]:

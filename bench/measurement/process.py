@@ -14,35 +14,15 @@ from typing import Any, TypeVar
 import msgspec
 
 from bench import protocol, records
-from bench.measurement import launch, leftovers, linux, worker_environment
-from bench.measurement.children import confine as confine_children
-from bench.measurement.children import kill_with_children
+from bench.measurement import launch, leftovers
+from bench.measurement.processes import confine_children, kill_with_children
 from bench.measurement.replies import LONGEST, Replies
-from impls import ROOT
+from bench.measurement.worker_environment import environment
+from bench.records import Outcome
 from impls.errors import UserError
 from impls.tracebacks import shortened
 
 AnyReply = TypeVar("AnyReply", bound=protocol.Reply)
-THREAD_VARIABLES = (
-    "BLIS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "NUMBA_NUM_THREADS",
-    "NUMEXPR_NUM_THREADS",
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "RAYON_NUM_THREADS",
-    "VECLIB_MAXIMUM_THREADS",
-)
-ENVIRONMENT = {
-    # Idle threads spin before they sleep, in every library, as its users have it. Only how long they go on after a
-    # sample is shortened to some 2 ms, much longer than any pause within one: the next row has to wait for it.
-    "KMP_BLOCKTIME": "2",  # ms, Intel's OpenMP, instead of 200
-    "OPENBLAS_THREAD_TIMEOUT": "22",  # 2^22 clock cycles, OpenBLAS, instead of 2^26
-    # glibc gives freed memory back to the system or keeps it, by rules that depend on the heap's layout: the same
-    # loop had no page faults in one process and 44 a step in the next, 20 % apart. In workers it always keeps it.
-    "MALLOC_TRIM_THRESHOLD_": str(1 << 30),
-    "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
-}
 LAUNCHER_SECONDS = 5.0  # that mpiexec has to end, once a rank has
 LAST_SECONDS = 5.0  # that a worker has to end, once it has closed its standard output
 
@@ -53,9 +33,10 @@ class WorkerFailed(Exception):
     `details` are further lines: the traceback, or the last lines that the worker wrote to standard error.
     """
 
-    def __init__(self, outcome: str, reason: str, details: str = "") -> None:
+    def __init__(self, outcome: Outcome, reason: str, details: str = "", *, outcome_detail: str = "") -> None:
         super().__init__(records.printable(reason, records.MAX_REASON))  # an implementation's own words, cleaned here
         self.outcome = outcome
+        self.outcome_detail = outcome_detail
         self.details = shortened(details.splitlines())
 
 
@@ -73,17 +54,12 @@ class WorkerProcess:
         """
         self.time_out = time_out
         self._launched = ranks and threads > 1
-        path = os.pathsep.join(filter(None, (tree, str(ROOT), os.environ.get("PYTHONPATH"))))
         command = [sys.executable, "-P", "-m", "bench.measurement.worker"]  # -P: nothing of the current folder
         if self._launched:
             command, threads = launch.command(threads, "bench.measurement.ranked_worker"), 1
         try:
             self._mark = leftovers.new_mark()
-            own = {"PYTHONPATH": path, linux.PARENT: str(os.getpid()), leftovers.VARIABLE: self._mark}
-            own |= worker_environment.folders(launched=self._launched)
-            environment = (
-                worker_environment.inherited() | dict.fromkeys(THREAD_VARIABLES, str(threads)) | ENVIRONMENT | own
-            )
+            variables = environment(threads, tree, launched=self._launched) | {leftovers.VARIABLE: self._mark}
             with contextlib.ExitStack() as unless_started, confined_to(cpus):
                 self._stderr = unless_started.enter_context(tempfile.TemporaryFile())
                 self._process = subprocess.Popen(
@@ -91,14 +67,13 @@ class WorkerProcess:
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=self._stderr,
-                    env=environment,
-                    start_new_session=True,  # Ctrl-C is the parent's to handle
+                    env=variables,
+                    start_new_session=True,  # Ctrl-C is the parent's to handle.
                 )
                 unless_started.pop_all()
-        except OSError as error:
-            raise WorkerFailed("crashed", f"its process cannot be started: {error.strerror}") from error
-        except UserError as error:
-            raise WorkerFailed("crashed", f"its process cannot be started: {error}") from error
+        except (OSError, UserError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise WorkerFailed(Outcome.CRASHED, f"its process cannot be started: {reason}") from error
         self.pid = self._process.pid
         assert self._process.stdout is not None
         self._replies = Replies(self._process.stdout)
@@ -120,10 +95,10 @@ class WorkerProcess:
         line = self._replies.next(self.time_out)
         if line is None:
             self.close()
-            raise WorkerFailed("timed out", f"no answer within {self.time_out:g} s")
+            raise WorkerFailed(Outcome.TIMED_OUT, f"no answer within {self.time_out:g} s")
         if len(line) >= LONGEST:
             self.close()
-            raise WorkerFailed("crashed", f"the worker's reply is longer than {LONGEST >> 20} MiB")
+            raise WorkerFailed(Outcome.CRASHED, f"the worker's reply is longer than {LONGEST >> 20} MiB")
         if not line.endswith(b"\n"):
             raise self._ended(line if self._launched else b"")
         try:
@@ -132,7 +107,7 @@ class WorkerProcess:
             if self._launched:  # some launchers report the end of a rank on standard output
                 raise self._ended(line) from error
             self.close()
-            raise WorkerFailed("crashed", f"the worker's reply cannot be read: {error}") from error
+            raise WorkerFailed(Outcome.CRASHED, f"the worker's reply cannot be read: {error}") from error
         if isinstance(reply, protocol.Failure):
             raise WorkerFailed(reply.outcome, reply.reason, reply.traceback)
         assert isinstance(reply, expected)
@@ -194,7 +169,7 @@ class WorkerProcess:
             lines = _of_ranks(lines)
         self.close()
         last_words = f"; its last words: {lines[-1][:200]}" if lines else ""
-        return WorkerFailed("crashed", f"the worker {ending}{last_words}", "\n".join(lines))
+        return WorkerFailed(Outcome.CRASHED, f"the worker {ending}{last_words}", "\n".join(lines))
 
 
 def _status_text(status: int) -> str:
@@ -209,9 +184,9 @@ def _status_text(status: int) -> str:
 
 def _of_ranks(lines: Sequence[str]) -> list[str]:
     """Return what tells most of what a job of several ranks wrote: a rank's own error, or the launcher's word of it."""
-    own = [line for line in lines if "error: rank " in line]
-    told = re.search(r"process rank \d+ .*|EXIT STRING: .*", " ".join(line for line in lines if line.strip("-=")))
-    return own or ([told[0]] if told else list(lines))
+    errors = [line for line in lines if "error: rank " in line]
+    launcher = re.search(r"process rank \d+ .*|EXIT STRING: .*", " ".join(line for line in lines if line.strip("-=")))
+    return errors or ([launcher[0]] if launcher else list(lines))
 
 
 @contextlib.contextmanager

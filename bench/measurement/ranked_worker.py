@@ -2,7 +2,7 @@
 
 `mpiexec -n T python -P -m bench.measurement.ranked_worker`. Rank 0 reads the requests and passes them on; every rank
 answers, so that the row runs as it would in any MPI program; the replies become one: CPU time, memory and compilations
-are those of all ranks, the clock is rank 0's. Rank 0 decides what depends on a time (`bench.measurement.together`).
+are those of all ranks, the clock is rank 0's. Rank 0 decides what depends on a time.
 
 Between requests a rank sleeps and looks: MPI itself would wait by computing, while other rows are timed.
 """
@@ -14,16 +14,17 @@ from typing import Any
 
 import msgspec
 
-from bench import protocol, records
-from bench.measurement import linux, memory, together, worker
+from bench import protocol
+from bench.measurement import processes, worker
 from bench.measurement.answers import Worker
 from bench.measurement.replies import waiting as request_waiting
+from bench.measurement.timing import Alone
 from impls.ranks import bounded, communicator, ending_the_job
 
 LOOK_SECONDS = 0.002  # between two looks for a message
 
 
-class Ranks(together.Alone):
+class Ranks(Alone):
     """Several ranks: they begin together, and rank 0's clock counts."""
 
     def __init__(self, comm: Any) -> None:
@@ -52,38 +53,30 @@ def merged(replies: Sequence[protocol.Reply]) -> protocol.Reply:
     failures = [(rank, reply) for rank, reply in enumerate(replies) if isinstance(reply, protocol.Failure)]
     if failures:
         rank, first = failures[0]
-        alone = f"rank {rank}: " if len(failures) < len(replies) else ""
-        tracebacks = {reply.traceback: f"rank {rank}:" for rank, reply in reversed(failures) if reply.traceback}
-        lines = [line for traceback, of_rank in reversed(tracebacks.items()) for line in (of_rank, traceback)]
-        return protocol.Failure(first.outcome, f"{alone}{first.reason}", "\n".join(lines))
+        return (
+            first
+            if len(failures) == len(replies)
+            else msgspec.structs.replace(first, reason=f"rank {rank}: {first.reason}")
+        )
     reply = replies[0]
     match reply:
         case protocol.Taken():
-            taken = [one for one in replies if isinstance(one, protocol.Taken)]
-            reply.cpu_seconds = sum(one.cpu_seconds for one in taken)
-            reply.idle_cpus = sum(one.idle_cpus for one in taken)
-            reply.own_bytes = sum(one.own_bytes for one in taken)
-            reply.compilations = sum(one.compilations for one in taken)
+            taken = [each for each in replies if isinstance(each, protocol.Taken)]
+            reply.cpu_seconds = sum(each.cpu_seconds for each in taken)
+            reply.idle_cpus = sum(each.idle_cpus for each in taken)
+            reply.own_bytes = sum(each.own_bytes for each in taken)
+            reply.compilations = sum(each.compilations for each in taken)
         case protocol.Prepared():
-            prepared = [one for one in replies if isinstance(one, protocol.Prepared)]
-            reply.busiest_threads = [thread for one in prepared for thread in one.busiest_threads[:1]]
+            prepared = [each for each in replies if isinstance(each, protocol.Prepared)]
+            reply.busiest_threads = [thread for each in prepared for thread in each.busiest_threads[:1]]
             reply.children = True
-            reply.first_call = _first_call([one.first_call for one in prepared])
-            reply.tracing = list(dict.fromkeys(words for one in prepared for words in one.tracing))
-        case protocol.FirstCalled():
-            first_call = _first_call([one.first_call for one in replies if isinstance(one, protocol.FirstCalled)])
-            assert first_call is not None
-            reply.first_call = first_call
+            if reply.first_call is not None:
+                peak = sum(each.first_call.peak_rss_bytes for each in prepared if each.first_call)
+                reply.first_call = msgspec.structs.replace(reply.first_call, peak_rss_bytes=peak)
+            reply.tracing = list(dict.fromkeys(words for each in prepared for words in each.tracing))
         case protocol.HandedOver():
             reply.children = True
     return reply
-
-
-def _first_call(calls: Sequence[records.FirstCall | None]) -> records.FirstCall | None:
-    """Return rank 0's times with the memory of all ranks."""
-    if calls[0] is None:
-        return None
-    return msgspec.structs.replace(calls[0], peak_rss_bytes=sum(call.peak_rss_bytes for call in calls if call))
 
 
 def lead(comm: Any, requests: Any, replies: Any, of_rank: Worker) -> None:
@@ -113,17 +106,17 @@ def follow(comm: Any, of_rank: Worker) -> None:
 
 def main() -> None:
     """Answer requests until an empty one, or until standard input ends."""
-    bare_rss_bytes = memory.resident_bytes("VmRSS")
-    linux.die_with_the_parent()
+    bare_rss_bytes = processes.resident_bytes("VmRSS")
+    processes.die_with_the_parent()
     requests, replies = worker.take_standard_streams()
     with ending_the_job():
         comm = communicator("worker")
-        ranks = together.ranks = Ranks(communicator("timing"))
+        ranks = Ranks(communicator("timing"))
 
         def waiting() -> bool:
             return bool(ranks.agreed(comm.rank == 0 and request_waiting(requests)))
 
-        of_rank = Worker(waiting, bare_rss_bytes)
+        of_rank = Worker(waiting, bare_rss_bytes, ranks)
         if comm.rank == 0:
             lead(comm, requests, replies, of_rank)
         else:

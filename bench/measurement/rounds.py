@@ -1,68 +1,55 @@
-"""The rounds of one workload in one generation: which row is sampled when and where, and what the judge says.
+"""The rounds of one workload in one process repetition: what is sampled when and where, and what the audit says.
 
-A round takes one sample of each row, all of the same turn of the problem, on the same CPUs, in random order.
+A round takes one sample of each participant, all of the same problem instance, on the same CPUs, in random order.
 """
 
 import math
 import random
 import statistics
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 
 from bench.cpus import limited_groups, places, throttled_seconds, usable_cpus
-from bench.measurement import children, judge
-from bench.measurement.candidates import Candidate
-from bench.measurement.process import WorkerFailed, WorkerProcess
+from bench.measurement import judge
+from bench.measurement.candidates import Participant
+from bench.measurement.process import WorkerFailed
+from bench.measurement.processes import strayed
 from bench.measurement.timing import perf_counter
 from bench.problem.problem import Problem
 from bench.protocol import Arrange, Arranged, HandedOver, HandOver, Take, Taken
-from bench.records import Sample, Settings
+from bench.records import Outcome, Sample, Settings
 
-SLOW = 3  # times a typical row's sample, from which a row is sampled less often …
+SLOW = 3  # times a typical sample, from which on an implementation is sampled less often …
 MAX_STRIDE = 5  # … but at least in every fifth round
-TRIALS = 3  # of a row's times, before it is called unfinished or implausible
-REST_SECONDS = 0.02  # between two samples of a row alone
+TRIALS = 3  # of the times, before they are called inconsistent, or work pending
+REST_SECONDS = 0.02  # between two samples that are taken alone
 RETAKES = 2  # of a sample during which a CPU quota stopped the process
-MAX_ROUNDS = 10_000  # of a generation, so that every turn of a run has a number of its own
-
-
-@dataclass
-class Evidence:
-    """What one process of a row showed while it was sampled."""
-
-    answered: list[judge.Answered] = field(default_factory=list)
-    last: tuple[int, Taken] | None = None  # turn and reply, whether or not the round came to its end
-    unanswered: bool = False  # the worker owes a reply: an interrupt came before it
-    left: judge.Left | None = None  # in the round that is compared
+MAX_ROUNDS = 10_000  # of a repetition, so that every problem instance of a run has a number of its own
 
 
 class Rounds:
-    """Takes the rounds of candidates whose workers are prepared, and judges what was timed."""
+    """Takes the rounds of participants whose workers are prepared, and audits what was timed."""
 
     def __init__(
         self,
         problem: Problem,
-        candidates: Sequence[Candidate],
-        workers: Mapping[tuple[str, bool, int], WorkerProcess],
+        candidates: Sequence[Participant],
         settings: Settings,
         generation: int,
         exchange: Path,
     ) -> None:
-        """Take the candidates with their workers; `exchange` is a file for parameters that workers hand over."""
+        """Take the participants; `exchange` is a file for parameters that workers hand over."""
         self._problem = problem
         self._candidates = candidates
-        self._workers = workers
         self._generation = generation
         self._exchange = exchange
         self._random = random.Random(f"{settings.seed} {problem.workload.name} {generation}")
-        self._evidence = {candidate.label: Evidence() for candidate in candidates}
-        self._limited = limited_groups()  # the workers are in the same control groups as this process
+        self._limited = limited_groups()  # The workers are in the same control groups as this process.
         self.strides, self.count = plan_rounds(candidates, settings)
 
     def run(self) -> None:
-        """Take all rounds. However they end, what was timed is judged; what cannot be judged is dropped."""
+        """Take all rounds. However they end, what was timed is audited; what cannot be audited is dropped."""
         compared = self._random.randrange(self.count // 2, self.count) if self.count else 0
         try:
             for number in range(self.count):
@@ -70,104 +57,128 @@ class Rounds:
                 self._round(number, [candidate for candidate in due if candidate.row.open], compared=number == compared)
         finally:
             try:
-                self._judge()
+                self._audit()
             except BaseException:  # a second Ctrl-C, most likely
                 for candidate in self._candidates:
-                    if candidate.entry.target:
+                    if candidate.kind == "implementation":
                         candidate.process.samples.clear()
                 raise
 
-    def _round(self, number: int, candidates: list[Candidate], *, compared: bool) -> None:
+    def _round(self, number: int, candidates: list[Participant], *, compared: bool) -> None:
         """Take one sample of each; an interrupted round counts for nothing."""
         cpus = places(self._problem.workload.threads, self._generation + number)
-        turn = 1 + self._generation * MAX_ROUNDS + number
-        answered: list[tuple[Candidate, judge.Answered]] = []
+        instance = 1 + self._generation * MAX_ROUNDS + number
+        answered: list[tuple[Participant, judge.Answered]] = []
         for candidate in self._random.sample(candidates, len(candidates)):
-            worker, place = self._workers[candidate.worker_key], cpus[: candidate.threads]
-            worker.confine(place, candidate.busiest_threads, children=candidate.children)
+            place = cpus[: candidate.threads]
+            candidate.worker.confine(place, candidate.busiest_threads, children=candidate.children)
             try:
-                one = self._sample(candidate, turn)
-                answered.append((candidate, one))
-                self._evidence[candidate.label].last = turn, one.taken
+                answered.append((candidate, self._sample(candidate, instance)))
                 if compared:
-                    candidate.row.strayed = children.strayed(worker.pid, set(place)) or candidate.row.strayed
+                    candidate.row.strayed = strayed(candidate.worker.pid, set(place)) or candidate.row.strayed
                     self._hand_over(candidate)
             except WorkerFailed as failure:
                 candidate.fail(failure)
-        for candidate, one in answered:
-            self._evidence[candidate.label].answered.append(one)
-            reply = one.taken
-            per_call = reply.seconds / reply.calls, reply.cpu_seconds / reply.calls
-            candidate.process.samples.append(Sample(number, *per_call))
-            candidate.row.compilations += reply.compilations
-            candidate.row.throttled_samples += one.throttled
+        for candidate, answer in answered:
+            candidate.answered.append(answer)
+            taken = answer.taken
+            sample = Sample(number, taken.seconds / taken.calls, taken.cpu_seconds / taken.calls)
+            candidate.process.samples.append(sample)
+            candidate.row.compilations += taken.compilations
+            candidate.row.throttled_samples += answer.throttled
 
-    def _hand_over(self, candidate: Candidate) -> None:
-        """Fetch what the calls of a row's last sample left behind. Raises WorkerFailed."""
-        evidence = self._evidence[candidate.label]
-        if not candidate.entry.target or evidence.last is None:
-            return  # the worker of the peak or of the reference rate
-        turn, reply = evidence.last
-        evidence.unanswered = True
-        handed_over = self._workers[candidate.worker_key].ask(HandOver(str(self._exchange)), HandedOver)
-        evidence.unanswered = False
+    def _sample(self, candidate: Participant, instance: int) -> judge.Answered:
+        """Have a worker take a sample, and take it again if a CPU quota stopped it. Raises WorkerFailed."""
+        answer = self._ask(candidate, instance)
+        for _ in range(RETAKES):
+            if not answer.throttled:
+                break
+            time.sleep(max(group.period_seconds for group in self._limited))  # Then nothing of the quota is used up.
+            answer = self._ask(candidate, instance)
+        return answer
+
+    def _ask(self, candidate: Participant, instance: int) -> judge.Answered:
+        """Have a worker take a sample of a problem instance. Raises WorkerFailed."""
+        candidate.last = None
+        candidate.worker.ask(Arrange(instance), Arranged)
+        throttled = throttled_seconds(self._limited)
+        asked = perf_counter()
+        taken = candidate.worker.ask(Take(), Taken)
+        answered = perf_counter()
+        candidate.last = instance, taken
+        return judge.Answered(asked, taken, answered, throttled_seconds(self._limited) - throttled)
+
+    def _hand_over(self, candidate: Participant) -> None:
+        """Fetch what the calls of an implementation's last sample left behind. Raises WorkerFailed."""
+        if candidate.kind != "implementation" or candidate.last is None:
+            return
+        instance, taken = candidate.last
+        candidate.last = None
+        handed_over = candidate.worker.ask(HandOver(str(self._exchange)), HandedOver)
+        candidate.last = instance, taken
         candidate.children = handed_over.children
         dtypes = judge.wrong_dtypes(handed_over, self._problem.workload)
         if dtypes:
-            raise WorkerFailed(_wrong_after(reply.untimed_calls + reply.calls), dtypes)
+            calls = _calls_text(taken.untimed_calls + taken.calls)
+            raise WorkerFailed(Outcome.INCORRECT_AFTER_TIMING, dtypes, outcome_detail=calls)
         try:
             parameters = judge.read_left(self._exchange, handed_over)
         except ValueError as error:
-            raise WorkerFailed("crashed", f"handed over parameters that cannot be read: {error}") from error
-        evidence.left = judge.Left(parameters, turn, reply.calls, reply.untimed_calls, candidate.cost)
+            raise WorkerFailed(Outcome.CRASHED, f"handed over parameters that cannot be read: {error}") from error
+        candidate.left = judge.Left(parameters, instance, taken.calls, taken.untimed_calls, candidate.cost)
 
-    def _judge(self) -> None:
-        """Judge what every row left behind and what times its worker told; drop what could not be compared."""
+    def _audit(self) -> None:
+        """Audit what every implementation left behind and the times that its worker reported."""
         for candidate in self._candidates:
-            evidence = self._evidence[candidate.label]
-            if not candidate.row.open or not evidence.answered or evidence.left is not None:
-                continue
-            if evidence.unanswered and candidate.entry.target:
-                self._drop(candidate)
-                continue
-            try:  # the run was interrupted before the round that is compared
-                self._hand_over(candidate)
-            except WorkerFailed as failure:
-                candidate.fail(failure)
-        sampled = [candidate for candidate in self._candidates if self._evidence[candidate.label].answered]
-        left = {c.label: one for c in sampled if (one := self._evidence[c.label].left) is not None}
-        verdicts = judge.verdicts(self._problem, left)
-        missed = [judge.missed_seconds(self._evidence[candidate.label].answered) for candidate in sampled]
+            if candidate.row.open and candidate.answered and candidate.left is None:
+                self._hand_over_late(candidate)
+        sampled = [candidate for candidate in self._candidates if candidate.answered]
+        missed = [judge.missed_seconds(candidate.answered) for candidate in sampled]
         typical = statistics.median(missed) if missed else 0.0
+        left = {candidate.label: candidate.left for candidate in sampled if candidate.left is not None}
+        verdicts = judge.verdicts(self._problem, left)
         for candidate in sampled:
-            evidence, row = self._evidence[candidate.label], candidate.row
-            taken = [one.taken for one in evidence.answered]
-            candidate.process.growth_bytes = _growth_bytes(taken)
+            candidate.process.growth_bytes = _growth_bytes([answer.taken for answer in candidate.answered])
             if candidate.label in verdicts:
-                errors, share = verdicts[candidate.label]
-                row.worst_error = max(share, row.worst_error or 0.0)
-                if errors and row.open:
-                    calls = left[candidate.label].untimed_calls + left[candidate.label].calls
-                    row.fail(_wrong_after(calls), errors)
-            if row.open:
-                self._examine(candidate, evidence.answered, typical)
+                self._record(candidate, *verdicts[candidate.label])
+            if candidate.row.open:
+                self._examine_times(candidate, typical)
 
-    def _drop(self, candidate: Candidate) -> None:
-        """Drop a row's samples of this generation: its worker's next reply would be the one that it still owes."""
+    def _hand_over_late(self, candidate: Participant) -> None:
+        """Fetch what an implementation left behind if the run was interrupted before the round that is compared."""
+        if candidate.last is None and candidate.kind == "implementation":
+            self._drop(candidate)
+            return
+        try:
+            self._hand_over(candidate)
+        except WorkerFailed as failure:
+            candidate.fail(failure)
+
+    def _record(self, candidate: Participant, errors: str, share: float) -> None:
+        """Record how far the parameters are from the reference's, as a share of what rounding may do."""
+        left, row = candidate.left, candidate.row
+        assert left is not None
+        row.worst_error = max(share, row.worst_error or 0.0)
+        if errors and row.open:
+            row.fail(Outcome.INCORRECT_AFTER_TIMING, errors, _calls_text(left.untimed_calls + left.calls))
+
+    def _drop(self, candidate: Participant) -> None:
+        """Drop the samples of this repetition: the worker's next reply would be the one that it still owes."""
         candidate.process.samples.clear()
-        self._evidence[candidate.label].answered.clear()
+        candidate.answered.clear()
 
-    def _examine(self, candidate: Candidate, answered: Sequence[judge.Answered], typical: float) -> None:
-        """Fail a row whose times cannot be believed; a suspicion has to come up again in samples of the row alone."""
-        suspicion = judge.suspicion(answered, typical)
+    def _examine_times(self, candidate: Participant, typical: float) -> None:
+        """Fail a result whose times cannot be believed; a suspicion has to come up again in samples taken alone."""
+        suspicion = judge.suspicion(candidate.answered, typical)
         try:
             for _ in range(TRIALS - 1):
                 if suspicion is None:
                     return
-                if self._evidence[candidate.label].unanswered:
+                if candidate.last is None:
                     self._drop(candidate)
                     return
-                again = [self._sample_alone(candidate) for _ in answered]
+                instance, _ = candidate.last
+                again = [self._sample_alone(candidate, instance) for _ in candidate.answered]
                 suspicion = judge.suspicion(again, typical)
         except WorkerFailed as failure:
             candidate.fail(failure)
@@ -175,37 +186,14 @@ class Rounds:
         if suspicion is not None:
             candidate.row.fail(*suspicion)
 
-    def _sample(self, candidate: Candidate, turn: int) -> judge.Answered:
-        """Have a worker take a sample of a turn, and take it again if a CPU quota stopped it. Raises WorkerFailed."""
-        answered = self._ask(candidate, turn)
-        for _ in range(RETAKES):
-            if not answered.throttled:
-                break
-            time.sleep(max(group.period_seconds for group in self._limited))  # then nothing of the quota is used up
-            answered = self._ask(candidate, turn)
-        return answered
-
-    def _sample_alone(self, candidate: Candidate) -> judge.Answered:
-        """Take one more sample of a row, for the judge only. Raises WorkerFailed."""
+    def _sample_alone(self, candidate: Participant, instance: int) -> judge.Answered:
+        """Take one more sample, for the audit only. Raises WorkerFailed."""
         time.sleep(REST_SECONDS)
-        turn, _ = self._evidence[candidate.label].last or (0, None)
-        return self._ask(candidate, turn)
-
-    def _ask(self, candidate: Candidate, turn: int) -> judge.Answered:
-        """Have a worker take a sample of a turn. Raises WorkerFailed."""
-        worker, evidence = self._workers[candidate.worker_key], self._evidence[candidate.label]
-        evidence.unanswered = True
-        worker.ask(Arrange(turn), Arranged)
-        throttled = throttled_seconds(self._limited)
-        asked = perf_counter()
-        reply = worker.ask(Take(), Taken)
-        answered = perf_counter()
-        evidence.unanswered = False
-        return judge.Answered(asked, reply, answered, throttled_seconds(self._limited) - throttled)
+        return self._ask(candidate, instance)
 
 
-def _wrong_after(calls: int) -> str:
-    return f"wrong after {calls} calls" if calls != 1 else "wrong after 1 call"
+def _calls_text(calls: int) -> str:
+    return f"{calls} call{'s' * (calls != 1)}"
 
 
 def _growth_bytes(taken: Sequence[Taken]) -> float:
@@ -223,29 +211,33 @@ def _growth_bytes(taken: Sequence[Taken]) -> float:
     return max(0.0, min(rates))
 
 
-def plan_rounds(candidates: Sequence[Candidate], settings: Settings) -> tuple[dict[str, int], int]:
-    """Return for each row that it is sampled in every n-th round, and how many rounds there are.
+def plan_rounds(candidates: Sequence[Participant], settings: Settings) -> tuple[dict[str, int], int]:
+    """Return for each label that it is sampled in every n-th round, and how many rounds there are.
 
-    Slow rows are sampled less often: they stretch the rounds; so is the reference rate. The baseline, its control and
-    the peak are in every round, so that every sample has its pair. Every row gets `min_rounds` samples, even if that
-    takes more time.
+    Everything gets `min_rounds` samples, even if that takes more time.
     """
     if not candidates or settings.workload_seconds <= 0:
         return {}, 0
     typical = statistics.median(candidate.sample_seconds for candidate in candidates)
-    wanted = {
-        candidate.label: 1.0
-        if candidate.is_baseline or candidate.label == "peak"
-        else MAX_STRIDE
-        if not candidate.entry.target
-        else candidate.sample_seconds / (SLOW * typical)
-        for candidate in candidates
-    }
+    wanted = {candidate.label: _wanted_stride(candidate, typical) for candidate in candidates}
     strides = {label: _stride(stride) for label, stride in wanted.items()}
     round_seconds = sum(candidate.sample_seconds / strides[candidate.label] for candidate in candidates)
     fitting = int(settings.workload_seconds / settings.generations / round_seconds)
     count = min(settings.max_rounds, max(settings.min_rounds, fitting))
     return {label: _stride(min(stride, count / settings.min_rounds)) for label, stride in strides.items()}, count
+
+
+def _wanted_stride(candidate: Participant, typical: float) -> float:
+    """Return in every how many rounds a sample is wanted, given the seconds of a typical sample.
+
+    Slow implementations are sampled less often, because they stretch the rounds; so is the reference rate. The
+    baseline, its control and the peak are in every round, so that every sample has its pair.
+    """
+    if candidate.is_baseline or candidate.kind == "peak":
+        return 1.0
+    if candidate.kind == "reference":
+        return MAX_STRIDE
+    return candidate.sample_seconds / (SLOW * typical)
 
 
 def _stride(wanted: float) -> int:

@@ -1,9 +1,9 @@
-"""Takes the samples: generations of fresh workers, interleaved rounds, a control, and the rates to measure against.
+"""Takes the samples: repetitions with fresh workers, interleaved rounds, a control, and the rates to measure against.
 
-In each generation every row of a workload has a worker of its own. The workers stay alive together; only one computes
-at a time. `rounds` has how they take turns. The baseline runs twice, the second time as the control. Workers serve all
-workloads of the same number of threads, because starting them is expensive; each generation begins with another
-workload, so that what a first call takes is known from processes that had done nothing before.
+In each repetition every implementation on a workload has a worker of its own. The workers stay alive together; only one
+computes at a time. `rounds` has how they take turns. The baseline runs twice, the second time as the control. Workers
+serve all workloads of the same number of threads, because starting them is expensive; each repetition begins with
+another workload, so that what a first call takes is known from processes that had done nothing before.
 """
 
 import random
@@ -14,17 +14,17 @@ from itertools import count, groupby
 from pathlib import Path
 
 from bench.cpus import cores, places, siblings, usable_cpus
-from bench.measurement.candidates import Candidate, WorkerKey
-from bench.measurement.examples import Shared, shared_examples
+from bench.measurement.candidates import Candidate, Kind, Participant, RateWorkers, WorkerKey
 from bench.measurement.process import WorkerFailed, WorkerProcess
-from bench.measurement.rate_workers import RateWorkers
 from bench.measurement.rounds import Rounds
+from bench.measurement.worker_environment import Shared, shared_examples
 from bench.problem.problem import Problem
-from bench.protocol import FirstCalled, Prepare, Prepared, PrepareFirst, Start, Started
-from bench.records import OK, PENDING, Process, Rate, Settings, Workload
+from bench.protocol import Prepare, Prepared, Start, Started
+from bench.records import Outcome, Rate, Settings, Workload
 from bench.results.before import look_slower
 from bench.results.precision import MAX_GENERATIONS, narrow_enough
 from impls.interface import Array
+from impls.loading import Target
 from impls.tracebacks import in_words
 
 BASELINE_BUDGETS = 4.0  # that a call of the baseline may take: without it there is no speed-up
@@ -52,19 +52,21 @@ class Sampler:
         self._random = random.Random(settings.seed)
         self._progress = progress
         self._workers: dict[WorkerKey, WorkerProcess] = {}
-        self._hung: dict[str, str] = {}
+        self._hung: dict[Target, str] = {}
+        self._start = time.monotonic()
+        self._done = self._total = 0  # repetitions of workloads
 
     def run(self) -> None:
         """Take all samples. Ctrl-C, or a failure of the benchmark itself, ends it early and keeps what is finished."""
         for candidate in self._all():
             reason = candidate.entry.unavailable()
             if reason:
-                candidate.row.fail("unavailable", reason)
+                candidate.row.fail(Outcome.UNAVAILABLE, reason)
         try:
             with shared_examples(*self._data) as shared:
                 self._run_groups(shared)
                 self.ended = True
-        except Exception as error:  # not a row's: those are WorkerFailed; hours of samples must not be lost for it
+        except Exception as error:  # The samples so far must not be lost for a fault of the benchmark itself.
             self.ended = True
             traceback.print_exc()
             self.failure = in_words(error)
@@ -72,45 +74,58 @@ class Sampler:
             self.interrupted = self.ended = True
         finally:
             self._rates.close()
-        ended = "ended early" if self.failure else "was interrupted"
         for candidate in self._all():
-            if candidate.row.outcome == PENDING:
-                if (self.interrupted or self.failure) and not any(candidate.row.samples):
-                    candidate.row.fail("interrupted", f"the run {ended} before this row was timed")
-                else:
-                    candidate.row.outcome = OK
+            if candidate.row.outcome == Outcome.PENDING:
+                self._close(candidate)
         self._progress("done", 1.0)
 
-    def rate(self, workload: str, kind: str) -> Rate | str:
+    def _close(self, candidate: Candidate) -> None:
+        """Record the outcome of a candidate with which nothing went wrong."""
+        if any(candidate.row.samples) or not (self.interrupted or self.failure):
+            candidate.row.outcome = Outcome.OK
+        else:
+            ended = "ended early" if self.failure else "was interrupted"
+            candidate.row.fail(Outcome.INTERRUPTED, f"the run {ended} before this row was timed")
+
+    def rate(self, workload: str, kind: Kind) -> Rate | str:
         """Return the samples of the "peak" or the "reference" rate of a workload, or in words why there are none."""
         return self._rates.rate(workload, kind)
 
     def _run_groups(self, shared: Shared) -> None:
         """Sample all workloads, those of the same number of threads together, each group in its share of the time."""
-        workloads = sorted((of[0].workload for of in self.candidates.values()), key=lambda w: w.threads)
-        start, seconds = time.monotonic(), self.settings.most_seconds / max(1, len(workloads))
-        total, done = self.settings.generations * len(workloads), 0
+        workloads = sorted((candidates[0].workload for candidates in self.candidates.values()), key=lambda w: w.threads)
+        self._total = self.settings.generations * len(workloads)
+        seconds_each = self.settings.most_seconds / max(1, len(workloads))
+        finished = 0
         for _, of_threads in groupby(workloads, key=lambda w: w.threads):
-            group = waiting = list(of_threads)
-            for generation in count():
-                waiting = [of for of in waiting if self._asks_for_more(of, generation)]
-                finished = workloads.index(group[-1]) + 1
-                late = self.settings.precision is not None and _over(start + finished * seconds)
-                if not waiting or (generation >= self.settings.generations and late):
-                    break
-                try:
-                    for workload in _beginning_with(generation, waiting):
-                        fraction = done / total
-                        if self.settings.precision is not None:
-                            fraction = min(0.99, (time.monotonic() - start) / self.settings.most_seconds)
-                        self._progress(self._message(workload, generation), fraction)
-                        self._sample_workload(workload, generation, shared)
-                        done += 1
-                finally:
-                    self._stop_workers()
+            group = list(of_threads)
+            finished += len(group)
+            self._run_group(group, self._start + finished * seconds_each, shared)
             if self.settings.workload_seconds > 0:
                 for workload in group:
                     self._first_calls(workload, shared)
+
+    def _run_group(self, waiting: list[Workload], deadline: float, shared: Shared) -> None:
+        """Sample workloads in one process repetition after the other, until none of them asks for more."""
+        for generation in count():
+            waiting = [workload for workload in waiting if self._asks_for_more(workload, generation)]
+            late = self.settings.precision is not None and time.monotonic() > deadline
+            if not waiting or (generation >= self.settings.generations and late):
+                return
+            first = generation % len(waiting)
+            try:
+                for workload in [*waiting[first:], *waiting[:first]]:
+                    self._progress(self._message(workload, generation), self._fraction())
+                    self._sample_workload(workload, generation, shared)
+                    self._done += 1
+            finally:
+                self._stop_workers()
+
+    def _fraction(self) -> float:
+        """Return how much of the run is done."""
+        if self.settings.precision is None:
+            return self._done / self._total
+        return min(0.99, (time.monotonic() - self._start) / self.settings.most_seconds)
 
     def _asks_for_more(self, workload: Workload, generations: int) -> bool:
         """Return whether a workload needs more generations than so many."""
@@ -126,129 +141,112 @@ class Sampler:
 
     def _message(self, workload: Workload, generation: int) -> str:
         """Return what is being done, in words."""
-        if generation < self.settings.generations:
-            return f"generation {generation + 1} of {self.settings.generations}: {workload.name}"
-        if self.settings.precision is None:
-            return f"generation {generation + 1}: {workload.name}, a row seems to have become slower"
-        return f"generation {generation + 1}: {workload.name}, not yet ± {100 * self.settings.precision:g} %"
+        asked = f" of {self.settings.generations}" if generation < self.settings.generations else ""
+        return f"generation {generation + 1}{asked}: {workload.name}"
 
     def _sample_workload(self, workload: Workload, generation: int, shared: Shared) -> None:
         """Prepare every candidate of a workload, then take its rounds."""
         for candidate in self.candidates[workload.name]:
             hung = self._hung.get(candidate.entry.target)
-            needed = candidate.is_baseline or candidate.row.processes  # it worked here: what hung may have been a stall
+            needed = (
+                candidate.is_baseline or candidate.row.processes
+            )  # It worked here: what hung may have been a stall.
             if candidate.row.open and hung and not needed:
-                candidate.row.fail("timed out", f"not tried again: {hung}")
+                candidate.row.fail(Outcome.TIMED_OUT, f"not tried again: {hung}")
         candidates = [candidate for candidate in self.candidates[workload.name] if candidate.row.open]
-        candidates = self._random.sample(candidates, len(candidates))  # no row is always the first to start
+        candidates = self._random.sample(candidates, len(candidates))  # None is always the first to start.
         self._start_workers(candidates, generation)
-        ready = self._prepare([candidate for candidate in candidates if candidate.row.open], generation, shared)
+        self._prepare([candidate for candidate in candidates if candidate.row.open], generation, shared)
+        ready: list[Participant] = [candidate for candidate in candidates if candidate.row.open]
         if ready and self.settings.workload_seconds > 0:
             ready += self._rates.ready(workload, generation)
         problem = Problem.make(workload, shared.examples, self.settings.seed)
-        workers = self._workers | self._rates.workers
-        Rounds(problem, ready, workers, self.settings, generation, Path(shared.exchange)).run()
-        for candidate in ready:
-            if candidate.row.outcome == "timed out":
-                self._note_hung(candidate, candidate.row.reason)
+        Rounds(problem, ready, self.settings, generation, Path(shared.exchange)).run()
+        for candidate in candidates:
+            self._note_hung(candidate)
 
-    def _prepare(self, waiting: list[Candidate], generation: int, shared: Shared) -> list[Candidate]:
+    def _prepare(self, waiting: list[Candidate], generation: int | None, shared: Shared) -> None:
         """Have workers construct, check and calibrate the candidates, as many side by side as there are cores for.
 
-        Returns those that can be sampled; records why the others cannot.
+        Without a number of the repetition, only what the first calls take is kept.
         """
-        ready = []
         while waiting:
-            together, waiting = _side_by_side(waiting, generation)
+            together, waiting = _side_by_side(waiting, generation or 0)
             for candidate, place in together:
-                worker = self._workers[candidate.worker_key]
-                worker.confine(place)
-                worker.send(
-                    Prepare(
-                        workload=candidate.workload,
-                        threads=candidate.threads,
-                        data=shared.examples,
-                        seed=self.settings.seed,
-                        sample_seconds=self.settings.sample_seconds,
-                        budget_seconds=None if candidate.calls else self._budget(candidate),
-                        calls=candidate.calls,
-                        call_seconds=candidate.call_seconds,
-                    )
-                )
+                candidate.worker.confine(place)
+                candidate.worker.send(self._request(candidate, shared))
             for candidate, _ in together:
                 try:
-                    prepared = self._workers[candidate.worker_key].receive(Prepared)
+                    prepared = candidate.worker.receive(Prepared)
                 except WorkerFailed as failure:
-                    self._record(candidate, failure)
+                    candidate.fail(failure)
                     continue
-                candidate.calibrated(prepared)
-                candidate.cost, candidate.children = prepared.cost, prepared.children
-                row = candidate.row
-                row.processes.append(Process(generation, prepared.calls, prepared.overhead_percent))
-                row.note_tracing(prepared.tracing)
                 if prepared.first_call is not None:
-                    row.first_calls.append(prepared.first_call)
-                if generation == 0:
-                    row.thread_pools, row.build = prepared.thread_pools, prepared.build
-                ready.append(candidate)
-        return ready
+                    candidate.row.first_calls.append(prepared.first_call)
+                if generation is not None:
+                    _begin(candidate, prepared, generation)
 
-    def _budget(self, candidate: Candidate) -> float:
-        """Return the longest call that a candidate may take, in seconds."""
-        return self.settings.budget_seconds * (BASELINE_BUDGETS if candidate.is_baseline else 1.0)
+    def _request(self, candidate: Candidate, shared: Shared) -> Prepare:
+        budgets = BASELINE_BUDGETS if candidate.is_baseline else 1.0
+        return Prepare(
+            workload=candidate.workload,
+            threads=candidate.threads,
+            data=shared.examples,
+            seed=self.settings.seed,
+            sample_seconds=self.settings.sample_seconds,
+            budget_seconds=budgets * self.settings.budget_seconds,
+            calibration=candidate.calibration,
+        )
 
     def _first_calls(self, workload: Workload, shared: Shared) -> None:
-        """Have fresh processes make the first calls that are not known yet, each nothing else."""
+        """Have fresh processes make the first calls that are not known yet."""
         missing = [c for c in self.candidates[workload.name] if any(c.row.samples) and not c.row.first_calls]
-        while missing:
-            together, missing = _side_by_side([candidate for candidate in missing if candidate.row.open], number=0)
-            try:
-                self._start_workers([candidate for candidate, _ in together], generation=0)
-                started = [candidate for candidate, _ in together if candidate.row.open]
-                for candidate in started:
-                    request = PrepareFirst(workload, candidate.threads, shared.examples, self.settings.seed)
-                    self._workers[candidate.worker_key].send(request)
-                for candidate in started:
-                    try:
-                        reply = self._workers[candidate.worker_key].receive(FirstCalled)
-                        candidate.row.first_calls.append(reply.first_call)
-                    except WorkerFailed as failure:
-                        self._record(candidate, failure)
-            finally:
-                self._stop_workers()
+        missing = [candidate for candidate in missing if candidate.row.open]
+        try:
+            self._start_workers(missing, generation=0)
+            self._prepare([candidate for candidate in missing if candidate.row.open], None, shared)
+        finally:
+            self._stop_workers()
 
     def _start_workers(self, candidates: list[Candidate], generation: int) -> None:
-        """Start the workers that are missing, as many side by side as there are cores."""
-        missing = [c for c in candidates if c.worker_key not in self._workers or not self._workers[c.worker_key].alive]
+        """Give each candidate a worker; start those that are missing, as many side by side as there are cores."""
+        missing = []
+        for candidate in candidates:
+            worker = self._workers.get(candidate.worker_key)
+            if worker is not None and worker.alive:
+                candidate.worker = worker
+            else:
+                missing.append(candidate)
         cpus = places(cores(), generation)
         while missing:
             together, missing = missing[: len(cpus)], missing[len(cpus) :]
             for candidate, cpu in zip(together, cpus, strict=False):
-                place = [cpu] if candidate.threads == 1 else cpus  # OpenBLAS makes no more threads than it finds CPUs
-                entry, time_out = candidate.entry, self.settings.time_out
-                try:
-                    worker = WorkerProcess(candidate.threads, place, time_out, entry.tree, ranks=entry.ranks)
-                except WorkerFailed as failure:
-                    self._record(candidate, failure)
-                    continue
-                self._workers[candidate.worker_key] = worker
-                worker.send(Start(candidate.entry.target))
+                place = [cpu] if candidate.threads == 1 else cpus  # OpenBLAS makes no more threads than it finds CPUs.
+                self._start_worker(candidate, place)
             for candidate in (candidate for candidate in together if candidate.row.open):
-                worker = self._workers[candidate.worker_key]
                 try:
-                    worker.receive(Started)
+                    candidate.worker.receive(Started)
                 except WorkerFailed as failure:
-                    worker.close()
-                    self._record(candidate, failure)
+                    candidate.worker.close()
+                    candidate.fail(failure)
+                    self._note_hung(candidate)
 
-    def _record(self, candidate: Candidate, failure: WorkerFailed) -> None:
-        candidate.fail(failure)
-        if failure.outcome == "timed out":
-            self._note_hung(candidate, str(failure))
+    def _start_worker(self, candidate: Candidate, place: list[int]) -> None:
+        """Start a worker and have it import the implementation."""
+        entry, time_out = candidate.entry, self.settings.time_out
+        try:
+            candidate.worker = WorkerProcess(candidate.threads, place, time_out, entry.tree, ranks=entry.ranks)
+        except WorkerFailed as failure:
+            candidate.fail(failure)
+            return
+        self._workers[candidate.worker_key] = candidate.worker
+        candidate.worker.send(Start(entry.target))
 
-    def _note_hung(self, candidate: Candidate, reason: str) -> None:
-        if not candidate.is_baseline:
-            self._hung.setdefault(candidate.entry.target, f"it gave {reason} on {candidate.workload.name}")
+    def _note_hung(self, candidate: Candidate) -> None:
+        """Remember that an implementation hung, so that it is not waited for on other workloads, too."""
+        if candidate.row.outcome == Outcome.TIMED_OUT:
+            reason = f"it gave {candidate.row.reason} on {candidate.workload.name}"
+            self._hung.setdefault(candidate.entry.target, reason)
 
     def _stop_workers(self) -> None:
         for worker in self._workers.values():
@@ -256,17 +254,16 @@ class Sampler:
         self._workers.clear()
 
     def _all(self) -> list[Candidate]:
-        return [candidate for of in self.candidates.values() for candidate in of]
+        return [candidate for candidates in self.candidates.values() for candidate in candidates]
 
 
-def _over(deadline: float) -> bool:
-    return time.monotonic() > deadline
-
-
-def _beginning_with(number: int, workloads: Sequence[Workload]) -> list[Workload]:
-    """Return the workloads in turn, beginning with the one of that number."""
-    first = number % len(workloads)
-    return [*workloads[first:], *workloads[:first]]
+def _begin(candidate: Candidate, prepared: Prepared, generation: int) -> None:
+    """Keep what a worker found out about an implementation before its first sample."""
+    candidate.begin(generation, prepared, prepared.overhead_percent)
+    candidate.cost, candidate.children = prepared.cost, prepared.children
+    candidate.row.note_tracing(prepared.tracing)
+    if generation == 0:
+        candidate.row.thread_pools, candidate.row.build = prepared.thread_pools, prepared.build
 
 
 def _side_by_side(

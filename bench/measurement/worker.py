@@ -13,9 +13,10 @@ from typing import IO
 import msgspec
 
 from bench import protocol
-from bench.measurement import linux, memory
+from bench.measurement import processes
 from bench.measurement.answers import Refused, Worker
 from bench.measurement.replies import waiting
+from bench.records import Outcome
 
 
 def take_standard_streams() -> tuple[FileIO, IO[bytes]]:
@@ -36,14 +37,14 @@ def answered(worker: Worker, line: bytes) -> protocol.Reply:
     except BaseException as error:  # even SystemExit is the row's failure, told in words
         from impls.tracebacks import in_words, whole
 
-        return protocol.Failure("crashed", in_words(error), whole(error))
+        return protocol.Failure(Outcome.CRASHED, in_words(error), whole(error))
 
 
 def main() -> None:
     """Answer requests until standard input ends."""
-    bare_rss_bytes = memory.resident_bytes("VmRSS")  # as early as can be
-    linux.die_with_the_parent()
-    linux.adopt_orphans()
+    bare_rss_bytes = processes.resident_bytes("VmRSS")  # as early as can be
+    processes.die_with_the_parent()
+    processes.adopt_orphans()
     requests, replies = take_standard_streams()
     worker = Worker(lambda: waiting(requests), bare_rss_bytes)
     for line in requests:

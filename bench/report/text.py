@@ -2,16 +2,18 @@
 
 import math
 
-from bench.records import Estimate, Machine
+from bench.records import Estimate, Machine, Outcome
 
 SHORT_OUTCOMES = {
-    "unavailable": "–",
-    "interrupted": "–",
-    "left out": "slow",
-    "timed out": "hung",
-    "crashed": "crash",
-    "unfinished": "unfin.",
-    "implausible": "implaus.",
+    Outcome.UNAVAILABLE: "–",
+    Outcome.INTERRUPTED: "–",
+    Outcome.TOO_SLOW: "slow",
+    Outcome.TIMED_OUT: "hung",
+    Outcome.CRASHED: "crash",
+    Outcome.INCORRECT: "incorr.",
+    Outcome.INCORRECT_AFTER_TIMING: "incorr.",
+    Outcome.RETURNED_EARLY: "early",
+    Outcome.INCONSISTENT_TIMING: "incons.",
 }
 UNITS = (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6), ("ns", 1e-9))
 
@@ -76,6 +78,6 @@ def flops_text(flops: float) -> str:
     return f"{flops:.0f} flop"
 
 
-def short_outcome(outcome: str) -> str:
-    """Return an outcome in eight letters at most: of "wrong after 501 calls" the first word."""
-    return "wrong" if outcome.startswith("wrong") else SHORT_OUTCOMES.get(outcome, outcome[:8])
+def short_outcome(outcome: Outcome) -> str:
+    """Return an outcome in eight letters at most."""
+    return SHORT_OUTCOMES.get(outcome, outcome)

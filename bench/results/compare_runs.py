@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from bench.records import LEFT_OUT, NOT_TIMED_HERE, OK, Results, Row, WorkloadResult
+from bench.records import NOT_TIMED_HERE, Outcome, Results, Row, WorkloadResult
 from bench.results.fingerprint import machine_differences, remarks, row_difference, workload_difference
 from bench.results.limits import Limits
 from bench.results.verdict import CANT_TELL, FLOOR, PEAK_FLOOR, SLOWER, Change, change, logs, verdict
@@ -140,9 +140,9 @@ def _relative(run: Results, row: Row) -> tuple[str, list[float]]:
 
 
 def _is_broken(old: Results, new: Results, row: Row) -> bool:
-    if row.outcome == LEFT_OUT:  # it takes longer than a call may, and that is not because less is allowed now
+    if row.outcome == Outcome.TOO_SLOW:  # it takes longer than a call may, and that is not because less is allowed now
         return new.settings.budget_seconds >= old.settings.budget_seconds
-    return row.outcome != OK and row.outcome not in NOT_TIMED_HERE
+    return row.outcome != Outcome.OK and row.outcome not in NOT_TIMED_HERE
 
 
 def _broken(one: Row, other: Row, limits: Limits) -> RowChange:

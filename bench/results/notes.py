@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
 
-from bench.records import NOT_TIMED_HERE, OK, Machine, Process, Rate, Row, WorkloadResult
+from bench.records import NOT_TIMED_HERE, Machine, Outcome, Process, Rate, Row, WorkloadResult
 from bench.results import estimates
 from bench.results.controls import controls_off
 
@@ -104,7 +104,7 @@ def notes_on_workloads(workloads: Iterable[list[Row]], precision: float | None =
 
 def failure_text(row: Row) -> str:
     """Return in one line that a row failed, and why."""
-    return f"{row.workload}, {row.label}: {row.outcome}: {row.reason}"
+    return f"{row.workload}, {row.label}: {row.outcome_text}: {row.reason}"
 
 
 def notes_on_rows(rows: list[Row], off: Sequence[str] | None = None, precision: float | None = None) -> list[str]:
@@ -114,7 +114,7 @@ def notes_on_rows(rows: list[Row], off: Sequence[str] | None = None, precision: 
     """
     name = rows[0].workload
     off = controls_off(rows) if off is None else off
-    notes = [failure_text(row) for row in rows if row.outcome not in (OK, *NOT_TIMED_HERE)]
+    notes = [failure_text(row) for row in rows if row.outcome not in (Outcome.OK, *NOT_TIMED_HERE)]
     notes += [f"{name}: {note}" for note in _notes_on_lost_baseline(rows)]
     timed = [row for row in rows if row.timed]
     for row in timed:
@@ -173,7 +173,7 @@ def few_rounds_text(fewest: int, most: int) -> str:
 def _notes_on_lost_baseline(rows: list[Row]) -> list[str]:
     """Return how far the speed-ups go where the baseline did not last until the end."""
     baseline = rows[0]
-    if baseline.outcome == OK or not any(row.speed_up for row in rows):
+    if baseline.outcome == Outcome.OK or not any(row.speed_up for row in rows):
         return []
     last = baseline.processes[-1].generation
     latest = max(baseline.samples[last])

@@ -1,9 +1,10 @@
 """Estimates made from the samples of a workload's rows."""
 
-from bench.records import OK, Process, Rate, Row, Workload, WorkloadResult
+from bench.records import Outcome, Process, Rate, Row, Workload, WorkloadResult
 from bench.results import estimates, precision
 
-PAIRED_OUTCOMES = (OK, "crashed", "timed out")  # of a baseline whose samples, as far as they go, are right
+# With these outcomes, the samples of a baseline are correct as far as they go.
+PAIRED_OUTCOMES = (Outcome.OK, Outcome.CRASHED, Outcome.TIMED_OUT)
 
 
 def summarise(
@@ -31,7 +32,7 @@ def summarise(
     baseline = rows[0]
     paired = baseline.outcome in PAIRED_OUTCOMES
     for row in rows:
-        if row.outcome != OK or not row.processes:
+        if row.outcome != Outcome.OK or not row.processes:
             continue
         if paired and row is not baseline and estimates.pairs(baseline.samples, row.samples):
             row.speed_up = precision.ratio(baseline.samples, row.samples, asked_precision)

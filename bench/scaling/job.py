@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_limits
 from bench.cpus import cores, places
 from bench.results.estimates import lower_quartile
 from impls.interface import Parameters
-from impls.loading import load_target
+from impls.loading import Target, load_target
 from impls.mpi_allreduce import Mpi
 from impls.ranks import bounded, communicator, ending_the_job, in_place
 
@@ -30,7 +30,7 @@ MIN_SECONDS = 1e-9  # of a time whose logarithm is taken
 class Task(msgspec.Struct, frozen=True):
     """What a job measures."""
 
-    target: str  # of the implementation, as the registry has it
+    target: Target
     sizes: tuple[int, ...]
     batch_size: int  # of all ranks together
     dtype: str

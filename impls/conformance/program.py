@@ -284,5 +284,5 @@ def lines(operations: Sequence[Operation], dtype: str, *, pooled: bool = False) 
 def script(body: Sequence[str], target: str) -> str:
     """Return a program that can be run by itself."""
     numpy = ["import numpy as np", ""] if any("np." in line for line in body) else []
-    imports = ["from impls.conformance.model import Model", "from impls.loading import load_target", ""]
-    return "\n".join([*numpy, *imports, f'Row = load_target("{target}")', *body])
+    imports = ["from impls.conformance.model import Model", "from impls.loading import Target, load_target", ""]
+    return "\n".join([*numpy, *imports, f'Row = load_target(Target.parse("{target}"))', *body])

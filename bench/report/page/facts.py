@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from bench.records import OK, Estimate, Results, Row, WorkloadResult
+from bench.records import Estimate, Outcome, Results, Row, WorkloadResult
 from bench.report.palette import in_order, look
 from bench.report.text import number_text, seconds_text, short_outcome
 from bench.results import estimates, precision
@@ -129,8 +129,8 @@ def _row(row: Row, rank: int, baseline: Row | None) -> PageRow:
         colour=style.colour,
         shape=SHAPES[style.marker],
         good=row.timed,
-        outcome="" if row.outcome == OK else short_outcome(row.outcome),
-        reason="" if row.timed else f"{row.outcome}: {row.reason}",
+        outcome="" if row.outcome == Outcome.OK else short_outcome(row.outcome),
+        reason="" if row.timed else f"{row.outcome_text}: {row.reason}",
         seconds=row.seconds,
         time=seconds_text(row.seconds) if row.seconds else "",
         percent=number_text(peak.value, 3) if peak else "",
