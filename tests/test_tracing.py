@@ -216,3 +216,9 @@ def test_a_worker_has_a_temporary_folder_of_the_runs_own(tmp_path: Path) -> None
     assert folder.name.startswith("backprop-bench-")
     assert list((tmp_path / "temporary").iterdir()) == []
     assert Path(seen["environment"]["TORCHINDUCTOR_CACHE_DIR"]).parent == tmp_path / "temporary"  # as PyTorch has it
+
+
+def test_a_tool_that_was_loaded_before_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert tracers.agents() == []
+    monkeypatch.setitem(sys.modules, "ddtrace", sys)
+    assert tracers.agents() == ["ddtrace was loaded into the worker process: its times may be longer"]

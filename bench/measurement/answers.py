@@ -75,13 +75,14 @@ class Worker:
     def _start(self, target: "Target | None") -> protocol.Started:
         """Import the implementation."""
         self._target = target
+        self._tracing = tracers.agents()
         start = perf_counter()
         if target is not None:
             from impls.loading import load_target
 
             self._class = load_target(target)
         self._import_seconds = perf_counter() - start
-        self._tracing = tracers.switch_off()
+        self._tracing += tracers.switch_off()
         gc.collect()
         gc.freeze()  # what the imports made is not looked at again
         return protocol.Started(self._import_seconds, os.getpid())

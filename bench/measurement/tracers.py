@@ -10,12 +10,20 @@ from typing import Any
 from bench.measurement.processes import tracer
 
 KEEP = "BACKPROP_TRACE_WORKERS"  # where it is 1, workers are traced and checked as this process is
+# Tools that a sitecustomize on PYTHONPATH, or LD_PRELOAD, starts in every process, and that no hook of Python shows.
+AGENTS = ("ddtrace", "elasticapm", "memray", "newrelic", "opentelemetry.instrumentation", "scalene")
 MONITORING_TOOLS = range(6)  # the ids that tools of sys.monitoring may have
 
 
 def kept() -> bool:
     """Return whether the user wants workers to be traced."""
     return os.environ.get(KEEP) == "1"
+
+
+def agents() -> list[str]:
+    """Return in words which tools were loaded before the implementation is."""
+    loaded = [name for name in AGENTS if name in sys.modules]
+    return [f"{name} was loaded into the worker process: its times may be longer" for name in loaded]
 
 
 def switch_off() -> list[str]:

@@ -21,7 +21,7 @@ from bench.measurement.tracers import kept
 from impls import ROOT
 from impls.interface import Array
 
-INDUCTOR_CACHE = "TORCHINDUCTOR_CACHE_DIR"
+INDUCTOR_CACHE, NUMBA_CACHE = "TORCHINDUCTOR_CACHE_DIR", "NUMBA_CACHE_DIR"
 THREAD_VARIABLES = (
     "BLIS_NUM_THREADS",
     "MKL_NUM_THREADS",
@@ -48,16 +48,19 @@ REMOVED = {  # NAME=VALUE as a pattern, and what the variable does to a process
     "PYTHONTRACEMALLOC=?*": "every allocation is recorded",
     "PYTHONDEVMODE=?*": "every allocation is checked",
     "PYTHONMALLOC=*debug": "every allocation is checked",  # other values only choose an allocator
+    "PYTHONMALLOCSTATS=?*": "prints statistics of the allocator",
     "PYTHONPROFILEIMPORTTIME=?*": "prints how long every import takes",
     "PYTHONVERBOSE=?*": "prints a line for every import",
     "PYTHONPERFSUPPORT=?*": "every call of a Python function is prepared for perf",
     "PYTHON_PERF_JIT_SUPPORT=?*": "every call of a Python function is prepared for perf",
     "PYTHONASYNCIODEBUG=?*": "asyncio checks every callback",
     "PYTHONWARNINGS=?*": "warnings may be errors, or be printed at every call",
+    "PYTHONINSPECT=?*": "Python does not end where the program does",
     "MALLOC_CHECK_=?*": "glibc checks every allocation",
     "MALLOC_PERTURB_=?*": "glibc overwrites what is allocated and freed",
     "MALLOC_TRACE=?*": "glibc writes a line for every allocation",
     "HEAPPROFILE=?*": "tcmalloc records every allocation",
+    "HEAPCHECK=?*": "tcmalloc checks every allocation",
     "CPUPROFILE=?*": "gperftools samples the process",
     "LD_DEBUG=?*": "the dynamic linker prints what it does",
 }
@@ -102,11 +105,14 @@ def folders(*, launched: bool = False) -> dict[str, str]:
     PyTorch has it by default, in the temporary folder of all processes: the first call of a later run is to find it.
     Ranks that are `launched` have temporary folders of the launcher's.
     """
+    variables: dict[str, str] = {}
+    if NUMBA_CACHE not in os.environ and not os.access(ROOT / "impls", os.W_OK):  # where Numba keeps it otherwise
+        variables[NUMBA_CACHE] = str(folder_of_workers() / "numba")
     if launched:
-        return {}
+        return variables
     user = re.sub(r"\W", "_", psutil.Process().username())
     cache = os.environ.get(INDUCTOR_CACHE) or str(Path(tempfile.gettempdir(), f"torchinductor_{user}"))
-    return {"TMPDIR": str(folder_of_workers()), INDUCTOR_CACHE: cache}
+    return variables | {"TMPDIR": str(folder_of_workers()), INDUCTOR_CACHE: cache}
 
 
 class Shared(NamedTuple):
