@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from bench.cpus import limited_groups, throttled_seconds, usable_cpus
 from bench.measurement import machine
+from bench.records import Note
 from bench.results.notes import note_on_cpus
 
 MAX_LINES = 20  # that a run prints where there is no terminal
@@ -82,7 +83,7 @@ class Conditions:
     steal_percent: float | None = None
     other_cpus: float | None = None
     throttled_seconds: float | None = None
-    cpus_changed: list[str] = field(default_factory=list)  # a note, if they did
+    cpus_changed: list[Note] = field(default_factory=list)  # a note, if they did
 
 
 @contextmanager

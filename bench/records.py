@@ -9,7 +9,7 @@ Times are in seconds, memory in bytes. A round's number pairs the samples of dif
 from datetime import UTC, datetime
 from enum import StrEnum
 from itertools import pairwise
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import msgspec
 
@@ -342,6 +342,20 @@ class Machine(msgspec.Struct):
         return self.cpu_model, self.usable_cpus, self.cpu_quota
 
 
+class Note(msgspec.Struct, frozen=True):
+    """What a reader should know before believing the figures; as text, one line that begins with what it is about."""
+
+    text: str
+    workloads: tuple[str, ...] = ()  # empty where it is about the whole run
+    implementation: str = ""  # the label of the one that it is about, if it is about one alone
+    kind: Literal["warning", "failure"] = "warning"  # a failure: the implementation could not be timed, for this reason
+
+    def __str__(self) -> str:
+        """Return the note as one line: `book, in_place: crashed: it did`."""
+        about = ", ".join(filter(None, (*self.workloads, self.implementation)))
+        return f"{about}: {self.text}" if about else self.text
+
+
 class Results(msgspec.Struct):
     """What a run found."""
 
@@ -358,7 +372,7 @@ class Results(msgspec.Struct):
     steal_percent: float | None
     workloads: list[WorkloadResult]
     rows: list[Row]
-    notes: list[str]
+    notes: list[Note]
     other_cpus: float | None = None  # that other processes kept busy meanwhile, on average
     throttled_seconds: float | None = None  # for which a CPU quota stopped processes meanwhile; None without a quota
     against: str = ""  # the revision or the folder that the rows `…-before` are of

@@ -21,9 +21,14 @@ from bench.problem.data import load, one_hot
 from bench.problem.problem import EPOCH_EXAMPLES
 from bench.problem.workloads import check_fits, select
 from bench.progress import ended_by_signals, observed, report_progress
-from bench.records import SCHEMA, Machine, MemoryRate, Results, Row, Settings, Workload, WorkloadResult
+from bench.records import SCHEMA, Machine, MemoryRate, Note, Results, Row, Settings, Workload, WorkloadResult
+from bench.results.environment_notes import (
+    note_on_environment,
+    note_on_kernels,
+    note_on_variables,
+    notes_on_tracing,
+)
 from bench.results.files import LATEST, RESULTS
-from bench.results.kernels import note_on_kernels, note_on_variables
 from bench.results.notes import (
     notes_on_peaks,
     notes_on_quota,
@@ -32,13 +37,13 @@ from bench.results.notes import (
     notes_on_workloads,
 )
 from bench.results.summary import summarise
-from bench.results.tracing import note_on_environment, notes_on_tracing
 from impls.errors import UserError
 from impls.registry import RESERVED, Entry, entries, find_all
 from impls.tracebacks import in_words
 
 RUNS = Path("results/runs")  # of the current folder: a run that is not given a folder gets one of its own here
 REPORT = "report.html"
+RECORDINGS = Path("profiles")  # of the current folder: where `backprop profile` puts them
 
 
 @dataclass(frozen=True)
@@ -167,7 +172,7 @@ class Run:
 
     def _notes_on_timing(
         self, facts: Machine, rows: dict[str, list[Row]], workloads: list[WorkloadResult], sampler: Sampler
-    ) -> list[str]:
+    ) -> list[Note]:
         """Return what may have changed the times, and what they could not be compared with."""
         all_rows = [row for rows_of_workload in rows.values() for row in rows_of_workload]
         return [
@@ -246,12 +251,12 @@ def _is_usual(entry: Entry, workload: Workload) -> bool:
     return not entry.ranks or workload.threads > 1 or workload.sweep in ("threads", "strong", "weak")
 
 
-def _memory_rates(threads: Iterable[int]) -> tuple[list[MemoryRate], list[str]]:
+def _memory_rates(threads: Iterable[int]) -> tuple[list[MemoryRate], list[Note]]:
     """Return the memory rates and no note, or no rates and a note that says why: no result is lost for them."""
     try:
         return memory_rates(threads), []
     except (RuntimeError, MemoryError, OSError) as error:  # no room for another thread or for the arrays
-        return [], [f"no memory rates: {in_words(error)}"]
+        return [], [Note(f"no memory rates: {in_words(error)}")]
 
 
 def _table(results: Results, folder: Path) -> list[Path]:
@@ -270,13 +275,13 @@ def _plots(results: Results, folder: Path) -> Iterable[Path]:
 
 def _report(results: Results, folder: Path) -> list[Path]:
     from bench.report.page.page import page
-    from bench.report.page.recordings import recorded
     from bench.scaling import FILE as SCALING
     from bench.scaling import read as read_scaling
+    from profiles.page import recorded
 
     path, recordings, scaling = folder / REPORT, [], None
     with suppress(UserError):  # it is the report's own business: `backprop report` tells what is wrong with them
-        recordings = recorded()
+        recordings = recorded(RECORDINGS)
     with suppress(UserError):
         scaling = read_scaling(SCALING)
     write_whole(path, page(results, recordings, scaling=scaling))

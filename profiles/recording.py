@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from bench import records
-from bench.results.kinds import kind_of
+from bench.results.files import kind_of
 from impls.errors import UserError
 from impls.text import one_line
 from profiles.stacks import Stacks, parse

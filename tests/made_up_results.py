@@ -11,6 +11,7 @@ from bench.records import (
     FirstCall,
     Machine,
     MemoryRate,
+    Note,
     Outcome,
     Process,
     Rate,
@@ -112,5 +113,5 @@ def made_up_results() -> Results:
             row("in_place", 4e-5, 10.0),
             Row("book", "torch", "torch", 1, Outcome.UNAVAILABLE, "needs torch: pip install -e '.[torch]'"),
         ],
-        notes=["book: a note"],
+        notes=[Note("a note", ("book",))],
     )

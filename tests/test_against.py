@@ -8,17 +8,13 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import msgspec
 import numpy as np
 import pytest
-from made_up_results import made_up_results, row
 
 from bench.before import Before
 from bench.measurement.candidates import plan
 from bench.measurement.sampler import Sampler
-from bench.records import Outcome, Results, Row, Settings, Workload
-from bench.report.changes import lines
-from bench.results.before import compare_with_before, look_slower
+from bench.records import Settings, Workload
 from bench.run import Asked, Run
 from impls import ROOT
 from impls.errors import UserError
@@ -122,20 +118,13 @@ def test_a_folder_that_cannot_be_copied_is_told(tmp_path: Path, copies: Path) ->
 
 
 @pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not a git checkout")
-def test_a_revision_of_this_checkout(copies: Path) -> None:
-    before = Before("HEAD", copies)
-    (in_place,) = before.entries([find("in_place")])
-    assert (Path(in_place.tree) / "impls" / "in_place.py").is_file()
-    assert [path.name for path in Path(in_place.tree).iterdir()] == ["impls"]
-
-
-@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not a git checkout")
 @pytest.mark.parametrize("order", [1, -1])
 def test_rows_by_name_and_by_path_of_this_checkout(copies: Path, order: int) -> None:
     """A file needs its whole repository as it was; a row by name must not get that: its `bench` would be imported."""
     before = Before("HEAD", copies)
     specs = ["in_place", f"{ROOT}/tests/slower_in_place.py:SevenSlower"][::order]
     in_place, file = before.entries(map(find, specs))[::order]
+    assert (Path(in_place.tree) / "impls" / "in_place.py").is_file()
     assert [path.name for path in Path(in_place.tree).iterdir()] == ["impls"]
     assert Path(file.target.module).is_file()
 
@@ -186,35 +175,11 @@ def test_a_worker_imports_the_other_impls(tmp_path: Path) -> None:
     assert "tree/impls/interface.py" in found.reason
 
 
-# --- What is said --------------------------------------------------------------------------------------------------
-
-
-def compared(factor: float, apart: float = 0.002) -> Results:
-    """Return a run in which in_place takes so many times as long as before."""
-    results, rng = made_up_results(), np.random.default_rng(1)
-    old = row("in_place-before", 4e-5, 10.0)
-    new = row("in_place", factor * 4e-5, 10.0 / factor)
-    for each in (*old.processes, *new.processes):
-        shift = float(np.exp(rng.normal(0, apart)))
-        each.samples = [msgspec.structs.replace(s, seconds=s.seconds * shift) for s in each.samples]
-    results.rows[3:] = [new, old]
-    results.against = "main"
-    return results
-
-
-@pytest.mark.parametrize(("factor", "word"), [(1.0, "same"), (1.05, "slower"), (0.95, "faster"), (1.031, "can't tell")])
-def test_a_row_is_compared_with_what_it_was(factor: float, word: str) -> None:
-    comparison = compare_with_before(compared(factor, 0.002 if factor != 1.031 else 0.01))
-    (change,) = comparison.changes
-    assert (change.label, change.over) == ("in_place", "in_place-before")
-    assert change.verdict in ((word,) if word != "can't tell" else ("can't tell", "slower"))
-    assert comparison.old == "main"
+# --- Runs -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.slow("runs benchmarks")
 def test_a_row_that_looks_slower_is_measured_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert look_slower(compared(1.1).rows)
-    assert not look_slower(compared(1.0).rows)
     for slower, generations in ((True, 4), (False, 2)):
         monkeypatch.setattr("bench.measurement.sampler.look_slower", lambda _rows, slower=slower: slower)
         small = Workload("small", (6, 5, 4), 3)
@@ -226,19 +191,6 @@ def test_a_row_that_looks_slower_is_measured_once_more(monkeypatch: pytest.Monke
         )
         sampler.run()
         assert len(sampler.candidates["small"][2].row.processes) == generations
-
-
-def test_what_cannot_be_compared_with_before_is_said() -> None:
-    results = compared(1.0)
-    results.rows[4] = Row("book", "in_place-before", "in_place", 1, Outcome.UNAVAILABLE, "needs another wheel")
-    comparison = compare_with_before(results)
-    assert comparison.changes == []
-    assert lines(comparison) == [
-        "note: in_place on book is not compared: in_place-before: unavailable: needs another wheel"
-    ]
-    results = compared(1.0)
-    results.rows[3] = Row("book", "in_place", "in_place", 1, Outcome.INCORRECT, "gradient")
-    assert [each.verdict for each in compare_with_before(results).failed] == [Outcome.INCORRECT]
 
 
 @pytest.mark.slow("runs benchmarks")

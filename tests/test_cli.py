@@ -176,7 +176,11 @@ def test_verify_is_not_fooled_by_what_a_row_prints(backprop: Backprop) -> None:
         (("train", "--impl", "pure_python", "--dtype", "float32"), "PurePython computes in float64, got float32"),
         (("train", "--data", "/no/such/folder"), "/no/such/folder"),
         (("train", "--epochs", "1", "--save", "/proc/none/network.npz"), "cannot be written"),
-        (("compare", "in_place"), "expected two rows, and a results file before them if need be, found 1"),
+        (("train", "--epochs", "1", "--checkpoint", "/"), "/: cannot be written: expected a file or nothing there"),
+        (("plot", "/no/such.json"), "cannot be read"),
+        (("compare", "/no/such.json", "--between=in_place,numba"), "cannot be read"),
+        (("compare", "--between=in_place"), "--between: expected two implementations as A,B, found 'in_place'"),
+        (("compare", "a", "b", "--between=c,d"), "--between: expected one run, found 2"),
         (("plto",), "plto"),
     ],
 )
@@ -349,21 +353,42 @@ def test_compare_and_plot_take_the_latest_run(
     monkeypatch.chdir(tmp_path)
     Path("results").mkdir()
     Path("results/latest.json").write_text(json.dumps({Results.KEY: to_builtins(made_up_results())}))
-    status, out, err = backprop("compare", "batched_2d", "in_place")
+    status, out, err = backprop("compare", "--between=batched_2d,in_place")
     assert (status, out, err) == (0, "book: in_place is 1.25 times as fast as batched_2d (1.25 to 1.25)\n", "")
-    named = backprop("compare", "results/latest.json", "batched_2d", "in_place")
+    named = backprop("compare", "results/latest.json", "--between=batched_2d,in_place")
     assert named == (status, out, err)
     status, out, _ = backprop("plot")
     assert status == 0
     drawn = sorted(path.name for path in Path("results").iterdir() if path.suffix != ".json")
-    assert drawn == ["peak.png", "speedups.png"]
-    assert out.splitlines() == ["plot: results/speedups.png", "plot: results/peak.png"]
-    status, _, err = backprop("compare", "in_place", "no_row")
+    assert drawn == ["peak.png", "peak.svg", "speedups.png", "speedups.svg"]
+    assert out.splitlines() == [
+        f"plot: results/{name}.{end}" for name in ("speedups", "peak") for end in ("svg", "png")
+    ]
+    status, _, err = backprop("compare", "--between=in_place,no_row")
     assert status == 2
-    assert (
-        "no workload has both 'in_place' and 'no_row'; timed were: per_example, control, batched_2d, in_place; " in err
-    )
-    assert "or time both with: " in err
+    expected = "expected two of those that were timed: per_example, control, batched_2d, in_place"
+    assert f"no workload has both 'in_place' and 'no_row'; {expected}" in err
+
+
+def compared(backprop: Backprop, results: Results, path: Path, *rows: str) -> list[str]:
+    """Return what `backprop compare` says of two rows of made-up results."""
+    path.write_text(json.dumps({Results.KEY: to_builtins(results)}))
+    status, out, err = backprop("compare", path, f"--between={','.join(rows)}")
+    assert (status, err) == (0, "")
+    return out.splitlines()
+
+
+def test_compare_says_when_it_rests_on_little(backprop: Backprop, tmp_path: Path) -> None:
+    """On one round of one process there is no interval; on few rounds the lower quartile is close to the minimum."""
+    results, path = made_up_results(), tmp_path / "results.json"
+    for row in results.rows:
+        row.processes = row.processes[:1]
+        for process in row.processes:
+            process.samples = process.samples[:1]
+    first, second, third = compared(backprop, results, path, "batched_2d", "in_place")
+    assert first == "book: in_place is 1.25 times as fast as batched_2d"
+    assert second == "note: book: only 1 process per row; at least 3 are needed for a claim"
+    assert third.startswith("note: book: only 1 round per process: with fewer than 5, the lower quartile is close to")
 
 
 def test_compare_agrees_with_the_table_on_a_baseline_that_was_lost_late(backprop: Backprop, tmp_path: Path) -> None:
@@ -376,7 +401,7 @@ def test_compare_agrees_with_the_table_on_a_baseline_that_was_lost_late(backprop
     assert backprop("compare", path, "per_example", "in_place") == (0, said, "")
     baseline.outcome = Outcome.INCORRECT_AFTER_TIMING
     path.write_text(json.dumps({Results.KEY: to_builtins(results)}))
-    status, _, err = backprop("compare", path, "per_example", "in_place")
+    status, _, err = backprop("compare", path, "--between=per_example,in_place")
     assert status == 2
     assert "no workload has both 'per_example' and 'in_place'" in err
 
@@ -394,7 +419,10 @@ def test_train_draws_two_versions_under_their_labels(backprop: Backprop, tmp_pat
     [
         (("", "re"), {"report"}),
         (("verify", "rust_b"), {"rust_batched", "rust_batched_blas", "rust_batched_gemm"}),
-        (("compare", "./mi"), {"./mi"}),
+        (("profile", "in"), {"in_place"}),
+        (("train", "--impl", "numb"), {"numba"}),
+        (("verify", "./mi"), {"./mi"}),
+        (("verify", "--ex"), {"--examples"}),
         (("bench", "--impl", "=", "rust_t"), {"rust_tch", "rust_tensorflow"}),
         (("bench", "--sweep", "batch"), {"batch", "batch-grid"}),
     ],

@@ -96,7 +96,7 @@ def test_a_rate_that_is_lost_is_told(kind: str, words: str, tmp_path: Path, monk
     monkeypatch.setattr(WorkerProcess, "ask", answer)
     results = sampled(tmp_path).results
     assert results is not None
-    assert f"{words}: the worker ended with SIGKILL" in results.notes
+    assert f"{words}: the worker ended with SIGKILL" in map(str, results.notes)
     rates = {"peak": results.workloads[0].peak, "reference": results.workloads[0].reference}
     assert [name for name, rate in rates.items() if rate is None] == [kind]
     assert {row.outcome for row in results.rows} == {"ok"}
@@ -110,7 +110,7 @@ def test_memory_rates_that_cannot_be_measured_cost_no_row(tmp_path: Path, monkey
     results = sampled(tmp_path).results
     assert results is not None
     assert {row.outcome for row in results.rows} == {"ok"}
-    assert any(note.startswith("no memory rates: MemoryError: ") for note in results.notes)
+    assert any(note.text.startswith("no memory rates: MemoryError: ") for note in results.notes)
     assert results.machine.memory_rates == []
     assert markdown(results)
     assert page(results, [])
@@ -199,7 +199,7 @@ def test_cpus_that_are_taken_away_are_told(tmp_path: Path) -> None:
         process.communicate(timeout=120)
     notes = read(tmp_path / "results.json").notes
     before, after = ", ".join(map(str, usable_cpus())), str(first)
-    assert any(note.startswith(f"the run began on CPUs {before} and ended on {after}: ") for note in notes), notes
+    assert any(note.text.startswith(f"the run began on CPUs {before} and ended on {after}: ") for note in notes), notes
 
 
 @pytest.mark.slow("runs benchmarks")

@@ -197,7 +197,7 @@ def test_a_run_without_a_peak_goes_on_and_says_so(monkeypatch: pytest.MonkeyPatc
     assert (result.peak, result.no_peak, result.peak_seconds, result.reference_percent) == (None, NO_KERNEL, None, None)
     assert result.reference is not None
     assert [(row.outcome, row.timed, row.percent_of_peak) for row in results.rows] == [("ok", True, None)] * 3
-    assert results.notes == [f"no % of peak: {NO_KERNEL}"]
+    assert list(map(str, results.notes)) == [f"no % of peak: {NO_KERNEL}"]
     lines = summary_lines(results, whole=True)
     assert not [line for line in lines if line.startswith("row") and "% of peak" in line]
     assert [line for line in lines if NO_KERNEL in line] == [f"note: no % of peak: {NO_KERNEL}"]

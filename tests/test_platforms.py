@@ -44,6 +44,34 @@ process.wait()
     assert found.stdout == f"False False {here} {here}\n{not here}\n", found.stderr
 
 
+@pytest.mark.slow("runs benchmarks")
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_a_run_is_whole_but_for_what_only_linux_tells(system: str, tmp_path: Path) -> None:
+    done = run(
+        system,
+        BACKPROP,
+        *("bench", "--workload=20-8-4:16", "--impl=in_place", "--impl=multithreaded", "--generations=2"),
+        *("--seconds=0.3", "--data=digits", f"--results={tmp_path}"),
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    results = read(tmp_path / "results.json")
+    assert [row.outcome for row in results.rows] == ["ok"] * 4
+    assert all(row.cores_used for row in results.rows)
+    assert not [row.strayed for row in results.rows if row.strayed]
+    assert not [row for row in results.rows if row.percent_of_peak]
+    assert (
+        "no % of peak: no multiply-add instructions that are known here: AVX-512, AVX2 with FMA, NEON (on Linux)"
+        in map(str, results.notes)
+    )
+    assert {path.name for path in tmp_path.iterdir()} >= {"results.json", "speedups.png", "report.html"}
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_rows_are_verified(system: str, tmp_path: Path) -> None:
+    done = run(system, BACKPROP, "verify", "in_place", "--seed=1")
+    assert (done.returncode, done.stdout.split(" (")[0]) == (0, "in_place: conforms")
+
+
 BAD = """
 import os, subprocess, sys, time
 from impls.in_place import InPlace
@@ -85,7 +113,9 @@ def test_a_run_is_whole_but_for_what_only_linux_tells_and_bad_rows_end(system: s
     assert rows["in_place"].outcome == rows["multithreaded"].outcome == "ok"
     assert rows["in_place"].cores_used
     assert not any(row.strayed for row in results.rows)
-    assert any(note.startswith("no % of peak: no multiply-add instructions that are known") for note in results.notes)
+    assert any(
+        note.text.startswith("no % of peak: no multiply-add instructions that are known") for note in results.notes
+    )
     assert {path.name for path in (tmp_path / "results").iterdir()} >= {"speedups.png", "report.html"}
     assert (rows["Hangs"].outcome, rows["Hangs"].reason) == ("timed out", "no answer within 5 s")
     assert rows["Dies"].outcome == "crashed"

@@ -25,7 +25,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.text import Annotation, Text
 from matplotlib.typing import ColorType
 
-from bench.records import CONTROL, Estimate, Outcome, Results, Row, Sample, Workload
+from bench.records import CONTROL, Estimate, Note, Outcome, Results, Row, Sample, Workload
 from bench.report.curve_plots import sweep
 from bench.report.dot_plots import POST_WAYS, SLOWEST, peak, seven_ways, speedups
 from bench.report.drawing import GREY, STYLE
@@ -35,7 +35,7 @@ from bench.report.plots import draw
 from bench.report.sweeps import break_even, gains
 from bench.report.table import markdown, summary_lines
 from bench.report.text import estimate_text, flops_text, interval_text, margin_text, number_text, seconds_text
-from bench.results.notes import failure_text
+from bench.results.notes import failure_note
 
 LARGE = Workload("large", (784, 512, 512, 10), 256, threads=2, baseline="batched_2d")
 HOSTILE = ("$\\frac{$", "bell\aand\x1b[31mred", "批处理", "a|b", "two\nlines", "<&>\"'", "x" * 300, "")
@@ -433,7 +433,7 @@ def test_any_name_and_message_is_drawn_and_fits_into_the_tables(results: Results
     assert len({line.replace("\\|", "").count("|") for line in lines}) == 1
     assert not set(map(chr, range(32))) - {"\n"} & set("\n".join(summary_lines(results)))
     results.rows.append(Row("book", f"{name}!", name, 1, Outcome.CRASHED, name))
-    results.notes.append(name)
+    results.notes.append(Note(name))
     add(results, msgspec.structs.replace(BOOK, name="swept", sweep="batch"), row(name, 4e-5, workload="swept"))
     paths = draw(results, tmp_path, "svg")
     assert len(paths) == 3
@@ -469,8 +469,8 @@ def test_why_rows_failed_is_said_however_many_notes_there_are(results: Results) 
     results.rows += [
         Row(name, "second", "second", 1, Outcome.CRASHED, "it is the second") for name in ("deep", "large")
     ]
-    results.notes = [f"note {number}" for number in range(9)]
-    results.notes[7:7] = [failure_text(row) for row in results.rows[-4:]]
+    results.notes = [Note(f"note {number}") for number in range(9)]
+    results.notes[7:7] = [failure_note(row) for row in results.rows[-4:]]
     assert [line for line in summary_lines(results) if line.startswith("note: ")] == [
         "note: book, first: crashed: it is the first",
         "note: book, second: crashed: it is the second (and on 2 more)",
@@ -525,13 +525,13 @@ def test_controls_are_judged_together(results: Results) -> None:
         add(results, msgspec.structs.replace(BOOK, name=name), *rows)
     results.rows[1].speed_up = Estimate(1.02, 1.0005, 1.04)
     assert controls_sentence(results) == (
-        "All 9 controls hold (that the interval of book excludes 1 can be chance): "
-        "identical code is as fast as itself; differences below 4.0 % are noise."
+        "All 9 A/A controls passed (that the interval of book excludes 1 can be chance); "
+        "differences below 4.0 % are noise."
     )
     results.rows[-1].speed_up = Estimate(0.98, 0.96, 0.9995)
-    assert "that those of book, other7 exclude 1 can be chance: they come from the same" in controls_sentence(results)
+    assert "that the interval of book, other7 excludes 1 can be chance" in controls_sentence(results)
     results.rows[1].speed_up = Estimate(1.2, 1.18, 1.22)
-    assert controls_sentence(results).startswith("The control does not hold on book, where identical code seemed")
+    assert controls_sentence(results).startswith("The A/A control failed on book, where identical code seemed")
 
 
 def test_the_markdown_table_has_a_column_a_workload(results: Results) -> None:

@@ -39,11 +39,11 @@ def test_every_text_of_a_file_is_one_printable_line(tmp_path: Path) -> None:
     """In lists, as keys and as values; spaces that can be printed stay as they are."""
     path = tmp_path / "results.json"
     content = copy.deepcopy(GOOD)
-    content[Results.KEY] |= {"data": "a\nb", "notes": ["two  spaces", "a \x1b[31m\n b"]}
+    content[Results.KEY] |= {"data": "a\nb", "notes": [{"text": "two  spaces"}, {"text": "a \x1b[31m\n b"}]}
     content[Results.KEY]["machine"]["versions"] = {"nu\nmpy": "1\t2"}
     path.write_text(json.dumps(content))
     results = files.read(path)
-    assert (results.data, results.notes) == ("a b", ["two  spaces", "a \ufffd[31m b"])
+    assert (results.data, *map(str, results.notes)) == ("a b", "two  spaces", "a \ufffd[31m b")
     assert results.machine.versions == {"nu mpy": "1 2"}
 
 

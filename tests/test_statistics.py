@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.records import CONTROL, Estimate, Outcome, Process, Row, Sample
-from bench.results.controls import controls_off
 from bench.results.estimates import (
     Generations,
+    controls_off,
     geometric_mean,
     holds_jointly,
     jitter,
@@ -114,30 +114,21 @@ def test_a_run_of_unchanged_code_raises_the_alarm_in_one_case_of_twenty(workload
     assert workloads == 1 or single / runs > 0.3
 
 
-def test_a_joint_interval_is_that_of_a_higher_confidence() -> None:
-    values = [1.0, 1.02, 0.99, 1.05]
+@pytest.mark.parametrize("intervals", [1, 9])
+@pytest.mark.parametrize("values", [[1.0, 1.02, 0.99, 1.05], [1.0, 1.02]])
+def test_a_joint_interval_is_that_of_a_higher_confidence(values: list[float], intervals: int) -> None:
     plain = geometric_mean(values)
-    for intervals in (1, 9):
-        _, low, high = interval(geometric_mean(values, 1 - 0.05 / intervals))
-        assert holds_jointly(plain, low * 1.0001, 4, intervals)
-        assert holds_jointly(plain, high * 0.9999, 4, intervals)
-        assert not holds_jointly(plain, low * 0.9999, 4, intervals)
-        assert not holds_jointly(plain, high * 1.0001, 4, intervals)
-    assert not holds_jointly(Estimate(1.05), 1.05, 1, 9)
+    _, low, high = interval(geometric_mean(values, 1 - 0.05 / intervals))
+    inside, outside = (low * 1.0001, high * 0.9999), (low * 0.9999, high * 1.0001)
+    assert all(holds_jointly(plain, value, len(values), intervals) for value in inside)
+    assert not any(holds_jointly(plain, value, len(values), intervals) for value in outside)
 
 
 def test_an_interval_without_a_bound_holds_nothing_and_one_without_a_width_its_value() -> None:
-    assert not holds_jointly(Estimate(1.0, None, 1.1), 1.0, 5, 2)
-    assert not holds_jointly(Estimate(1.0, 0.9, None), 1.0, 5, 2)
+    for without in (Estimate(1.0, None, 1.1), Estimate(1.0, 0.9, None), Estimate(1.0)):
+        assert not holds_jointly(without, 1.0, 5, 2)
+    assert not holds_jointly(Estimate(1.05), 1.05, 1, 9)
     assert holds_jointly(Estimate(1.0, 1.0, 1.0), 1.0, 5, 2)
-    uneven = Estimate(1.0, 0.9, 1.5)
-    assert [holds_jointly(uneven, value, 5, 1) for value in (0.85, 0.95, 1.4, 1.6)] == [False, True, True, False]
-
-
-def test_of_two_processes_the_joint_interval_is_wider_as_well() -> None:
-    """t(1 - 0.05 / 4, 1) is twice t(1 - 0.05 / 2, 1)."""
-    plain = Estimate(1.0, math.exp(-0.1), math.exp(0.1))
-    assert [holds_jointly(plain, math.exp(value), 2, 2) for value in (0.19, 0.21)] == [True, False]
 
 
 def test_each_control_is_judged_by_its_own_processes_and_the_number_of_all() -> None:

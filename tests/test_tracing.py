@@ -15,8 +15,8 @@ from made_up_results import row
 
 from bench.cpus import usable_cpus
 from bench.measurement import processes, tracers, worker_environment
+from bench.results.environment_notes import notes_on_tracing
 from bench.results.files import read
-from bench.results.tracing import notes_on_tracing
 
 BACKPROP = Path(sys.executable).with_name("backprop")
 SET = {  # what other tools and other people's shells leave in the environment
@@ -185,10 +185,10 @@ def test_a_run_tells_what_it_removed_and_leaves_no_temporary_files(tmp_path: Pat
     )
     assert done.returncode == 0, done.stdout + done.stderr
     results = read(tmp_path / "out" / "results.json")
-    (note,) = [note for note in results.notes if note.startswith("workers were started without ")]
+    (note,) = [str(note) for note in results.notes if note.text.startswith("workers were started without ")]
     assert all(f"{name} (" in note for name in variables)
     assert f"{tracers.KEEP}=1 would keep" in note
-    mine = [note for note in results.notes if note.startswith("Mine: ")]
+    mine = [note.text for note in results.notes if note.text.startswith("Mine: ")]
     assert [note.partition(" was on in ")[0] for note in mine] == [
         f"Mine: the trace function of {tmp_path / 'traces.py'}",
         "Mine: tracemalloc",
@@ -200,9 +200,9 @@ def test_what_holds_for_all_rows_is_told_once() -> None:
     rows = [row("per_example", 1e-3), row("numba", 1e-3), row("numba", 1e-3)]
     for each in rows[1:]:
         each.note_tracing(["tracemalloc was on", "tracemalloc was on", "of unknown\norigin"])
-    assert notes_on_tracing(rows) == ["numba: tracemalloc was on", "numba: of unknown origin"]
+    assert [note.text for note in notes_on_tracing(rows)] == ["numba: tracemalloc was on", "numba: of unknown origin"]
     rows[0].note_tracing(["tracemalloc was on"])
-    assert notes_on_tracing(rows)[0] == "all rows: tracemalloc was on"
+    assert notes_on_tracing(rows)[0].text == "all rows: tracemalloc was on"
 
 
 # --- Where workers keep files ------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import click
 
 COMMANDS = {  # name: where it is, and what it does
     "bench": ("bench.commands.bench:bench", "Run the benchmark: check, time, plot."),
-    "compare": ("bench.commands.compare:compare", "Compare two runs, or two rows of a run."),
+    "compare": ("bench.commands.compare:compare", "Compare two runs, or two implementations of one run."),
     "data": ("bench.commands.data:data", "Download MNIST."),
     "figures": ("bench.commands.figures:figures", "Write the figures of the reference results into the pages."),
     "history": ("bench.commands.history:show_history", "Show how every row went from run to run."),

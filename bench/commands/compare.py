@@ -1,4 +1,4 @@
-"""`backprop compare`: two rows of a run, or two runs row by row."""
+"""`backprop compare`: two runs, or two implementations of one run."""
 
 import sys
 from pathlib import Path
@@ -6,19 +6,16 @@ from pathlib import Path
 import click
 import msgspec
 
-from bench.options import complete_implementations
+from bench.records import Results
 from bench.report.changes import lines, markdown, side_by_side
 from bench.report.text import interval_text, number_text
 from bench.results.before import compare_with_before
-from bench.results.compare_rows import Comparison as RowComparison
 from bench.results.compare_rows import compare_rows
 from bench.results.compare_runs import Comparison, compare_runs
 from bench.results.estimates import FEW_ROUNDS
-from bench.results.files import LATEST, RESULTS, read
-from bench.results.limits import Limits, percent
-from bench.results.limits import read as read_limits
+from bench.results.files import LATEST, RESULTS, file_of, read
 from bench.results.notes import MIN_PROCESSES, few_processes_text, few_rounds_text
-from bench.results.verdict import FLOOR
+from bench.results.verdict import FLOOR, Limits, percent, read_limits
 from bench.run import RUNS
 from impls.errors import UserError
 from impls.needs import backprop_command
@@ -27,12 +24,11 @@ PASSED, FAILED, UNCLEAR, INCOMPARABLE = 0, 3, 4, 5  # exit statuses; 1 is a faul
 
 
 @click.command()
-@click.argument(
-    "arguments", nargs=-1, metavar="[OLD NEW | RESULTS | [RESULTS] ROW ROW]", shell_complete=complete_implementations
-)
-@click.option("--fail-on", metavar="5%", help="Exit with 3 if a row takes so much longer than before.")
+@click.argument("runs", nargs=-1, type=click.Path(path_type=Path), metavar="[RUN]...")
+@click.option("--between", metavar="A,B", help="Compare two implementations of one run.")
+@click.option("--fail-on", metavar="5%", help="Exit with 3 if an implementation slows down by more than this.")
 @click.option("--limits", type=click.Path(path_type=Path), help="TOML file with limits by row and by workload.")
-@click.option("--strict", is_flag=True, help="Exit with 4 if it cannot be told of a row.")
+@click.option("--strict", is_flag=True, help="Exit with 4 if a comparison is inconclusive.")
 @click.option("--floor", metavar="0.4%", help="What runs of unchanged code differ by.")
 @click.option("--all", "everything", is_flag=True, help="Show rows that stayed the same, too.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -40,7 +36,8 @@ PASSED, FAILED, UNCLEAR, INCOMPARABLE = 0, 3, 4, 5  # exit statuses; 1 is a faul
 @click.pass_context
 def compare(
     context: click.Context,
-    arguments: tuple[str, ...],
+    runs: tuple[Path, ...],
+    between: str | None,
     fail_on: str | None,
     limits: Path | None,
     strict: bool,
@@ -49,98 +46,93 @@ def compare(
     as_json: bool,
     as_markdown: bool,
 ) -> None:
-    """Compare two runs row by row, or two rows of a run.
+    """Compare two runs, OLD and NEW, or with --between two implementations of one run.
 
-    Two results files, or the folders of two runs: for each row, how many times as long it takes as before, with a 95 %
-    interval, and one word: faster, slower, same (within 3 %, or --fail-on) or can't tell. Without arguments, the latest
-    run is compared with the one before. More than two files are shown side by side.
-    One file of a run that was made with `backprop bench --against=…`: its rows are compared with those of the other
-    revision.
+    A RUN is a results file or the folder of a run. For each implementation: how many times as long it takes as before,
+    with a 95 % interval, and one word: faster, slower, same (within 3 %, or --fail-on) or can't tell. Without a RUN,
+    the latest one is compared with the one before. More than two are shown side by side. One alone is compared with the
+    latest, unless it was made with `backprop bench --against=…`: then with the other revision that it has.
 
-    Two rows: how many times as fast the second one is as the first, from their paired samples, in the latest run or in
-    the file before them.
+    With --between=A,B: how many times as fast B is as A, from their paired samples, in the latest run or in RUN.
 
     \b
     backprop compare
     backprop compare results/runs/2026-11-24-101500 results/latest.json --fail-on=5%
-    backprop compare per_example in_place
+    backprop compare --between=per_example,in_place
 
-    Exit status: 0 passed, 3 a row is slower or broke, 4 it cannot be told of a row (with --strict), 5 the runs cannot
-    be compared.
+    Exit status: 0 passed, 3 something is slower or broke, 4 a comparison is inconclusive (with --strict), 5 the runs
+    cannot be compared.
     """
-    paths = [_path(argument) for argument in arguments]
     gated = any((fail_on, limits, strict))
-    if arguments and not (len(arguments) > 1 and all(paths)) and not (len(arguments) == 1 and paths[0]):
+    if between is not None:
         if gated or floor or everything or as_json or as_markdown:
-            raise click.UsageError("the options of compare are for two runs; two rows of a run take none")
-        _rows(arguments)
+            raise click.UsageError("--between takes no other option: those are for two runs")
+        _print_between(between, runs)
         return
-    files = [path for path in paths if path] or _latest_two()
-    runs = [read(path) for path in files]
-    if len(runs) > 2:
-        click.echo("\n".join(side_by_side(runs)))
+    results = [read(file_of(run)) for run in runs or _latest_two()]
+    if len(results) > 2:
+        click.echo("\n".join(side_by_side(results)))
         return
-    if len(runs) == 1 and not runs[0].against:
-        runs.append(read(LATEST))
-    chosen = read_limits(limits) if limits else Limits() if fail_on else None
-    if fail_on and chosen:
-        percent(fail_on, "--fail-on")
-        chosen = msgspec.structs.replace(chosen, fail_on=fail_on)
-    if len(runs) == 1:
-        found = compare_with_before(runs[0], chosen, gate=gated)
-    else:
-        old, new = runs
-        found = compare_runs(old, new, chosen, FLOOR if floor is None else percent(floor, "--floor"), gate=gated)
+    comparison = _compared(results, _limits(fail_on, limits), floor, gate=gated)
     if as_json:
-        click.echo(msgspec.json.format(msgspec.json.encode(found)).decode())
+        click.echo(msgspec.json.format(msgspec.json.encode(comparison)).decode())
     elif as_markdown:
-        click.echo(markdown(found), nl=False)
+        click.echo(markdown(comparison), nl=False)
     else:
-        click.echo("\n".join(lines(found, everything=everything, styled=sys.stdout.isatty())))
-        if found.incomparable:
-            click.echo("\n".join(side_by_side(runs)))
-    context.exit(_status(found, gated=gated, strict=strict))
+        click.echo("\n".join(lines(comparison, everything=everything, styled=sys.stdout.isatty())))
+        if comparison.incomparable:
+            click.echo("\n".join(side_by_side(results)))
+    context.exit(_status(comparison, gated=gated, strict=strict))
 
 
-def _status(found: Comparison, *, gated: bool, strict: bool) -> int:
-    if found.incomparable or (gated and not found.changes and not found.broken):
+def _limits(fail_on: str | None, file: Path | None) -> Limits | None:
+    """Return the limits of a gate, from a file and from --fail-on; None where neither is given."""
+    if fail_on is None:
+        return read_limits(file) if file else None
+    percent(fail_on, "--fail-on")
+    return msgspec.structs.replace(read_limits(file) if file else Limits(), fail_on=fail_on)
+
+
+def _compared(results: list[Results], limits: Limits | None, floor: str | None, *, gate: bool) -> Comparison:
+    """Compare two runs; one alone with the other revision that it has, or with the latest run."""
+    if len(results) == 1:
+        if results[0].against:
+            return compare_with_before(results[0], limits, gate=gate)
+        results.append(read(LATEST))
+    old, new = results
+    return compare_runs(old, new, limits, FLOOR if floor is None else percent(floor, "--floor"), gate=gate)
+
+
+def _status(comparison: Comparison, *, gated: bool, strict: bool) -> int:
+    if comparison.incomparable or (gated and not comparison.changes and not comparison.broken):
         return INCOMPARABLE
-    if gated and found.failed:
+    if gated and comparison.failed:
         return FAILED
-    return UNCLEAR if strict and found.unclear else PASSED
-
-
-def _path(argument: str) -> Path | None:
-    """Return the results file that an argument names, itself or as the folder of a run; None if there is none."""
-    path = Path(argument)
-    if path.is_dir() and (path / RESULTS).is_file():
-        return path / RESULTS
-    return path if path.is_file() or path.suffix == ".json" else None
+    return UNCLEAR if strict and comparison.unclear else PASSED
 
 
 def _latest_two() -> list[Path]:
     """Return the results of the run before the latest one, and of that. Raises UserError if there are not two."""
-    found = sorted(RUNS.glob(f"*/{RESULTS}"))
-    if len(found) < 2:
+    files = sorted(RUNS.glob(f"*/{RESULTS}"))
+    if len(files) < 2:
         hint = backprop_command("bench")
-        raise UserError(f"{RUNS}: expected two runs to compare, found {len(found)}; make one with: {hint}")
-    return found[-2:]
+        raise UserError(f"{RUNS}: expected two runs to compare, found {len(files)}; make one with: {hint}")
+    return files[-2:]
 
 
-def _rows(arguments: tuple[str, ...]) -> None:
-    """Compare two rows of a run."""
-    if len(arguments) not in (2, 3):
-        raise click.UsageError(f"expected two rows, and a results file before them if need be, found {len(arguments)}")
-    slow, fast = arguments[-2:]
-    path = (_path(arguments[0]) or Path(arguments[0])) if len(arguments) == 3 else LATEST
-    for workload, found in compare_rows(read(path), slow, fast).items():
-        interval = f" ({interval_text(found.ratio)})" if found.ratio.low is not None else ""
-        click.echo(f"{workload}: {fast} is {number_text(found.ratio.value)} times as fast as {slow}{interval}")
-        for note in _notes(found):
-            click.echo(f"note: {workload}: {note}")
-
-
-def _notes(found: RowComparison) -> list[str]:
-    """Return what a comparison that rests on little has against it."""
-    notes = [few_processes_text(found.processes)] if found.processes < MIN_PROCESSES else []
-    return notes + ([few_rounds_text(found.rounds, found.rounds)] if found.rounds < FEW_ROUNDS else [])
+def _print_between(between: str, runs: tuple[Path, ...]) -> None:
+    """Compare two implementations of a run, "A,B"."""
+    slow, comma, fast = between.partition(",")
+    if not (slow and comma and fast) or "," in fast:
+        raise click.UsageError(f"--between: expected two implementations as A,B, found {between!r}")
+    if len(runs) > 1:
+        raise click.UsageError(f"--between: expected one run, found {len(runs)}")
+    results = read(file_of(runs[0]) if runs else LATEST)
+    for workload, comparison in compare_rows(results, slow, fast).items():
+        interval = f" ({interval_text(comparison.ratio)})" if comparison.ratio.low is not None else ""
+        ratio = number_text(comparison.ratio.value)
+        click.echo(f"{workload}: {fast} is {ratio} times as fast as {slow}{interval}")
+        if comparison.processes < MIN_PROCESSES:
+            click.echo(f"note: {workload}: {few_processes_text(comparison.processes)}")
+        if comparison.rounds < FEW_ROUNDS:
+            click.echo(f"note: {workload}: {few_rounds_text(comparison.rounds)}")

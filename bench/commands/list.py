@@ -20,11 +20,11 @@ def list_implementations(as_json: bool) -> None:
     """
     known = [(entry, entry.unavailable()) for entry in entries().values()]
     if as_json:
-        found = [
+        content = [
             {"name": entry.name, "available": reason is None, "reason": reason, "summary": entry.summary}
             for entry, reason in known
         ]
-        click.echo(json.dumps(found, indent=1))
+        click.echo(json.dumps(content, indent=1))
         return
     table = Table("implementation", "available", "what it is", box=None, pad_edge=False)
     for entry, reason in known:

@@ -5,9 +5,8 @@ from pathlib import Path
 import click
 
 from bench.files import check_writable, write_whole
-from bench.report.page.recordings import RECORDINGS, recorded
 from bench.results.files import LATEST, file_of, read
-from bench.run import REPORT
+from bench.run import RECORDINGS, REPORT
 from bench.scaling import FILE
 from bench.scaling import read as read_scaling
 from impls.errors import UserError
@@ -33,6 +32,7 @@ def report(results: tuple[Path, ...], recordings: Path | None, scaling: Path | N
     """
     from bench.report.page.page import page
     from bench.report.page.scaling import is_of
+    from profiles.page import recorded
 
     paths = [file_of(path) for path in results or (LATEST,)]
     runs = [read(path) for path in paths]

@@ -1,5 +1,6 @@
 """What two runs have to say about each other, as text: on the terminal and in Markdown."""
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 
@@ -14,23 +15,23 @@ from bench.results.verdict import CANT_TELL, FASTER, SAME, SLOWER
 
 COLUMNS = ("workload", "row", "verdict", "new / old time", "old", "new")
 COLOURS = {SLOWER: "red", FASTER: "green", CANT_TELL: "yellow"}
-WORDS = (SLOWER, FASTER, CANT_TELL, SAME)
 NOT_SHOWN = "–"
-UNCLEAR_SHOWN = 5  # rows that can't be told
+UNCLEAR_SHOWN = 5  # changes that can't be told
+MARKDOWN = re.compile(r"([\\`*_{}\[\]<>|])")  # letters that mean something in Markdown
 
 
 def lines(comparison: Comparison, *, everything: bool = False, styled: bool = False) -> list[str]:
-    """Return what is printed, as lines of text: what cannot be compared first, then rows, the clearest first.
+    """Return what is printed, as lines of text: what cannot be compared first, then changes, the clearest first.
 
-    Unless `everything` is shown, rows that stayed the same are counted only, and so are most that can't be told.
+    Unless `everything` is shown, what stayed the same is counted only, and so is most that can't be told.
     """
-    console = Console(width=100, force_terminal=styled, no_color=not styled, highlight=False, emoji=False, markup=False)
+    console = _console(100, styled)
     with console.capture() as capture:
         for sentence in _before(comparison):
             console.print(sentence)
         shown = comparison.changes if everything else _clear(comparison.changes)
         if comparison.broken or shown:
-            table = Table(*COLUMNS, box=None, pad_edge=False, padding=(0, 2, 0, 0))
+            table = _table(*COLUMNS)
             for each in [*comparison.broken, *shown]:
                 workload, label, verdict, *rest = _cells(each)
                 table.add_row(workload, label, Text(verdict, style=COLOURS.get(verdict, "")), *rest)
@@ -40,21 +41,35 @@ def lines(comparison: Comparison, *, everything: bool = False, styled: bool = Fa
     return [line.rstrip() for line in capture.get().splitlines()]
 
 
+def _console(width: int, styled: bool) -> Console:
+    return Console(width=width, force_terminal=styled, no_color=not styled, highlight=False, emoji=False, markup=False)
+
+
+def _table(*columns: str) -> Table:
+    return Table(*columns, box=None, pad_edge=False, padding=(0, 2, 0, 0))
+
+
 def _clear(changes: Sequence[RowChange]) -> list[RowChange]:
-    """Return the rows that became faster or slower, and the clearest of those that can't be told."""
+    """Return what became faster or slower, and the clearest of what can't be told."""
     unclear = [each for each in changes if each.verdict == CANT_TELL][:UNCLEAR_SHOWN]
     return [each for each in changes if each.verdict in (SLOWER, FASTER) or each in unclear]
 
 
 def markdown(comparison: Comparison) -> str:
-    """Return the comparison for a pull request: every row, those that did not stay the same first."""
-    parts = ["\n".join(f"- {_escaped(sentence)}" for sentence in _before(comparison))]
-    rows = [*comparison.broken, *sorted(comparison.changes, key=lambda each: each.verdict == SAME)]
-    if rows:
-        head = [f"| {' | '.join(COLUMNS)} |", "| --- | --- | --- | --- | ---: | ---: |"]
-        parts.append("\n".join(head + [f"| {' | '.join(map(_escaped, _cells(each)))} |" for each in rows]))
-    parts.append("\n".join(f"- {_escaped(sentence)}" for sentence in _after(comparison)))
-    return "\n\n".join(part for part in parts if part) + "\n"
+    """Return the comparison for a pull request: every result, those that did not stay the same first."""
+    changes = [*comparison.broken, *sorted(comparison.changes, key=lambda each: each.verdict == SAME)]
+    rows = [_cells(each) for each in changes]
+    table = [
+        list(COLUMNS),
+        ["---"] * 4 + ["---:"] * 2,
+        *(list(map(_escaped, row)) for row in rows),
+    ]
+    parts = [
+        [f"- {_escaped(sentence)}" for sentence in _before(comparison)],
+        [f"| {' | '.join(row)} |" for row in table] if rows else [],
+        [f"- {_escaped(sentence)}" for sentence in _after(comparison)],
+    ]
+    return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
 
 
 def ratio_text(ratio: Estimate) -> str:
@@ -65,18 +80,16 @@ def ratio_text(ratio: Estimate) -> str:
 
 def side_by_side(runs: Sequence[Results]) -> list[str]:
     """Return the speed-ups of several runs beside each other, each run a column: never pooled."""
-    console = Console(width=240, highlight=False, emoji=False, markup=False, no_color=True)
-    names = [f"{run.machine.cpu_model}, {run.date[:10]}" for run in runs]
+    table = _table("workload", "row", *(f"{run.machine.cpu_model}, {run.date[:10]}" for run in runs))
+    for workload, label in dict.fromkeys((row.workload, row.label) for run in runs for row in run.rows):
+        table.add_row(workload, label, *(_speed_up_text(run, workload, label) for run in runs))
+    console = _console(240, styled=False)
     with console.capture() as capture:
-        table = Table("workload", "row", *names, box=None, pad_edge=False, padding=(0, 2, 0, 0))
-        for workload in dict.fromkeys(of.workload.name for run in runs for of in run.workloads):
-            for label in dict.fromkeys(row.label for run in runs for row in run.rows_of(workload)):
-                table.add_row(workload, label, *(_of_run(run, workload, label) for run in runs))
         console.print(table)
     return [line.rstrip() for line in capture.get().splitlines()]
 
 
-def _of_run(run: Results, workload: str, label: str) -> str:
+def _speed_up_text(run: Results, workload: str, label: str) -> str:
     row = run.row(workload, label)
     if row is None:
         return NOT_SHOWN
@@ -92,31 +105,30 @@ def _cells(each: RowChange) -> list[str]:
 
 
 def _before(comparison: Comparison) -> list[str]:
-    found = [f"not compared: {words}" for words in comparison.incomparable]
-    found += [f"{words}: not compared" for words in comparison.workloads]
-    found += [f"note: {words}" for words in comparison.remarks]
-    return found
+    """Return the sentences above the table."""
+    not_compared = [f"not compared: {difference}" for difference in [*comparison.incomparable, *comparison.workloads]]
+    return not_compared + [f"note: {remark}" for remark in comparison.remarks]
 
 
 def _after(comparison: Comparison) -> list[str]:
-    found = []
+    """Return the sentences below the table."""
+    sentences = []
     if comparison.changes:
         count = Counter(each.verdict for each in comparison.changes)
-        margins = sorted({each.limit for each in comparison.changes})
-        margin = " or ".join(f"{100 * limit:g} %" for limit in margins)
+        counts = ", ".join(f"{count[word]} {word}" for word in (SLOWER, FASTER, CANT_TELL, SAME) if count[word])
+        limits = sorted({each.limit for each in comparison.changes})
+        margin = " or ".join(f"{100 * limit:g} %" for limit in limits)
         rows = f"{len(comparison.changes)} row{'s' * (len(comparison.changes) > 1)}"
-        words = ", ".join(f"{count[word]} {word}" for word in WORDS if count[word])
-        found.append(f"{rows}: {words}; a change within {margin} is none.")
-    for what, names in (("new", comparison.appeared), ("gone", comparison.vanished)):
-        if names:
-            found.append(f"{what}: {', '.join(names)}")
-    if comparison.broken:
-        found.append("no longer timed: " + "; ".join(f"{each.workload}, {each.label}: {each.verdict}: {each.reason}"
-                                                     for each in comparison.broken))  # fmt: skip
-    return found
+        sentences.append(f"{rows}: {counts}; changes within ± {margin} count as unchanged.")
+    if comparison.appeared:
+        sentences.append(f"new: {', '.join(comparison.appeared)}")
+    if comparison.vanished:
+        sentences.append(f"gone: {', '.join(comparison.vanished)}")
+    broken = [f"{each.workload}, {each.label}: {each.verdict}: {each.reason}" for each in comparison.broken]
+    if broken:
+        sentences.append(f"no longer timed: {'; '.join(broken)}")
+    return sentences
 
 
 def _escaped(text: str) -> str:
-    for letter in "\\`*_{}[]<>|":
-        text = text.replace(letter, f"\\{letter}")
-    return text
+    return MARKDOWN.sub(r"\\\1", text)

@@ -4,8 +4,7 @@ from collections import Counter
 
 from bench.records import Results, Row, WorkloadResult
 from bench.report.text import estimate_text, number_text
-from bench.results.controls import controls_off, measured_controls
-from bench.results.estimates import paired_ratio, pairs
+from bench.results.estimates import controls_off, measured_controls, paired_ratio, pairs
 from bench.results.notes import MIN_PROCESSES
 
 
@@ -14,56 +13,55 @@ def findings(results: Results) -> list[str]:
     return [sentence for sentence in (_fastest(results), _controls(results)) if sentence]
 
 
-def fastest(results: Results, of: WorkloadResult) -> list[Row]:
-    """Return the fastest row of a workload, and those that its interval cannot tell from it."""
-    rows = [row for row in results.rows_of(of.workload.name) if row.timed and not row.is_control]
+def fastest(results: Results, workload_result: WorkloadResult) -> list[Row]:
+    """Return the fastest result on a workload, and those that its interval cannot tell from it."""
+    rows = [row for row in results.rows_of(workload_result.workload.name) if row.timed and not row.is_control]
     if not rows:
         return []
     first = min(rows, key=lambda row: row.seconds or 0.0)
     return [first, *(row for row in rows if row is not first and _same(first, row))]
 
 
-def _same(one: Row, other: Row) -> bool:
-    """Return whether the interval of the ratio of two rows holds 1."""
-    return bool(pairs(one.samples, other.samples)) and paired_ratio(one.samples, other.samples).holds(1.0)
+def _same(first: Row, row: Row) -> bool:
+    """Return whether the interval of the ratio of two results contains 1."""
+    return bool(pairs(first.samples, row.samples)) and paired_ratio(first.samples, row.samples).holds(1.0)
 
 
 def _fastest(results: Results) -> str:
-    winners = {of.workload.name: rows for of in results.workloads if (rows := fastest(results, of))}
+    """Return which implementation is the fastest on most workloads, and by how much on the first of them."""
+    winners = {each.workload: rows for each in results.workloads if (rows := fastest(results, each))}
     if not winners:
         return ""
-    count = Counter(row.label for rows in winners.values() for row in rows)
-    label, most = count.most_common(1)[0]
-    shown = next(of for of in results.workloads if label in [row.label for row in winners.get(of.workload.name, [])])
-    row = next(row for row in winners[shown.workload.name] if row.label == label)
-    others = [row.label for row in winners[shown.workload.name] if row.label != label]
-    where = f"on all {len(winners)} workloads" if most == len(winners) > 1 else f"on {most} of {len(winners)} workloads"
+    label, most = Counter(row.label for rows in winners.values() for row in rows).most_common(1)[0]
+    workload, rows = next((w, rows) for w, rows in winners.items() if label in [row.label for row in rows])
+    row = next(row for row in rows if row.label == label)
+    others = [other.label for other in rows if other is not row]
+    where = f"on all {most} workloads" if most == len(winners) else f"on {most} of {len(winners)} workloads"
+    on = f"on {workload.name} "
     if len(winners) == 1:
-        where = f"on {shown.workload.name}"
+        where, on = f"on {workload.name}", ""
     text = f"{label} is the fastest row {where}"
     if others:
-        text += f" (on {shown.workload.name} not to be told from {', '.join(others)})"
+        text += f" (on {workload.name} not significantly different from {', '.join(others)})"
     if row.speed_up is not None:
-        on = "" if len(winners) == 1 else f"on {shown.workload.name} "
-        text += f": {on}{estimate_text(row.speed_up)} times as fast as {shown.workload.baseline_label}"
+        text += f": {on}{estimate_text(row.speed_up)} times as fast as {workload.baseline_label}"
     if row.percent_of_peak is not None:
         text += f", {row.percent_of_peak.value:.0f} % of the peak"
-    return text + "."
+    return f"{text}."
 
 
 def _controls(results: Results) -> str:
+    """Return whether identical code was as fast as itself, and which differences are noise."""
     measured = [row for row in measured_controls(results.rows) if len(row.processes) >= MIN_PROCESSES]
     controls = {row.workload: row.speed_up for row in measured if row.speed_up is not None}
     if not controls:
         return ""
     floor = max(abs(edge - 1.0) for e in controls.values() for edge in (e.low or 1.0, e.high or 1.0))
-    off = controls_off(results.rows)
     noise = f"differences below {number_text(100 * floor, 2)} % are noise"
+    off = controls_off(results.rows)
     if off:
-        return f"The control does not hold on {', '.join(off)}, where identical code seemed to differ: {noise}."
-    what = "The control holds" if len(controls) == 1 else f"All {len(controls)} controls hold"
+        return f"The A/A control failed on {', '.join(off)}, where identical code seemed to differ: {noise}."
     missed = [workload for workload, estimate in controls.items() if not estimate.holds(1.0)]
     chance = f" (that the interval of {', '.join(missed)} excludes 1 can be chance)" if missed else ""
-    if len(missed) > 1:  # nor are they independent
-        chance = f" (that those of {', '.join(missed)} exclude 1 can be chance: they come from the same processes)"
-    return f"{what}{chance}: identical code is as fast as itself; {noise}."
+    passed = "The A/A control" if len(controls) == 1 else f"All {len(controls)} A/A controls"
+    return f"{passed} passed{chance}; {noise}."

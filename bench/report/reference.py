@@ -15,7 +15,7 @@ from bench.report.text import interval_text, number_text
 from bench.results.compare_rows import compare_rows
 from bench.results.compare_runs import compare_runs
 from bench.results.files import RESULTS, read
-from bench.results.limits import Limits
+from bench.results.verdict import Limits
 
 COLOURS = 128
 RATIOS = ("control", "per_example"), ("in_place", "per_example"), ("twin", "in_place"), ("slower", "in_place")

@@ -1,4 +1,4 @@
-"""Two rows of one run, compared."""
+"""Two implementations of one run, compared."""
 
 from dataclasses import dataclass
 
@@ -7,42 +7,38 @@ from bench.results import precision
 from bench.results.estimates import pairs, typical_rounds
 from bench.results.summary import PAIRED_OUTCOMES
 from impls.errors import UserError
-from impls.needs import backprop_command
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """How many times as fast a row is as another, and how much that rests on."""
+class RowComparison:
+    """How many times as fast an implementation is as another, and how much that rests on."""
 
     ratio: Estimate
     processes: int  # that both have
     rounds: int  # that they have in common, in a typical process
 
 
-def compare_rows(results: Results, slow: str, fast: str) -> dict[str, Comparison]:
-    """Return by workload how many times as fast the row `fast` is as `slow`, from their paired samples.
+def compare_rows(results: Results, slow: str, fast: str) -> dict[str, RowComparison]:
+    """Return by workload how many times as fast `fast` is as `slow`, two labels, from their paired samples.
 
     The two are paired with each other. Where one of them was sampled in fewer rounds than the other, this is more exact
     than the ratio of their times, which go by way of the baseline, and may differ from it a little. Raises UserError if
     no workload has samples of both in the same rounds.
     """
-    found = {}
-    for of in results.workloads:
-        rows = [results.row(of.workload.name, label) for label in (slow, fast)]
-        one, other = (row.samples if row and _is_right(row, of.workload.baseline_label) else [] for row in rows)
+    comparisons = {}
+    for workload in [each.workload for each in results.workloads]:
+        rows = [results.row(workload.name, label) for label in (slow, fast)]
+        one, other = (row.samples if row and _is_right(row, workload.baseline_label) else [] for row in rows)
         paired = pairs(one, other)
         if paired:
             ratio = precision.ratio(one, other, results.settings.precision)
-            found[of.workload.name] = Comparison(ratio, len(paired), typical_rounds(paired))
-    if not found:
+            comparisons[workload.name] = RowComparison(ratio, len(paired), typical_rounds(paired))
+    if not comparisons:
         timed = ", ".join(dict.fromkeys(row.label for row in results.rows if row.timed))
-        raise UserError(
-            f"no workload has both {slow!r} and {fast!r}; timed were: {timed}; name the results of another run before "
-            f"the rows, or time both with: {backprop_command('bench --impl=… --impl=…')}"
-        )
-    return found
+        raise UserError(f"no workload has both {slow!r} and {fast!r}; expected two of those that were timed: {timed}")
+    return comparisons
 
 
 def _is_right(row: Row, baseline_label: str) -> bool:
-    """Return whether what was sampled of a row counts: of a baseline that failed late, as in the table."""
+    """Return whether what was sampled counts: also of a baseline that failed late, as in the table."""
     return row.timed or (row.label == baseline_label and row.outcome in PAIRED_OUTCOMES)

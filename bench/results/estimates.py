@@ -26,7 +26,7 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 
-from bench.records import Estimate
+from bench.records import Estimate, Row
 
 CONFIDENCE = 0.95  # of the intervals that are shown
 FEW_ROUNDS = 5  # with fewer than these, the lower quartile is close to the minimum
@@ -49,17 +49,17 @@ def paired_ratio(numerator: Generations, denominator: Generations, confidence: f
 
 def pairs(one: Generations, other: Generations) -> list[Pair]:
     """Return the samples of two rows in the rounds that both have, of each generation that has such rounds."""
-    found = []
+    paired = []
     for first, second in zip(one, other, strict=False):
         rounds = sorted(first.keys() & second.keys())
         if rounds:
-            found.append(([first[number] for number in rounds], [second[number] for number in rounds]))
-    return found
+            paired.append(([first[number] for number in rounds], [second[number] for number in rounds]))
+    return paired
 
 
-def typical_rounds(found: Sequence[Pair]) -> int:
+def typical_rounds(paired: Sequence[Pair]) -> int:
     """Return how many rounds a process has in common with the other row's: the median over generations."""
-    return statistics.median_low(len(one) for one, _ in found)
+    return statistics.median_low(len(one) for one, _ in paired)
 
 
 def seconds(samples: Generations) -> float:
@@ -83,7 +83,7 @@ def geometric_mean(values: Sequence[float], confidence: float = CONFIDENCE) -> E
     mean = statistics.fmean(logs)
     if len(logs) < 2:
         return Estimate(math.exp(mean))
-    margin = _quantile(len(logs), confidence) * statistics.stdev(logs) / math.sqrt(len(logs))
+    margin = student_quantile(len(logs) - 1, confidence) * statistics.stdev(logs) / math.sqrt(len(logs))
     return Estimate(math.exp(mean), math.exp(mean - margin), math.exp(mean + margin))
 
 
@@ -95,16 +95,38 @@ def holds_jointly(estimate: Estimate, value: float, processes: int, intervals: i
     """
     if estimate.low is None or estimate.high is None or processes < 2:
         return estimate.holds(value)
-    wider = _quantile(processes, 1 - (1 - CONFIDENCE) / intervals) / _quantile(processes, CONFIDENCE)
+    joint = 1 - (1 - CONFIDENCE) / intervals
+    wider = student_quantile(processes - 1, joint) / student_quantile(processes - 1, CONFIDENCE)
     low, high = (wider * (math.log(bound) - math.log(estimate.value)) for bound in (estimate.low, estimate.high))
     return low <= math.log(value) - math.log(estimate.value) <= high
 
 
-def _quantile(processes: int, confidence: float) -> float:
+def measured_controls(rows: Sequence[Row]) -> list[Row]:
+    """Return the A/A controls that have an interval, one a workload."""
+    return [row for row in rows if row.is_control and row.speed_up is not None and row.speed_up.half_width is not None]
+
+
+def controls_off(rows: Sequence[Row]) -> list[str]:
+    """Return the workloads whose A/A control failed; each baseline is the first of its workload.
+
+    All controls together are judged at 95 %: a run of unchanged code has one that fails in one case of twenty, however
+    many workloads it has. A 95 % interval of its own may exclude 1 without that.
+    """
+    controls = measured_controls(rows)
+    off = []
+    for control in controls:
+        baseline = next(row for row in rows if row.workload == control.workload)
+        processes = len(pairs(baseline.samples, control.samples))
+        if control.speed_up and not holds_jointly(control.speed_up, 1.0, processes, len(controls)):
+            off.append(control.workload)
+    return off
+
+
+def student_quantile(freedom: float, confidence: float) -> float:
     """Return how many standard errors a two-sided interval of Student's t reaches from the mean."""
     from scipy.special import stdtrit  # takes 0.3 s, scipy.stats 0.7 s
 
-    return float(stdtrit(processes - 1, (1 + confidence) / 2))
+    return float(stdtrit(freedom, (1 + confidence) / 2))
 
 
 def jitter(row: Generations, baseline: Generations) -> Estimate | None:

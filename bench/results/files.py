@@ -1,24 +1,28 @@
 """Results files: read, or said in one line why not."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from bench.records import MAX_LABEL, SCHEMA, Results
-from bench.results.kinds import kind_of
 from impls.errors import UserError
 from impls.text import one_line
 
 RESULTS = "results.json"  # in the folder of a run
 LATEST = Path("results/latest.json")  # of the current folder: what commands read that are not given a file
+BEGINNING = 10_000  # bytes that tell what a text is
+RECORDING = re.compile(r'# \{.*"steps_per_second"')
+STACKS = re.compile(r"(#.*\n)*[^\n]*;[^\n]* \d+(\n|$)")  # the root first, the number of samples last
+DRAWN = "flamegraph.pl and https://www.speedscope.app draw them; backprop profile NAME records a row"
 
 
 def to_builtins(results: Results) -> dict[str, Any]:
     """Return results as they stand in a results file, ready for a JSON encoder."""
-    found: dict[str, Any] = msgspec.to_builtins(results)
-    return found
+    builtins: dict[str, Any] = msgspec.to_builtins(results)
+    return builtins
 
 
 def file_of(path: Path) -> Path:
@@ -75,3 +79,33 @@ def _printable(value: Any) -> Any:
     if isinstance(value, list):
         return [each if isinstance(each, float) else _printable(each) for each in value]
     return {_printable(key): _printable(each) for key, each in value.items()} if isinstance(value, dict) else value
+
+
+def kind_of(content: bytes) -> str:
+    """Return in words what a file holds, with what reads it, for an error of one line; "" if it is not known."""
+    try:
+        return _kind_of_json(json.loads(content))
+    except (ValueError, RecursionError):
+        return _kind_of_text(content[:BEGINNING].decode(errors="replace"))
+
+
+def _kind_of_json(content: Any) -> str:
+    if not isinstance(content, dict):
+        return ""
+    if Results.KEY in content:
+        return "a run of backprop bench: backprop report shows it"
+    if {"benchmarks", "machine_info"} <= content.keys():
+        return "a run of pytest-benchmark without backprop-bench: pytest-benchmark compare shows it"
+    if {"points", "predicted"} <= content.keys():
+        return "what backprop scale measured: backprop report --scaling=FILE shows it"
+    if "speedscope" in str(content.get("$schema")):
+        return "a profile for https://www.speedscope.app"
+    return ""
+
+
+def _kind_of_text(text: str) -> str:
+    if RECORDING.match(text):
+        return "a recording: backprop profile FILE draws it, backprop report --recordings=FOLDER shows it"
+    if STACKS.match(text):
+        return f"collapsed stacks without a first line that says what was recorded: {DRAWN}"
+    return "a picture: a browser shows it" if "<svg" in text else ""

@@ -22,7 +22,7 @@ from bench.report.table import markdown, summary_lines
 from bench.results.compare_runs import compare_runs
 from bench.results.files import read as read_results
 from bench.results.files import to_builtins
-from bench.results.limits import read as read_limits
+from bench.results.verdict import read_limits
 from bench.scaling import read as read_scaling
 from bench.training import Epoch
 from impls import ROOT
@@ -103,7 +103,7 @@ def protocol(content: bytes) -> None:
 def limits(content: bytes) -> None:
     """A limits file."""
     with file(content, "limits.toml") as path:
-        read_limits(path).of("book", "in_place")
+        read_limits(path).limit("book", "in_place")
 
 
 def scaling(content: bytes) -> None:

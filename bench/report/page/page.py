@@ -4,7 +4,6 @@ import base64
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 import jinja2
@@ -12,12 +11,9 @@ from markupsafe import Markup
 
 from bench.records import Results
 from bench.report.findings import findings
-from bench.report.page.drawing import course, scale, shape, strip
-from bench.report.page.facts import PageWorkload, Recorded, workload_facts
-from bench.report.page.growth import fits, start_ups
-from bench.report.page.hosts import hosts
+from bench.report.page.facts import PageRow, PageWorkload, Recorded, course, hosts, scale, strip, workload_facts
 from bench.report.page.ladder import ladder
-from bench.report.page.model import models
+from bench.report.page.model import fits, models, start_ups
 from bench.report.page.roofline import roofline
 from bench.report.page.scaling import is_of, scaling_facts
 from bench.report.page.statements import statements
@@ -55,14 +51,14 @@ def page(
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.globals |= {"shape": shape, "scale": scale, "strip": strip, "course": course}
+    environment.globals |= {"scale": scale, "strip": strip, "course": course}
     environment.filters |= {"estimate": estimate_text, "number": number_text, "seconds": seconds_text}
     environment.filters["colour"] = lambda label: look(label).colour
     style = (FOLDER / "report.css").read_text(encoding="utf-8")
     script = (FOLDER / "report.js").read_text(encoding="utf-8")
-    workloads = [workload_facts(results, of) for of in results.workloads if not of.workload.sweep]
-    workloads = workloads or [workload_facts(results, of) for of in results.workloads]
-    recorded = _of_the_run(results, recordings)
+    shown = [each for each in results.workloads if not each.workload.sweep] or results.workloads
+    workloads = [workload_facts(results, each) for each in shown]
+    recorded = [each for each in recordings if results.row(each.workload, each.row)]
     return environment.get_template("report.html").render(
         policy=f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; img-src data:; "
         "base-uri 'none'; form-action 'none'",
@@ -89,12 +85,6 @@ def page(
     )
 
 
-def _of_the_run(results: Results, recordings: Sequence[Recorded]) -> list[Recorded]:
-    """Return the recordings of rows and workloads that the run has."""
-    known = {(row.workload, row.label) for row in results.rows}
-    return [each for each in recordings if (each.workload, each.row) in known]
-
-
 def _hash(text: str) -> str:
     return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
 
@@ -103,16 +93,29 @@ def _data(workloads: Sequence[PageWorkload], recordings: Sequence[Recorded]) -> 
     """Return what the script reads, as JSON that cannot end the element that it stands in."""
     content = {
         "workloads": {
-            of.name: {
-                "baseline": of.baseline,
-                "ratios": of.ratios,
-                "rows": {row.label: {"seconds": row.seconds, "colour": row.colour} for row in of.timed},
+            facts.workload.name: {
+                "baseline": facts.workload.baseline_label,
+                "ratios": facts.ratios,
+                "rows": {row.result.label: {"seconds": row.result.seconds} for row in facts.timed},
             }
-            for of in workloads
+            for facts in workloads
         },
         "recordings": [{"frames": each.frames, "tree": each.tree, "title": each.title} for each in recordings],
         "categories": [[name, *colours] for name, colours in CATEGORIES.items()],
-        "csv": {of.name: [asdict(row) for row in of.rows] for of in workloads},
+        "csv": {facts.workload.name: list(map(_cells, facts.rows)) for facts in workloads},
     }
     text = json.dumps(content, ensure_ascii=True, allow_nan=False)
     return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
+
+
+def _cells(row: PageRow) -> dict[str, str | float | None]:
+    """Return a row as the file of a table has it."""
+    result = row.result
+    return {
+        "label": result.label,
+        "rank": row.rank,
+        "seconds": result.seconds,
+        "percent": result.percent_of_peak.value if result.percent_of_peak else None,
+        "cores": result.cores_used,
+        "reason": "" if result.timed else f"{result.outcome_text}: {result.reason}",
+    }

@@ -1,4 +1,4 @@
-"""The machine: how far the rows are from its peak, and what the memory has to do with it."""
+"""The machine: how far the fastest results are from its peak, and what the memory has to do with it."""
 
 import math
 from collections.abc import Sequence
@@ -9,22 +9,28 @@ import numpy as np
 from bench.records import Results, WorkloadResult, threads_text
 
 WIDTH, HEIGHT = 640, 300
-NAME_WIDTH, NAME_HEIGHT = 66, 13  # that a workload's name takes
-LEVEL_WIDTH = 190  # that the name of a peak takes, up to the right edge
+NAME_WIDTH, LEVEL_WIDTH, NAME_HEIGHT = 66, 190, 13  # pixels, that the names of a workload and of a peak take
 LEFT, RIGHT, TOP, BOTTOM = 54, 20, 14, 40  # of the axes, in pixels
+Name = tuple[float, float, float]  # where a name is in the picture: its left and right end, its height
+
+
+@dataclass(frozen=True)
+class Fastest:
+    """The fastest result on a workload."""
+
+    workload_result: WorkloadResult
+    label: str
+    intensity: float  # flop per byte that must be read or written at least
+    gflops: float
+    peak: float  # Gflop/s
 
 
 @dataclass(frozen=True)
 class Mark:
-    """A workload in the picture: where the fastest row is."""
+    """A workload in the picture: where the fastest result is, in pixels."""
 
-    name: str
-    label: str
-    intensity: float  # flop per byte that must be read or written at least
-    gflops: float
-    percent: float
-    peak: float  # Gflop/s
-    x: float  # in pixels
+    fastest: Fastest
+    x: float
     y: float
     name_y: float  # of the name beside it, clear of the others
 
@@ -40,56 +46,52 @@ class Roofline:
     ticks_y: list[tuple[str, float]]
 
 
-def least_bytes(of: WorkloadResult) -> int:
+def least_bytes(workload_result: WorkloadResult) -> int:
     """Return the bytes that a call has to read or write at least once.
 
     These are the parameters, read and written, and the examples, read: what does not stay in a cache from call to call
     costs at least that. An epoch reads and writes its parameters at every step.
     """
-    workload = of.workload
-    itemsize = np.dtype(workload.dtype).itemsize
-    steps = math.ceil(of.examples / workload.batch_size) if workload.timed == "epoch" else 1
-    numbers = 2 * steps * workload.weights + of.examples * (workload.sizes[0] + workload.sizes[-1])
-    return numbers * itemsize
+    workload, examples = workload_result.workload, workload_result.examples
+    steps = math.ceil(examples / workload.batch_size) if workload.timed == "epoch" else 1
+    numbers = 2 * steps * workload.weights + examples * (workload.sizes[0] + workload.sizes[-1])
+    return numbers * np.dtype(workload.dtype).itemsize
 
 
-def intensity(of: WorkloadResult) -> float:
-    """Return the floating-point operations of a call for each byte that it has to read or write at least once."""
-    return of.flops / least_bytes(of)
-
-
-def _clear(x: float, y: float, taken: list[tuple[float, float]]) -> float:
-    """Return the height of a name, moved down until it is clear of those that are taken; take it."""
-    while any(abs(x - other) < NAME_WIDTH and abs(y - height) < NAME_HEIGHT for other, height in taken):
-        y += 1
-    taken.append((x, y))
-    return y
+def fastest_results(results: Results) -> list[Fastest]:
+    """Return the fastest result on each workload that is no sweep's and has a peak, the highest rate first."""
+    fastest = []
+    for workload_result in results.workloads:
+        workload, peak = workload_result.workload, workload_result.peak
+        seconds = {row.label: row.seconds for row in results.rows_of(workload.name) if row.timed and not row.is_control}
+        if workload.sweep or not seconds or not peak or not peak.flops_per_second:
+            continue
+        label = min(seconds, key=lambda label: seconds[label] or math.inf)
+        gflops = workload_result.flops / (seconds[label] or math.inf) / 1e9
+        intensity = workload_result.flops / least_bytes(workload_result)
+        fastest.append(Fastest(workload_result, label, intensity, gflops, peak.flops_per_second / 1e9))
+    return sorted(fastest, key=lambda each: -each.gflops)
 
 
 @dataclass(frozen=True)
 class _Axes:
     """From flop per byte and Gflop/s to pixels."""
 
-    lowest: float  # flop per byte
-    highest: float
+    powers: range  # of ten, flop per byte
     top: float  # Gflop/s
 
-    def x(self, value: float) -> float:
-        share = math.log10(value / self.lowest) / max(1.0, math.log10(self.highest / self.lowest))
+    def x(self, intensity: float) -> float:
+        share = (math.log10(intensity) - self.powers[0]) / (len(self.powers) - 1)
         return LEFT + share * (WIDTH - LEFT - RIGHT)
 
-    def y(self, value: float) -> float:
-        return HEIGHT - BOTTOM - value / self.top * (HEIGHT - TOP - BOTTOM)
+    def y(self, gflops: float) -> float:
+        return HEIGHT - BOTTOM - gflops / self.top * (HEIGHT - TOP - BOTTOM)
 
     def line(self, rate: float) -> str:
         """Return the points of gflops = rate x intensity from the left edge to the top or the right one; a curve."""
-        first, last = math.log(self.lowest), math.log(max(self.lowest, min(self.highest, self.top / rate)))
-        at = [math.exp(first + (last - first) * number / 32) for number in range(33)]
-        return " ".join(f"{self.x(each):.1f},{self.y(rate * each):.1f}" for each in at)
-
-    def ticks_x(self) -> list[tuple[str, float]]:
-        powers = range(round(math.log10(self.lowest)), round(math.log10(self.highest)) + 1)
-        return [(f"{10.0**power:g}", self.x(10.0**power)) for power in powers]
+        lowest, highest = 10.0 ** self.powers[0], 10.0 ** self.powers[-1]
+        intensities = np.geomspace(lowest, max(lowest, min(highest, self.top / rate)), 33)
+        return " ".join(f"{self.x(each):.1f},{self.y(rate * each):.1f}" for each in intensities.tolist())
 
     def ticks_y(self) -> list[tuple[str, float]]:
         step = 10 ** math.floor(math.log10(self.top / 2))
@@ -97,53 +99,54 @@ class _Axes:
         return [(f"{number * step:g}", self.y(number * step)) for number in range(int(self.top / step) + 1)]
 
 
-_Fastest = tuple[WorkloadResult, str, float, float, float]  # a workload, its fastest row, flop/byte, Gflop/s, the peak
-
-
 def roofline(results: Results) -> Roofline | None:
     """Return the picture of the workloads that are no sweep's; None without a peak."""
-    found = sorted(_fastest(results), key=lambda each: -each[3])  # from the top down
-    if not found:
+    fastest = fastest_results(results)
+    if not fastest:
         return None
-    axes = _Axes(
-        lowest=10 ** math.floor(math.log10(min(each[2] for each in found))),
-        highest=10 ** math.ceil(math.log10(max(each[2] for each in found))),
-        top=max(each[4] for each in found) * 1.15,
-    )
-    levels = _levels(found, axes)
-    taken = [(float(at), level[3]) for level in levels for at in range(WIDTH - RIGHT - LEVEL_WIDTH, WIDTH, NAME_WIDTH)]
-    threads = {of.workload.threads for of, *_ in found}
-    memory = [(of.threads, of.bytes_per_second / 1e9) for of in results.machine.memory_rates if of.threads in threads]
+    lowest = math.floor(math.log10(min(each.intensity for each in fastest)))
+    highest = math.ceil(math.log10(max(each.intensity for each in fastest)))
+    axes = _Axes(range(lowest, max(highest, lowest + 1) + 1), max(each.peak for each in fastest) * 1.15)
+    names: list[Name] = []
+    threads = {each.workload_result.workload.threads for each in fastest}
+    rates = [each for each in results.machine.memory_rates if each.threads in threads]
     return Roofline(
-        marks=[
-            Mark(of.workload.name, label, at, gflops, 100 * gflops / peak, peak, axes.x(at), axes.y(gflops),
-                 _clear(axes.x(at), axes.y(gflops) + 4, taken))
-            for of, label, at, gflops, peak in found
+        levels=_levels(fastest, axes, names),
+        marks=[_mark(each, axes, names) for each in fastest],
+        memory=[
+            (threads_text(each.threads), each.bytes_per_second / 1e9, axes.line(each.bytes_per_second / 1e9))
+            for each in rates
         ],
-        levels=levels,
-        memory=[(threads_text(count), rate, axes.line(rate)) for count, rate in memory],
-        ticks_x=axes.ticks_x(),
+        ticks_x=[(f"{10.0**power:g}", axes.x(10.0**power)) for power in axes.powers],
         ticks_y=axes.ticks_y(),
-    )  # fmt: skip
+    )
 
 
-def _fastest(results: Results) -> list[_Fastest]:
-    found = []
-    for of in results.workloads:
-        rows = [row for row in results.rows_of(of.workload.name) if row.timed and not row.is_control]
-        if of.workload.sweep or not rows or not of.peak or not of.peak.flops_per_second:
-            continue
-        best = min(rows, key=lambda row: row.seconds or math.inf)
-        gflops = of.flops / (best.seconds or math.inf) / 1e9
-        found.append((of, best.label, intensity(of), gflops, of.peak.flops_per_second / 1e9))
-    return found
-
-
-def _levels(found: Sequence[_Fastest], axes: _Axes) -> list[tuple[str, float, float, float]]:
-    """Return the peaks, the highest first, with the height of the line and of its name, clear of the one above."""
-    peaks = {f"{of.workload.dtype}, {threads_text(of.workload.threads)}": peak for of, _, _, _, peak in found}
+def _levels(fastest: Sequence[Fastest], axes: _Axes, names: list[Name]) -> list[tuple[str, float, float, float]]:
+    """Return the peaks, the highest first."""
+    peaks = {}
+    for each in fastest:
+        workload = each.workload_result.workload
+        peaks[f"{workload.dtype}, {threads_text(workload.threads)}"] = each.peak
     levels: list[tuple[str, float, float, float]] = []
     for name, peak in sorted(peaks.items(), key=lambda level: -level[1]):
         y = axes.y(peak)
-        levels.append((name, peak, y, y - 5 if not levels or y - 5 > levels[-1][3] + NAME_HEIGHT else y + 13))
+        name_y = y - 5 if not levels or y - 5 > levels[-1][3] + NAME_HEIGHT else y + NAME_HEIGHT  # above or below it
+        names.append((WIDTH - RIGHT - LEVEL_WIDTH, WIDTH, name_y))
+        levels.append((name, peak, y, name_y))
     return levels
+
+
+def _mark(fastest: Fastest, axes: _Axes, names: list[Name]) -> Mark:
+    x, y = axes.x(fastest.intensity), axes.y(fastest.gflops)
+    return Mark(fastest, x, y, _clear(x, NAME_WIDTH, y + 4, names))
+
+
+def _clear(left: float, width: float, y: float, names: list[Name]) -> float:
+    """Return the height of a name, moved down until it is clear of all earlier ones; add it to them."""
+    right = left + width
+    while any(left < their_right and their_left < right and abs(y - their_y) < NAME_HEIGHT
+              for their_left, their_right, their_y in names):  # fmt: skip
+        y += 1
+    names.append((left, right, y))
+    return y

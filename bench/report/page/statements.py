@@ -2,7 +2,7 @@
 
 Each statement is turned into a range that a figure has to lie in; "about 2x" is read as 1.5 to 2.7 times. A verdict is
 computed from the interval of the figure: it holds if the interval lies in the range, it does not if the interval lies
-outside, and otherwise it cannot be said.
+outside, and otherwise it is inconclusive.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +20,7 @@ ABOUT_TWO = (1.5, 2.7)
 ABOUT_HALF = (35.0, 65.0)  # per cent
 MOST = (50.0, 100.0)
 NOTHING = (0.0, 1.1)  # times as fast
-HOLDS, DOES_NOT, UNKNOWN = "holds", "does not hold", "cannot be said"
+HOLDS, DOES_NOT, UNKNOWN = "holds", "does not hold", "inconclusive"
 
 
 @dataclass(frozen=True)
@@ -31,26 +31,29 @@ class Statement:
     measured: str  # what is taken for it here
     figure: str
     verdict: str
-    why: str = ""  # it cannot be said
+    why: str = ""  # it is inconclusive
+
+
+Figure = Callable[[Results, Mapping[str, Recorded]], Estimate]
 
 
 @dataclass(frozen=True)
 class _Claim:
     words: str
     measured: str
-    figure: Callable[[Results, Mapping[str, Recorded]], Estimate]  # raises UserError if it is not there
+    figure: Figure  # raises UserError if it is not there
     range: tuple[float, float]
     unit: str = " times"
 
 
 def statements(results: Results, recordings: Sequence[Recorded]) -> list[Statement]:
     """Return the statements of the post with this machine's figures and verdicts."""
-    of_rows = {each.row: each for each in recordings if each.workload == WORKLOAD}
-    return [_judged(claim, results, of_rows) for claim in CLAIMS]
+    by_label = {each.row: each for each in recordings if each.workload == WORKLOAD}
+    return [_checked(claim, results, by_label) for claim in CLAIMS]
 
 
 def verdict(figure: Estimate, wanted: tuple[float, float]) -> str:
-    """Return whether a figure's interval lies in a range: it holds, it does not, or it cannot be said."""
+    """Return whether a figure's interval lies in a range: it holds, it does not, or that is inconclusive."""
     low, high = figure.low, figure.high
     if low is None or high is None:
         return UNKNOWN
@@ -59,42 +62,47 @@ def verdict(figure: Estimate, wanted: tuple[float, float]) -> str:
     return DOES_NOT if high < wanted[0] or wanted[1] < low else UNKNOWN
 
 
-def _judged(claim: _Claim, results: Results, recordings: Mapping[str, Recorded]) -> Statement:
+def _checked(claim: _Claim, results: Results, recordings: Mapping[str, Recorded]) -> Statement:
     try:
         figure = claim.figure(results, recordings)
     except UserError as error:
         return Statement(claim.words, claim.measured, "", UNKNOWN, str(error))
-    found = verdict(figure, claim.range)
-    why = f"the interval reaches over an end of {claim.range[0]:g} to {claim.range[1]:g}" if found == UNKNOWN else ""
-    return Statement(claim.words, claim.measured, estimate_text(figure) + claim.unit, found, why)
+    word = verdict(figure, claim.range)
+    why = f"the interval reaches over an end of {claim.range[0]:g} to {claim.range[1]:g}" if word == UNKNOWN else ""
+    return Statement(claim.words, claim.measured, estimate_text(figure) + claim.unit, word, why)
 
 
-def _ratio(slow: str, fast: str, workload: str = WORKLOAD) -> Callable[[Results, Mapping[str, Recorded]], Estimate]:
-    def figure(results: Results, _recordings: Mapping[str, Recorded]) -> Estimate:
-        for label in (slow, fast):
-            row = results.row(workload, label)
-            if row is None or not row.timed:
-                raise UserError(f"{label} was not timed on {workload}")
-        return compare_rows(results, slow, fast)[workload].ratio
+def _ratio(slow: str, fast: str) -> Figure:
+    return lambda results, _recordings: _ratio_on(results, WORKLOAD, slow, fast)
 
-    return figure
+
+def _ratio_on_cores(slow: str, fast: str) -> Figure:
+    return lambda results, _recordings: _ratio_on(results, _on_several_cores(results), slow, fast)
+
+
+def _ratio_on(results: Results, workload: str, slow: str, fast: str) -> Estimate:
+    for label in (slow, fast):
+        row = results.row(workload, label)
+        if row is None or not row.timed:
+            raise UserError(f"{label} was not timed on {workload}")
+    return compare_rows(results, slow, fast)[workload].ratio
 
 
 def _on_several_cores(results: Results) -> str:
     """Return the workload that is the book's step on several cores. Raises UserError if there is none."""
     book = default_workloads()[WORKLOAD]
-    for of in results.workloads:
-        each = of.workload
-        if each.threads > 1 and (each.sizes, each.batch_size, each.timed) == (book.sizes, book.batch_size, "step"):
-            return each.name
+    for workload in [each.workload for each in results.workloads]:
+        same_step = (workload.sizes, workload.batch_size, workload.timed) == (book.sizes, book.batch_size, "step")
+        if workload.threads > 1 and same_step:
+            return workload.name
     raise UserError("the run has no such step on several cores: --workload=784-30-10:10:float64:2 adds it")
 
 
-def _share(row: str, category: str) -> Callable[[Results, Mapping[str, Recorded]], Estimate]:
+def _share(label: str, category: str) -> Figure:
     def figure(_results: Results, recordings: Mapping[str, Recorded]) -> Estimate:
-        if row not in recordings:
-            raise UserError(f"there is no recording of {row} on {WORKLOAD}: backprop profile {row} makes one")
-        percent, margin = recordings[row].shares.get(category, (0.0, 0.0))
+        if label not in recordings:
+            raise UserError(f"there is no recording of {label} on {WORKLOAD}: backprop profile {label} makes one")
+        percent, margin = recordings[label].shares.get(category, (0.0, 0.0))
         return Estimate(max(percent, 1e-9), max(percent - margin, 1e-9), percent + margin)
 
     return figure
@@ -136,9 +144,7 @@ CLAIMS = (
     _Claim(
         "rayon brings nothing: threads do not make the small network's step faster.",
         "rust_rayon over rust_batched on several cores",
-        lambda results, recordings: _ratio("rust_batched", "rust_rayon", _on_several_cores(results))(
-            results, recordings
-        ),
+        _ratio_on_cores("rust_batched", "rust_rayon"),
         NOTHING,
     ),
     _Claim(

@@ -92,7 +92,7 @@ document.getElementById("csv").addEventListener("click", () => {
     const name = blocks[Number(workload.value) || 0].dataset.name, ratios = data.workloads[name].ratios[baseline.value] || {};
     const quoted = text => `"${String(text ?? "").replaceAll('"', '""')}"`;
     const lines = [["row", "rank", "seconds", "speed-up over " + baseline.value, "low", "high", "% of peak", "cores", "outcome"]];
-    for (const row of data.csv[name]) lines.push([row.label, row.rank || "", row.seconds, ...(ratios[row.label] || ["", "", ""]), row.percent_value, row.cores, row.reason]);
+    for (const row of data.csv[name]) lines.push([row.label, row.rank || "", row.seconds, ...(ratios[row.label] || ["", "", ""]), row.percent, row.cores, row.reason]);
     const link = document.createElement("a");
     link.download = `speed-ups-${name}.csv`;
     link.href = URL.createObjectURL(new Blob([lines.map(line => line.map(quoted).join(",")).join("\r\n") + "\r\n"], {type: "text/csv"}));
