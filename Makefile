@@ -19,7 +19,7 @@ CAN_INSTALL = test -n "$(UV)" || $(BIN)/python -c 'import pip' 2>/dev/null || { 
 
 # What is timed must not share the machine with the tests, whatever `make -j` says.
 .NOTPARALLEL:
-.PHONY: bench bench-all clean coverage figures fuzz installer lint profiles reference reference-runs rust rust-tch rust-tensorflow rust-test rust-test-arm test test-all
+.PHONY: bench bench-all clean coverage figures installer lint profiles reference reference-runs rust rust-tch rust-tensorflow rust-test rust-test-arm test test-all
 
 bench: $(INSTALLED)
 	$(BIN)/backprop bench
@@ -51,13 +51,6 @@ coverage: $(INSTALLED)
 	-$(BIN)/python -m coverage run -m pytest $(SIDE_BY_SIDE) --maxfail=30
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report
-
-# Ten minutes each: whatever is read from files, or from a worker, fuzzed by coverage.
-fuzz: $(INSTALLED)
-	$(PIP) 'atheris>=3,<4'
-	for target in idx limits network protocol results scaling stacks workload; do \
-	    $(BIN)/python -m tests.fuzz $$target || exit; \
-	done
 
 lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
@@ -170,7 +163,7 @@ rust-test-arm:
 	cd impls/rust && cargo test --release --lib --no-default-features --target $(ARM) --target-dir target/arm
 
 # Targets that install more, into an environment that is there.
-bench-all coverage fuzz rust rust-tensorflow: | installer
+bench-all coverage rust rust-tensorflow: | installer
 installer: $(INSTALLED)
 	@$(CAN_INSTALL)
 

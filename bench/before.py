@@ -39,7 +39,7 @@ class Before:
 
     def _entry(self, entry: Entry) -> Entry:
         name = f"{entry.name}{BEFORE}"
-        before = replace(entry, name=name, own_name=entry.implementation, framework=entry.framework)
+        before = replace(entry, name=name, own_name=entry.implementation)
         module, path = entry.target.module, entry.target.path
         if path:
             return replace(before, target=replace(entry.target, module=str(self._file(path))))

@@ -20,12 +20,14 @@ class Target:
 
     module: str  # "impls.in_place" or "/home/me/mine.py"
     class_name: str
+    engine: str = ""  # another implementation, which the class uses
 
     @classmethod
     def parse(cls, text: str) -> "Target":
-        """Return the target that `module:Class` or `path/to/file.py:Class` names."""
+        """Return the target of `module:Class`, `path/to/file.py:Class` or `module:Class[engine]`."""
         module, _, class_name = text.rpartition(":")
-        return cls(module, class_name)
+        class_name, _, engine = class_name.removesuffix("]").partition("[")
+        return cls(module, class_name, engine)
 
     @property
     def path(self) -> Path | None:
@@ -33,7 +35,7 @@ class Target:
         return Path(self.module) if self.module.endswith(".py") else None
 
     def __str__(self) -> str:
-        return f"{self.module}:{self.class_name}"
+        return f"{self.module}:{self.class_name}" + (f"[{self.engine}]" if self.engine else "")
 
 
 def load_target(target: Target) -> "type[Implementation]":
@@ -53,7 +55,7 @@ def load_target(target: Target) -> "type[Implementation]":
         check_complete(cls)
     except TypeError as error:
         raise RowError(f"{shown}: {error}") from error
-    return cls
+    return cls.with_engine(target.engine) if target.engine else cls  # type: ignore[attr-defined]
 
 
 def _import_path(path: Path) -> object:

@@ -75,18 +75,7 @@ def pip_command(requirement: str) -> str:
     python = _from_here(Path(sys.executable))
     if is_installed("pip"):
         return f"{python} -m pip install {requirement}"
-    if shutil.which("uv") or _made_by_uv():
-        return f"uv pip install --python {python} {requirement}"
-    return f"{python} -m ensurepip && {python} -m pip install {requirement}"
-
-
-def _made_by_uv() -> bool:
-    """Return whether uv made this environment: it writes its version into pyvenv.cfg."""
-    try:
-        lines = Path(sys.prefix, "pyvenv.cfg").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:  # no virtual environment
-        return False
-    return any(line.partition("=")[0].strip() == "uv" for line in lines)
+    return f"uv pip install --python {python} {requirement}"
 
 
 def backprop_command(arguments: str) -> str:

@@ -1,4 +1,4 @@
-"""What `numba_jit` computes with: products by SciPy's BLAS, in the blocks that it is fastest with, and exp in vectors.
+"""What `numba` computes with: products by SciPy's BLAS, in the blocks that it is fastest with, and exp in vectors.
 
 The BLAS is called through the C function pointer that SciPy publishes.
 """

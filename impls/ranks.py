@@ -1,6 +1,6 @@
 """The ranks of an MPI job: whether this process is one, how they talk, what they have to agree on, how long they wait.
 
-Everything that concerns MPI itself stands here; `mpi_allreduce` and `torch_ddp` have the mathematics.
+Everything that concerns MPI itself stands here; `mpi` and `torch_ddp` have the mathematics.
 """
 
 import os

@@ -28,6 +28,9 @@ ENTRY_POINTS = "backprop_bench.implementations"
 RESERVED = ("control", "peak", "reference")  # labels of the benchmark's own rows
 LABEL = re.compile(r"[\w.-]{1,40}")  # a name that a user gives to a row
 
+NUMPY, COMPILED, RUST_CRATE, RANKS = "Python and NumPy", "Numba", "Rust", "MPI"  # families
+FRAMEWORK, GPU, OTHER = "framework", "GPU", "other"
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -37,8 +40,10 @@ class Entry:
     target: Target
     summary: str
     needs: Needs | None = None
-    framework: bool = False  # a library that a user would pick instead: timed on request
+    family: str = OTHER  # whose colours and marker it has in plots
     ranks: bool = False  # one process per core, started by mpiexec where there are several
+    engine: str = ""  # the implementation that computes a rank's share, where any can
+    unseen: str = ""  # what a sampling profiler of Python threads cannot show, even with one thread
     own_name: str = ""  # of the implementation, where `name` is a label that the user gave it
     tree: str = ""  # the folder with the `impls` that it is loaded from, if that is not today's
 
@@ -46,6 +51,11 @@ class Entry:
     def implementation(self) -> str:
         """Return the implementation's own name, whatever label it has."""
         return self.own_name or self.name
+
+    @property
+    def framework(self) -> bool:
+        """Return whether this is a library that a user would pick instead, which is timed on request."""
+        return self.family in (FRAMEWORK, GPU)
 
     @property
     def source(self) -> str:
@@ -95,85 +105,133 @@ MPI = Needs(("mpi4py",), lambda: extra_command("mpi"), no_mpiexec)
 TORCH_DDP = Needs(("torch", "mpi4py"), lambda: extra_command("ddp"), no_mpiexec)
 
 
-def _entry(
-    name: str, target: str, summary: str, needs: Needs | None = None, *, framework: bool = False, ranks: bool = False
+def _ours(
+    name: str,
+    class_name: str,
+    summary: str,
+    family: str,
+    needs: Needs | None = None,
+    unseen: str = "",
+    *,
+    file: str = "",
+    ranks: bool = False,
+    engine: str = "",
 ) -> Entry:
-    return Entry(name, Target.parse(target), summary, needs, framework, ranks)
+    """Return the entry of a class in the file of `impls/` that has its name, or in another one."""
+    target = Target(f"impls.{file or name}", class_name)
+    return Entry(name, target, summary, needs, family, ranks, engine, unseen)
 
 
 ENTRIES = {
     entry.name: entry
     for entry in (
-        _entry("pure_python", "impls.pure_python:PurePython", "lists and loops, no NumPy"),
-        _entry("per_example", "impls.per_example:PerExample", "the book's loop, one example at a time; the baseline"),
-        _entry("batched_3d", "impls.batched_3d:Batched3D", "stacks of column vectors through 3-D matmul"),
-        _entry("batched_2d", "impls.batched_2d:Batched2D", "the mini-batch as a matrix, one GEMM per product"),
-        _entry("in_place", "impls.in_place:InPlace", "2-D without temporaries, BLAS does the update"),
-        _entry("multithreaded", "impls.multithreaded:Multithreaded", "mini-batch split over Python threads"),
-        _entry("numba", "impls.numba_jit:NumbaJit", "one compiled step, products by SciPy's BLAS", NUMBA),
-        _entry("rust_per_example", "impls.rust_rows:RustPerExample", "the post's Rust, one example at a time", RUST),
-        _entry("rust_per_example_blas", "impls.rust_rows:RustPerExampleBlas", "the same, SciPy's BLAS", RUST),
-        _entry("rust_batched", "impls.rust_rows:RustBatched", "the post's Rust, batched", RUST),
-        _entry("rust_batched_blas", "impls.rust_rows:RustBatchedBlas", "the same, SciPy's BLAS", RUST),
-        _entry("rust_batched_gemm", "impls.rust_rows:RustBatchedGemm", "the same, the crate gemm", RUST),
-        _entry("rust_rayon", "impls.rust_rows:RustRayon", "mini-batch split over rayon", RUST),
-        _entry("rust_candle", "impls.rust_rows:RustCandle", "candle: layers, autograd, SGD, no Python", RUST),
-        _entry("rust_fused", "impls.rust_rows:RustFused", "blocked AVX-512/AVX2/NEON kernels, update fused in", RUST),
-        _entry(
-            "mpi", "impls.mpi_allreduce:Mpi", "mini-batch split over MPI ranks, one Allreduce a step", MPI, ranks=True
+        _ours("pure_python", "PurePython", "lists and loops, no NumPy", NUMPY),
+        _ours("per_example", "PerExample", "the book's loop, one example at a time; the baseline", NUMPY),
+        _ours("batched_3d", "Batched3D", "stacks of column vectors through 3-D matmul", NUMPY),
+        _ours("batched_2d", "Batched2D", "the mini-batch as a matrix, one GEMM per product", NUMPY),
+        _ours("in_place", "InPlace", "2-D without temporaries, BLAS does the update", NUMPY),
+        _ours("multithreaded", "Multithreaded", "mini-batch split over Python threads", NUMPY),
+        _ours(
+            "numba",
+            "NumbaJit",
+            "one compiled step, products by SciPy's BLAS",
+            COMPILED,
+            NUMBA,
+            unseen="names of Numba's compiled functions",
         ),
-        _entry("torch", "impls.torch_autograd:Torch", "PyTorch: nn.Linear, autograd, optim.SGD", TORCH, framework=True),
-        _entry(
-            "torch_compiled",
-            "impls.torch_compile:TorchCompiled",
-            "PyTorch: torch.func.grad and the update through torch.compile",
-            TORCH_COMPILED,
-            framework=True,
+        _ours(
+            "rust_per_example",
+            "RustPerExample",
+            "the post's Rust, one example at a time",
+            RUST_CRATE,
+            RUST,
         ),
-        _entry(
-            "torch_cuda",
-            "impls.torch_autograd:TorchCuda",
-            "torch on an NVIDIA GPU",
-            TORCH_CUDA,
-            framework=True,
+        _ours("rust_per_example_blas", "RustPerExampleBlas", "the same, SciPy's BLAS", RUST_CRATE, RUST),
+        _ours("rust_batched", "RustBatched", "the post's Rust, batched", RUST_CRATE, RUST),
+        _ours("rust_batched_blas", "RustBatchedBlas", "the same, SciPy's BLAS", RUST_CRATE, RUST),
+        _ours("rust_batched_gemm", "RustBatchedGemm", "the same, the crate gemm", RUST_CRATE, RUST),
+        _ours("rust_rayon", "RustRayon", "mini-batch split over rayon", RUST_CRATE, RUST),
+        _ours("rust_candle", "RustCandle", "candle: layers, autograd, SGD, no Python", RUST_CRATE, RUST),
+        _ours(
+            "rust_fused",
+            "RustFused",
+            "blocked AVX-512/AVX2/NEON kernels, update fused in",
+            RUST_CRATE,
+            RUST,
         ),
-        _entry(
-            "torch_ddp",
-            "impls.torch_ddp:TorchDdp",
-            "PyTorch on several ranks: DistributedDataParallel over gloo",
-            TORCH_DDP,
-            framework=True,
+        _ours(
+            "mpi",
+            "Mpi",
+            "mini-batch split over MPI ranks, one Allreduce a step",
+            RANKS,
+            MPI,
+            engine="in_place",
             ranks=True,
         ),
-        _entry(
+        _ours("torch", "Torch", "PyTorch: nn.Linear, autograd, optim.SGD", FRAMEWORK, TORCH),
+        _ours(
+            "torch_compiled",
+            "TorchCompiled",
+            "PyTorch: torch.func.grad and the update through torch.compile",
+            FRAMEWORK,
+            TORCH_COMPILED,
+        ),
+        _ours(
+            "torch_cuda",
+            "TorchCuda",
+            "torch on an NVIDIA GPU",
+            GPU,
+            TORCH_CUDA,
+            file="torch",
+            unseen="the GPU, which computes",
+        ),
+        _ours(
+            "torch_ddp",
+            "TorchDdp",
+            "PyTorch on several ranks: DistributedDataParallel over gloo",
+            FRAMEWORK,
+            TORCH_DDP,
+            ranks=True,
+        ),
+        _ours(
             "rust_tch",
-            "impls.tch_autograd:RustTch",
+            "RustTch",
             "PyTorch from Rust: tch's layers, autograd and SGD, in .venv-tch",
+            FRAMEWORK,
             RUST_TCH,
-            framework=True,
         ),
-        _entry("jax", "impls.jax_grad:Jax", "JAX: jit of grad and update, donated buffers", JAX, framework=True),
-        _entry("jax_cuda", "impls.jax_grad:JaxCuda", "jax on an NVIDIA GPU", JAX_CUDA, framework=True),
-        _entry(
+        _ours(
+            "jax",
+            "Jax",
+            "JAX: jit of grad and update, donated buffers",
+            FRAMEWORK,
+            JAX,
+            unseen="the threads of the library, on which it computes",
+        ),
+        _ours(
+            "jax_cuda", "JaxCuda", "jax on an NVIDIA GPU", GPU, JAX_CUDA, file="jax", unseen="the GPU, which computes"
+        ),
+        _ours(
             "tensorflow",
-            "impls.tensorflow_tape:TensorFlow",
+            "TensorFlow",
             "TensorFlow: GradientTape and update in a tf.function",
+            FRAMEWORK,
             TENSORFLOW,
-            framework=True,
+            unseen="the threads of the library, on which it computes",
         ),
-        _entry(
+        _ours(
             "rust_tensorflow",
-            "impls.tensorflow_graph:RustTensorFlow",
+            "RustTensorFlow",
             "TensorFlow from Rust: a graph with its gradients, run by a session",
+            FRAMEWORK,
             RUST_TENSORFLOW,
-            framework=True,
         ),
-        _entry(
+        _ours(
             "scikit_learn",
-            "impls.scikit_learn:ScikitLearn",
+            "ScikitLearn",
             "MLPClassifier.partial_fit; its cost is the cross-entropy",
+            FRAMEWORK,
             SCIKIT_LEARN,
-            framework=True,
         ),
     )
 }
@@ -262,8 +320,8 @@ def _find(spec: str) -> Entry:
     if row == "mpi" and engine in known and not known[engine].ranks:
         over = known["mpi"]
         needs = over.needs if over.unavailable() else known[engine].needs or over.needs
-        target = replace(over.target, class_name=f"{over.target.class_name}-{engine}")
-        return replace(over, name=spec, target=target, summary=f"the same, {engine}", needs=needs)
+        target = replace(over.target, engine=engine)
+        return replace(over, name=spec, target=target, summary=f"the same, {engine}", needs=needs, engine=engine)
     if spec not in known:
         if Path(spec).is_file():
             raise RowError(

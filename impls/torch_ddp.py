@@ -1,7 +1,7 @@
 """PyTorch on several ranks: what a user would pick, DistributedDataParallel over gloo.
 
 What changed from `torch`: the module is wrapped, and while the backward pass runs, the gradients that are ready are
-averaged over the ranks, in buckets. MPI only starts the processes and tells them where to meet. As in `mpi_allreduce`,
+averaged over the ranks, in buckets. MPI only starts the processes and tells them where to meet. As in `mpi`,
 all ranks make the same calls, and each computes with its share of a mini-batch: its part of the cost is multiplied by
 the number of ranks, so that the library's average is the sum. A rank without an example of a mini-batch computes with
 none, because the others wait for its gradient.
@@ -22,7 +22,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from impls.interface import Array, Batch
 from impls.ranks import agree, bounded, check_same, communicator, time_out_seconds
-from impls.torch_autograd import Torch
+from impls.torch import Torch
 
 
 class Share(NamedTuple):

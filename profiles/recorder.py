@@ -25,13 +25,6 @@ PY_SPY = "BACKPROP_PY_SPY"  # the environment variable that names another py-spy
 MARGIN_SECONDS = 30.0  # for py-spy to start and to write
 BUDGET_SECONDS = 5.0  # an implementation whose call takes longer is skipped
 WORKER_TIME_OUT_SECONDS = 120.0
-UNSEEN = {  # by implementation: what is missing from its recordings even with one thread
-    "numba": "names of Numba's compiled functions",
-    "jax": "the threads of the library, on which it computes",
-    "tensorflow": "the threads of the library, on which it computes",
-    "jax_cuda": "the GPU, which computes",
-    "torch_cuda": "the GPU, which computes",
-}
 UNSEEN_THREADS = "threads that do not run Python (of BLAS, Rust, OpenMP) and other MPI ranks"
 REMEDIES = {  # by what py-spy says
     "elevated permissions": "needs more rights here: run it with sudo, or on Linux set kernel.yama.ptrace_scope=0",
@@ -93,17 +86,16 @@ def record(entry: Entry, workload: Workload, seconds: int, rate: int, native: bo
         steps_per_second=attached.calls / attached.seconds if attached.seconds else 0.0,
         steps_per_second_alone=alone.calls / alone.seconds,
         behind_seconds=behind_seconds,
-        unseen=unseen(entry.implementation, workload.threads),
+        unseen=unseen(entry, workload.threads),
         outside=outside,
         waiting=waiting,
         stacks=stacks,
     )
 
 
-def unseen(implementation: str, threads: int) -> str:
+def unseen(entry: Entry, threads: int) -> str:
     """Return in words what cannot be in the picture of an implementation with so many threads; "" for nothing."""
-    missing = (UNSEEN.get(implementation), UNSEEN_THREADS if threads > 1 else None)
-    return "; ".join(filter(None, missing))
+    return "; ".join(filter(None, (entry.unseen, UNSEEN_THREADS if threads > 1 else "")))
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import numpy as np
 
 from impls.conformance.kit import check
 from impls.interface import Parameters
-from impls.mpi_allreduce import Mpi
+from impls.mpi import Mpi
 from impls.ranks import communicator, ending_the_job
 from impls.registry import find
 

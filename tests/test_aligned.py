@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from impls.aligned import CACHE_LINE, aligned, zeros
+from impls.aligned import CACHE_LINE, zeros
 from impls.interface import Array
 from impls.registry import find
 
@@ -40,21 +40,6 @@ def test_zeros_begin_at_a_cache_line(shape: int | tuple[int, ...], dtype: str) -
     for number, array in enumerate(arrays):
         array[...] = number
     assert all((array == number).all() for number, array in enumerate(arrays))
-
-
-def test_what_begins_at_a_cache_line_is_not_copied() -> None:
-    array = zeros((5, 3), "float32")
-    assert aligned(array) is array
-
-
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_what_does_not_is_copied_to_where_it_does(dtype: str) -> None:
-    array = misaligned(np.arange(35, dtype=dtype).reshape(5, 7))
-    copy = aligned(array)
-    assert beyond_a_line(copy) == 0
-    np.testing.assert_array_equal(copy, array)
-    assert copy.dtype == array.dtype
-    assert not np.shares_memory(copy, array)
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])

@@ -74,8 +74,8 @@ def test_verify_shows_a_program_for_what_no_check_finds(backprop: Backprop) -> N
     assert status == 1
     assert lesson.startswith("WrongWhenDeep: exploration: ")
     assert "found      gradient: weights[" in lesson or "found      parameters: weights[" in lesson
-    assert f'Row = load_target(Target.parse("{FAULTY}:WrongWhenDeep"))' in program
-    assert "row1.prepare(x1, y1)" in program or "row1.prepare_data(x1, y1)" in program
+    assert f"checked = CheckedCalls(load_target(Target.parse('{FAULTY}:WrongWhenDeep')))" in program
+    assert "examples2 = checked.prepare(" in program
 
 
 def test_verify_shows_the_program_that_did_not_return(backprop: Backprop) -> None:
@@ -84,7 +84,7 @@ def test_verify_shows_the_program_that_did_not_return(backprop: Backprop) -> Non
     assert "SegfaultsWhenDeep: crashed: the worker ended with SIGSEGV" in out
     program = out.partition("It was running this program")[2]
     assert "--seed 3" in program.splitlines()[0]
-    assert ".step(batch" in program or ".epoch(data" in program
+    assert "checked.step(" in program or "checked.epoch(" in program
 
 
 def test_verify_shows_the_simplest_case_of_a_wrong_row(backprop: Backprop) -> None:

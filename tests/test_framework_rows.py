@@ -8,12 +8,12 @@ import importlib
 import importlib.util
 import subprocess
 import sys
-from itertools import pairwise
 from typing import Any
 from unittest import mock
 
 import numpy as np
 import pytest
+from networks import draw
 
 from bench.cpus import cores
 from bench.measurement.judge import work_pending
@@ -24,7 +24,7 @@ from impls.conformance.reference import reference_gradients
 from impls.errors import RowError
 from impls.interface import Array, Implementation, Parameters
 from impls.loading import Target
-from impls.needs import Needs, no_compiler, no_gpu
+from impls.needs import Needs, no_compiler
 from impls.registry import ENTRIES, Entry, find
 
 BOOK, LARGE = (784, 30, 10), (784, 512, 512, 10)
@@ -42,14 +42,6 @@ def rows(*names: str) -> list[Any]:
 TORCH = ("torch", "torch_compiled", "torch_ddp", "torch_cuda")
 COMPILED = ("torch_compiled", "jax", "jax_cuda")
 ALL = (*TORCH, "rust_tch", "jax", "jax_cuda", "tensorflow", "rust_tensorflow", "scikit_learn")
-
-
-def draw(sizes: tuple[int, ...], examples: int, dtype: str) -> tuple[Parameters, Array, Array]:
-    rng = np.random.default_rng(0)
-    weights = [(rng.standard_normal((m, n)) / np.sqrt(n)).astype(dtype) for n, m in pairwise(sizes)]
-    biases = [rng.standard_normal(m).astype(dtype) for m in sizes[1:]]
-    x, y = rng.random((examples, sizes[0])), np.eye(sizes[-1])[rng.integers(sizes[-1], size=examples)]
-    return Parameters(weights, biases), x.astype(dtype), y.astype(dtype)
 
 
 def test_every_framework_has_its_tests_here() -> None:
@@ -164,25 +156,6 @@ def test_compilations_are_counted_and_end(name: str) -> None:
         assert first < implementation.compilations()
 
 
-@pytest.mark.parametrize("name", rows("jax", "jax_cuda"))
-def test_jax_gives_its_parameters_away(name: str) -> None:
-    implementation, batch = ready(name, BOOK, 10)
-    with implementation:
-        weights, biases = implementation._parameters  # type: ignore[attr-defined]
-        implementation.step(batch, 0.1)
-        assert all(array.is_deleted() for array in weights + biases)
-
-
-@pytest.mark.parametrize("name", rows("jax", "jax_cuda"))
-def test_jax_waits_for_all_parameters_at_once(name: str) -> None:
-    implementation, batch = ready(name, LARGE, 256)
-    with implementation:
-        for _ in range(20):
-            implementation.step(batch, 0.1)
-            weights, biases = implementation._parameters  # type: ignore[attr-defined]
-            assert all(array.is_ready() for array in weights + biases)
-
-
 # --- From Rust ---------------------------------------------------------------------------------------------------
 
 
@@ -229,14 +202,6 @@ def test_row_says_what_the_machine_lacks() -> None:
     assert abacus(lack="beads").unavailable() == "needs beads"
     assert abacus(lack=None).unavailable() is None
     assert abacus("no_such_module", lack="beads").unavailable() == "needs no_such_module: pip install it"
-
-
-def test_rows_on_a_gpu_are_there_with_the_gpu() -> None:
-    for name in ("torch_cuda", "jax_cuda"):
-        needs = ENTRIES[name].needs
-        assert needs is not None
-        there = no_gpu() is None and all(map(importlib.util.find_spec, needs.modules))
-        assert (ENTRIES[name].unavailable() is None) == there
 
 
 @pytest.mark.parametrize(
@@ -310,14 +275,6 @@ def test_gradient_of_the_cross_entropy_is_its_difference_quotient(sizes: tuple[i
                 p[index] = kept
                 assert found[kind][layer][index] == pytest.approx(quotient, abs=1e-9)
                 assert oracle[kind][layer][index] == pytest.approx(quotient, abs=1e-9)
-
-
-def test_scikit_learn_is_the_same_network() -> None:
-    parameters, x, _ = draw(BOOK, 20, "float64")
-    with find("scikit_learn").load()(BOOK, 20) as implementation:
-        implementation.load(parameters)
-        found = implementation._model.predict_proba(x)  # type: ignore[attr-defined]
-    np.testing.assert_allclose(found, outputs(parameters, x), rtol=1e-12)
 
 
 def test_scikit_learn_refuses_other_targets() -> None:

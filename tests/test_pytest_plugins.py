@@ -116,7 +116,7 @@ def test_a_warning_of_our_own_modules_is_an_error(module: str) -> None:
 
 def test_a_warning_about_a_file_of_ours_is_an_error() -> None:
     with pytest.raises(UserWarning):
-        warnings.warn_explicit("slow", UserWarning, str(ROOT / "impls" / "numba_jit.py"), 1)
+        warnings.warn_explicit("slow", UserWarning, str(ROOT / "impls" / "numba.py"), 1)
 
 
 @pytest.mark.parametrize("module", ["benchmarks", "numpy.testing"])

@@ -237,7 +237,7 @@ def test_the_reference_run_makes_a_whole_page() -> None:
     for words in (
         "What was found",
         "The ladder",
-        "in_place.py and numba_jit.py, side by side",
+        "in_place.py and numba.py, side by side",
         "does not hold",
         "flop per byte",
     ):

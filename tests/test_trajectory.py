@@ -1,6 +1,7 @@
 """How far rounding may lead hundreds of steps: right rows stay far inside, one wrong step falls outside."""
 
 from collections.abc import Generator
+from itertools import pairwise
 
 import msgspec
 import numpy as np
@@ -12,7 +13,6 @@ from bench.problem.data import load, one_hot
 from bench.problem.problem import Problem, Turn
 from bench.problem.workloads import default_workloads, parse
 from bench.records import Workload
-from impls.conformance.model import Model
 from impls.conformance.reference import Step, reference_gradients
 from impls.conformance.tolerance import Stop, trajectory
 from impls.interface import Parameters
@@ -165,9 +165,13 @@ def test_a_wide_network_does_not_blow_up_rounding(shared: Shared) -> None:
 
 def test_where_rounding_decides_nothing_is_said() -> None:
     """Fifty steps of a deep network with large weights."""
-    model = Model((69, 38, 17, 6, 2, 5, 2, 64), 12, "float32")
-    parameters = model.draw_parameters(seed=3, scale=10)
-    x, y = model.draw_examples(7, seed=2)
+    rng = np.random.default_rng(3)
+    sizes = (69, 38, 17, 6, 2, 5, 2, 64)
+    weights = [20 / n_in**0.5 * rng.standard_normal((n_out, n_in)) for n_in, n_out in pairwise(sizes)]
+    parameters = Parameters(
+        [W.astype("float32") for W in weights], [10 * rng.standard_normal(n).astype("float32") for n in sizes[1:]]
+    )
+    x, y = rng.standard_normal((7, 69)).astype("float32"), rng.random((7, 64)).astype("float32")
     short, long = trajectory(parameters, [Step(x, y, 3.0)] * 50, [1, 50], "float32", perturbations=4)
     assert not short.undecided
     assert long.undecided

@@ -89,7 +89,7 @@ def scale(
     backprop scale --ranks=1,2,4 --impl=mpi-rust_fused
     """
     entry = find(implementation)
-    if not hasattr(entry.load(), "check_every"):
+    if not entry.engine:
         raise UserError(f"--impl={implementation}: expected mpi, or mpi-ENGINE as mpi-rust_fused")
     check_writable(results)
     from bench.report import curve_plots, drawing  # matplotlib takes half a second

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 
 import click
 
-from bench.cpus import cores, places, usable_cpus
+from bench.cpus import cores, places
 from bench.files import temporary_folder
-from bench.measurement import machine
 from bench.measurement.process import WorkerFailed, WorkerProcess
 from bench.options import Seconds, complete_implementations
 from bench.protocol import Start, Started, Verified, Verify
@@ -44,11 +43,7 @@ EXAMPLES, SECONDS = 300, 8.0  # enough for all of them and a row in NumPy, withi
     show_default=True,
     help="For the programs, and again to shrink one that fails.",
 )
-@click.option(
-    "--time-out",
-    type=Seconds(),
-    help=f"Seconds to wait.  [default: {TIME_OUT_SECONDS:g}, as many times more as processes wait for each CPU]",
-)
+@click.option("--time-out", type=Seconds(), default=TIME_OUT_SECONDS, show_default=True, help="Seconds to wait.")
 @click.option("--all", "everything", is_flag=True, help="Print every violation, not the simplest failing case only.")
 @click.option("-v", "--verbose", is_flag=True, help="Print whole tracebacks, too.")
 def verify(
@@ -56,15 +51,15 @@ def verify(
     examples: int,
     seed: int | None,
     seconds: float,
-    time_out: float | None,
+    time_out: float,
     everything: bool,
     verbose: bool,
 ) -> int:
     """Check an implementation against the contract; exit with 1 if it does not conform.
 
-    First come checks of known mistakes. If they find nothing, random programs call the implementation in ways that
-    nobody thought of, and every result is compared with an oracle's. Of one that fails, the shortest part that still
-    fails is printed, as a Python program that can be run; the seed beside it repeats the search.
+    First come checks of known mistakes. If they find nothing, random call sequences follow, and every result is
+    compared with the reference's. A failure is shrunk to a minimal Python script that runs; the seed beside it repeats
+    the search.
 
     \b
     backprop verify in_place
@@ -123,9 +118,9 @@ def _tracebacks(violations: Sequence[Violation], everything: bool) -> str:
     return "\n\n".join(dict.fromkeys(violation.traceback for violation in shown if violation.traceback))
 
 
-def _verified(target: Target, request: Verify, time_out: float | None) -> Verified:
+def _verified(target: Target, request: Verify, time_out: float) -> Verified:
     """Return what a worker finds. Raises WorkerFailed."""
-    worker = WorkerProcess(1, places(cores(), 0), time_out or _default_time_out(machine.load_average()))
+    worker = WorkerProcess(1, places(cores(), 0), time_out)
     try:
         worker.ask(Start(target), Started)
         return worker.ask(request, Verified)
@@ -139,11 +134,6 @@ def _explored(programs: int, examples: int, seconds: float, seed: int) -> str:
         return ""
     ended = f" in {seconds:g} s" if programs < examples else ""
     return f" (all checks and {programs} random programs{ended}; --seed {seed} repeats them)"
-
-
-def _default_time_out(load_average: float | None) -> float:
-    """Return how many seconds to wait: more on a busy machine, whose CPUs the worker has to share."""
-    return TIME_OUT_SECONDS * max(1.0, (load_average or 0.0) / len(usable_cpus()))
 
 
 def _lesson(name: str, violations: Sequence[Violation]) -> str:

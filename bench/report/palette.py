@@ -4,11 +4,15 @@ Families are told apart by hue and by shape, implementations of a family by shad
 readers with deuteranopia can tell apart.
 """
 
+import colorsys
 import zlib
 from collections.abc import Iterable
+from itertools import zip_longest
 from typing import NamedTuple
 
 from bench.records import CONTROL, Results, WorkloadResult
+from impls import registry
+from impls.registry import ENTRIES
 
 
 class Look(NamedTuple):
@@ -20,59 +24,43 @@ class Look(NamedTuple):
 
 
 MARKERS = {"Python and NumPy": "o", "Numba": "D", "Rust": "s", "framework": "^", "GPU": "v", "MPI": "X", "other": "P"}
-COLOURS = {
-    "Python and NumPy": {
-        "pure_python": "#8c8c8c",
-        "per_example": "#4d4d4d",
-        "batched_3d": "#6baed6",
-        "batched_2d": "#3182bd",
-        "in_place": "#08519c",
-        "multithreaded": "#17a2c4",
-    },
-    "Numba": {
-        "numba": "#cc79a7",
-    },
-    "Rust": {
-        "rust_per_example": "#f0a860",
-        "rust_per_example_blas": "#e08214",
-        "rust_batched": "#d6b000",
-        "rust_batched_blas": "#b8860b",
-        "rust_batched_gemm": "#7a7a00",
-        "rust_rayon": "#8c510a",
-        "rust_candle": "#5c2d0a",
-        "rust_fused": "#c7371b",
-    },
-    "MPI": {
-        "mpi": "#5e3c99",
-    },
-    "framework": {
-        "torch": "#4db392",
-        "torch_compiled": "#238b45",
-        "torch_ddp": "#a1d99b",
-        "rust_tch": "#2c7f8c",
-        "jax": "#00441b",
-        "tensorflow": "#009e73",
-        "rust_tensorflow": "#b5a800",
-        "scikit_learn": "#74a63c",
-    },
-    "GPU": {
-        "torch_cuda": "#984ea3",
-        "jax_cuda": "#4a1486",
-    },
+COLOURS = {  # of a family's implementations, in the order of the registry
+    registry.NUMPY: ("#8c8c8c", "#4d4d4d", "#6baed6", "#3182bd", "#08519c", "#17a2c4"),
+    registry.COMPILED: ("#cc79a7",),
+    registry.RUST_CRATE: ("#f0a860", "#e08214", "#d6b000", "#b8860b", "#7a7a00", "#8c510a", "#5c2d0a", "#c7371b"),
+    registry.RANKS: ("#5e3c99",),
+    registry.FRAMEWORK: (
+        *("#4db392", "#238b45", "#a1d99b", "#2c7f8c"),
+        *("#00441b", "#009e73", "#b5a800", "#74a63c"),
+    ),
+    registry.GPU: ("#984ea3", "#4a1486"),
 }
-OTHER_COLOURS = ("#000000", "#6a51a3", "#b8860b", "#8c2d54")
-LOOKS = {
-    label: Look(family, colour, MARKERS[family])
-    for family, colours in COLOURS.items()
-    for label, colour in colours.items()
-}
+
+
+def looks() -> dict[str, Look]:
+    """Return the looks of our own implementations: each takes the next colour of its family."""
+    looks_by_name = {}
+    for family, colours in COLOURS.items():
+        names = [name for name, entry in ENTRIES.items() if entry.family == family]
+        for name, colour in zip_longest(names, colours[: len(names)], fillvalue=""):
+            looks_by_name[name] = Look(family, colour or _own_colour(name), MARKERS[family])
+    return looks_by_name
+
+
+def _own_colour(name: str) -> str:
+    """Return a colour that depends on the name alone."""
+    hue = zlib.crc32(name.encode()) / 2**32
+    return "#" + "".join(f"{round(255 * part):02x}" for part in colorsys.hsv_to_rgb(hue, 0.75, 0.6))
+
+
+LOOKS = looks()
 
 
 def look(label: str) -> Look:
-    """Return the look of an implementation; the check sum of its name picks the colour of one that is not listed."""
-    known = LOOKS.get(label.partition("@")[0])
-    family = "MPI" if label.startswith("mpi-") else "other"
-    return known or Look(family, OTHER_COLOURS[zlib.crc32(label.encode()) % len(OTHER_COLOURS)], MARKERS[family])
+    """Return the look of an implementation; one that is not ours has a colour that belongs to its name."""
+    name = label.partition("@")[0]
+    family = registry.RANKS if name.startswith("mpi-") else registry.OTHER  # mpi-ENGINE is made when it is asked for
+    return LOOKS.get(name) or Look(family, _own_colour(name), MARKERS[family])
 
 
 def in_order(labels: Iterable[str]) -> list[str]:

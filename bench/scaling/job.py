@@ -17,7 +17,7 @@ from bench.cpus import cores, places
 from bench.results.estimates import lower_quartile
 from impls.interface import Parameters
 from impls.loading import Target, load_target
-from impls.mpi_allreduce import Mpi
+from impls.mpi import Mpi
 from impls.ranks import bounded, communicator, ending_the_job, in_place
 
 SAMPLE_SECONDS = 0.02

@@ -10,9 +10,8 @@
     explanation      whether mistakes explain a result
     diagnosis        `likely_mistake`: the likely mistakes of an incorrect implementation
     kit              the table of all checks, `check`, and `check_workload` on the workload that is timed next
-    model            what an implementation must do, call by call
-    program          random sequences of calls, written as programs
-    exploration      `explore`: random programs, and the shortest that fails
+    model            an instance beside the model of what it must do, call by call
+    exploration      `explore`: random call sequences, and the shortest that fails
 
 A module imports only those above it.
 """

@@ -1,228 +1,263 @@
-"""What an implementation must do, call by call: a model that is told every call and compares every result.
+"""Calls of an implementation beside a model of it: the results of every call are compared with the reference's.
 
-    row, model = Row((3, 2), 4, "float64", 1), Model((3, 2), 4, "float64", 1, Row.cost)
-    p = model.draw_parameters(seed=0)
-    model.load(p)
-    row.load(p)
-    x, y = model.draw_examples(4, seed=0)
-    batch = row.prepare(x, y)
-    model.step(x, y, 0.5)
-    row.step(batch, 0.5)
-    model.gradient(row.gradients(batch), x, y)
-    model.parameters(row.parameters())
-    model.unchanged()
+    checked = CheckedCalls(Implementation)
+    instance1 = checked.construct(network=((3, 2), 4), dtype="float64", threads=1, scale=1.0)
+    examples2 = checked.prepare(instance=instance1, count=9, scale=1.0)
+    checked.step(examples=examples2, learning_rate=0.5, times=3)
+    checked.gradients(examples=examples2)
+    checked.parameters(instance=instance1)
 
-Programs of such lines are what `exploration` makes up, runs and prints. The model draws the inputs and keeps a copy of
-everything that went in or came out, so each of its calls also finds inputs that were modified, and results of earlier
-calls that changed. A line that finds something wrong raises Violated.
+`exploration` runs and prints scripts of such lines: the methods are the rules of a state machine of Hypothesis. Arrays
+are drawn as those of the named checks, not number by number, so that Hypothesis shrinks what matters: fewer calls,
+fewer layers, fewer examples, ordinary magnitudes. A copy is kept of everything that went in or came out, so each call
+also finds inputs that were modified, and results of earlier calls that have changed.
 """
 
-import math
-from collections.abc import Callable, Sequence
-from functools import partial
-from itertools import pairwise
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial, wraps
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, rule
 
-from impls.conformance.backprop import case_of
-from impls.conformance.diagnosis import gradient_mistakes, in_one, step_mistakes
+from impls.conformance import tolerance
 from impls.conformance.reference import PerturbedReference, Step, reference_epoch, reference_gradients
-from impls.conformance.tolerance import (
-    differences,
-    gradient_errors,
-    is_sensitive,
-    named_tensors,
-    parameter_errors,
-    type_errors,
-)
-from impls.conformance.violation import inputs_modified
-from impls.interface import Array, Parameters
+from impls.conformance.trial import Trial
+from impls.conformance.violation import Network
+from impls.interface import Array, Implementation, Parameters
 
-LARGEST = 1e12  # a number in the reference beyond which a right row may overflow: float32 ends at 3e38, products square
+LARGEST = 1e12  # a number in the reference beyond which a correct implementation may overflow in float32
+
+# What comes first is the simplest, to which Hypothesis shrinks.
+SIZES = st.lists(st.integers(1, 6) | st.integers(1, 70), min_size=2, max_size=11).map(tuple)
+NETWORKS = st.tuples(SIZES, st.integers(1, 12) | st.integers(1, 70))
+FEW_NETWORKS = st.sampled_from((((2, 1), 2), ((3, 4, 2), 3), ((4, 3, 3, 2, 3), 5)))  # where each shape is compiled
+COUNTS = st.just(1) | st.integers(1, 12) | st.integers(1, 40)
+SEEDS = st.integers(0, 3)
+PARAMETER_SCALES = st.sampled_from((1.0, 0.1, 10.0, 0.0))
+EXAMPLE_SCALES = st.sampled_from((1.0, 10.0, -3.0, 1e3, 1e-3, 0.0))
+RATES = st.sampled_from((1.0, 0.1, 3.0, 0.01, 0.0))
+CONSTRUCTION: dict[str, Any] = {
+    "network": st.runner().flatmap(lambda machine: FEW_NETWORKS if machine.few_shapes else NETWORKS),
+    "dtype": st.runner().flatmap(lambda machine: st.sampled_from(machine.factory.dtypes)),
+    "threads": st.integers(1, 8),
+    "scale": PARAMETER_SCALES,
+}
 
 
 class Violated(AssertionError):
-    """The row is not what the model is. `diagnose` looks for the likely mistake, which may take seconds."""
-
-    def __init__(self, found: str, model: "Model", diagnose: Callable[[], str] = str) -> None:
-        super().__init__(found)
-        self.model = model
-        self.diagnose = diagnose
+    """A result is not the model's, or something that belongs to the caller has changed."""
 
 
 class OutOfRange(Exception):
-    """The numbers are so large, or so sensitive to rounding, that right rows may differ: nothing can be said."""
+    """The numbers are so large, or so sensitive to rounding, that correct implementations may differ."""
 
 
 class Kept(NamedTuple):
-    """An array that belongs to the caller, and what it held when it was seen last."""
+    """An array that belongs to the caller, and what it held when it was passed in or returned."""
 
     name: str
     array: Array
     copy: Array
-    given: bool  # by the caller, or else a result
+    change: str  # in words, what it is called if the array is no longer what it was
 
 
-class Model:
-    """One instance of the implementation as it must be: the reference's parameters, and what must stay unchanged."""
+@dataclass(eq=False)
+class Instance:
+    """An instance of the implementation, and the parameters that it must have."""
 
-    def __init__(
-        self, sizes: Sequence[int], batch_size: int, dtype: str = "float64", threads: int = 1, cost: str = "quadratic"
-    ) -> None:
-        self.sizes, self.batch_size, self.dtype, self.threads, self.cost = (
-            tuple(sizes),
-            batch_size,
-            dtype,
-            threads,
-            cost,
-        )
-        self._kept: list[Kept] = []
-        self._start: Parameters  # that were loaded or seen last, in the row's dtype
-        self._now: Parameters  # the reference's, in float64
-        self._steps: list[Step] = []  # between the two
+    trial: Trial
+    implementation: Implementation
+    start: Parameters  # as they were loaded or read last, in the implementation's dtype
+    now: Parameters  # the reference's, in float64
+    steps: list[Step]  # between the two
 
-    # --- Inputs ------------------------------------------------------------------------------------------------------
-
-    def draw_parameters(self, seed: int, scale: float = 1.0) -> Parameters:
-        """Draw parameters; with a scale of 1 they keep the units of all layers away from saturation."""
-        rng = np.random.default_rng(seed)
-        shapes = [(n_out, n_in) for n_in, n_out in pairwise(self.sizes)]
-        weights = [scale * 2.0 / math.sqrt(shape[1]) * rng.standard_normal(shape) for shape in shapes]
-        biases = [scale * rng.standard_normal(n_out) for n_out, _ in shapes]
-        return Parameters([W.astype(self.dtype) for W in weights], [b.astype(self.dtype) for b in biases])
-
-    def draw_examples(self, count: int, seed: int, x_scale: float = 1.0, y_scale: float = 1.0) -> tuple[Array, Array]:
-        """Draw inputs of both signs and targets from 0 to their scale; labels 0 and 1 for the cross-entropy."""
-        rng = np.random.default_rng(seed)
-        x = x_scale * rng.standard_normal((count, self.sizes[0]))
-        y = rng.random((count, self.sizes[-1]))
-        y = y * y_scale if self.cost == "quadratic" else y.round()
-        arrays = x.astype(self.dtype), y.astype(self.dtype)
-        self._keep("x", arrays[0], given=True)
-        self._keep("y", arrays[1], given=True)
-        return arrays
-
-    def redraw_examples(self, x: Array, y: Array, seed: int, x_scale: float = 1.0, y_scale: float = 1.0) -> None:
-        """Draw other examples in the same memory, which is the caller's own: earlier steps must be done with it."""
-        self.unchanged()
-        self._kept = [kept for kept in self._kept if kept.array is not x and kept.array is not y]
-        fresh = self.draw_examples(len(x), seed, x_scale, y_scale)
-        self._kept = self._kept[:-2]
-        for name, array, numbers in zip("xy", (x, y), fresh, strict=True):
-            array[...] = numbers
-            self._keep(name, array, given=True)
-
-    def overwrite(self) -> None:
-        """Overwrite all results, and all parameters and orders that were given: they belong to the caller."""
-        self.unchanged()
-        mine = [kept for kept in self._kept if kept.name not in ("x", "y")]
-        self._kept = [kept for kept in self._kept if kept.name in ("x", "y")]
-        for kept in mine:
-            kept.array[...] = 0 if kept.name == "order" else 7
-
-    # --- Calls -------------------------------------------------------------------------------------------------------
-
-    def load(self, parameters: Parameters) -> None:
-        """`load` is called with these parameters."""
-        self.unchanged()
-        self._set(parameters)
-        for name, tensor in named_tensors(parameters):
-            self._keep(f"loaded {name}", tensor, given=True)
+    def restart(self, parameters: Parameters) -> None:
+        """Take these parameters for the implementation's and the reference's, so that rounding does not pile up."""
+        self.start, self.now, self.steps = cast(parameters, self.trial.dtype), cast(parameters, "float64"), []
 
     def step(self, x: Array, y: Array, learning_rate: float) -> None:
-        """`step` is called with the mini-batch of these examples."""
-        self.unchanged()
-        self._step(x.copy(), y.copy(), learning_rate)
+        """Take a step with the reference."""
+        now = reference_epoch(self.now, x, y, np.arange(len(x)), len(x), learning_rate, self.trial.cost)
+        self.now = in_range(now)
+        self.steps.append(Step(x, y, learning_rate))
 
-    def epoch(self, x: Array, y: Array, order: NDArray[np.intp], learning_rate: float) -> None:
-        """`epoch` is called with the data set of these examples."""
-        self.unchanged()
-        self._keep("order", order, given=True)
-        for start in range(0, len(order), self.batch_size):
-            rows = order[start : start + self.batch_size]
-            self._step(x[rows], y[rows], learning_rate)
 
-    # --- Results -----------------------------------------------------------------------------------------------------
+class Examples(NamedTuple):
+    """A data set, and its first examples as a mini-batch, with the native forms of both."""
 
-    def gradient(self, found: Any, x: Array, y: Array) -> None:
-        """`gradients` returned this for the mini-batch of these examples."""
-        self.unchanged()
-        expected = self._in_range(reference_gradients(self._now, x, y, self.cost))
-        errors = gradient_errors(found, expected, self.dtype)
-        if errors:
-            twins = PerturbedReference(self._start, self._steps, self.dtype, self.cost).gradients(x, y)
-            errors = gradient_errors(found, expected, self.dtype, twins)
-            if errors and len(self._steps) > 1 and is_sensitive(expected, twins):
-                raise OutOfRange
-        errors = errors or type_errors(found, self.dtype)
-        if errors:
-            case = case_of(self._now, x.copy(), y.copy(), self.cost, self.batch_size)
-            raise Violated(f"gradient: {errors}", self, lambda: in_one(gradient_mistakes(found, case)))
-        self._keep_result("gradient", found)
+    instance: Instance
+    trial: Trial
+    x: Array  # (N, n_0)
+    y: Array  # (N, n_L)
+    data: Any
+    batch: Any
 
-    def parameters(self, found: Any) -> None:
-        """`parameters` returned this. From now on, the model has these very numbers: rounding does not pile up."""
-        self.unchanged()
-        if self._steps:
-            examples = sum(len(step.x) for step in self._steps)
-            errors = parameter_errors(found, self._start, self._now, examples, self.dtype)
-            if errors:
-                twins = PerturbedReference(self._start, self._steps, self.dtype, self.cost).parameters()
-                errors = parameter_errors(found, self._start, self._now, examples, self.dtype, twins)
-                if errors and len(self._steps) > 1 and is_sensitive(self._now, twins, self._start):
-                    raise OutOfRange
-        else:
-            errors = differences(found, self._start)
-        errors = errors or type_errors(found, self.dtype)
-        if errors:
-            raise Violated(f"parameters: {errors}", self, lambda: self._diagnose_steps(found))
-        self._set(found)
-        self._keep_result("parameters", found)
 
-    def unchanged(self) -> None:
-        """Inputs are unmodified, and results of earlier calls are what they were. Every call to the model asks this."""
+def cast(parameters: Parameters, dtype: str) -> Parameters:
+    """Return a copy."""
+    return Parameters(*([tensor.astype(dtype) for tensor in kind] for kind in parameters))
+
+
+def in_range(parameters: Parameters) -> Parameters:
+    """Return the parameters. Raises OutOfRange if a number is too large."""
+    if all(np.all(np.abs(tensor) < LARGEST) for tensor in parameters.weights + parameters.biases):
+        return parameters
+    raise OutOfRange
+
+
+def call(target: Bundle[Any] | None = None, **arguments: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Make a method a rule, and each call of it a line of a script."""
+
+    def decorate(method: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(method)
+        def run(self: "CheckedCalls", **values: Any) -> Any:
+            shown = ", ".join(f"{name}={self.names.get(id(value)) or repr(value)}" for name, value in values.items())
+            line = f"checked.{method.__name__}({shown})"
+            if target is None:
+                return self.run(line, partial(method, self, **values))
+            name = f"{target.name}{len(self.names) + 1}"
+            result = self.run(f"{name} = {line}", partial(method, self, **values))
+            self.names[id(result)] = name
+            return result
+
+        decorator: Any = rule(**arguments) if target is None else rule(target=target, **arguments)
+        return decorator(run)  # type: ignore[no-any-return]
+
+    return decorate
+
+
+class CheckedCalls(RuleBasedStateMachine):
+    """Calls of any number of instances of one implementation. Each raises Violated if something is wrong after it."""
+
+    instances: Bundle[Instance] = Bundle("instance")
+    prepared: Bundle[Examples] = Bundle("examples")
+
+    def __init__(self, factory: type[Implementation]) -> None:
+        super().__init__()
+        self.factory = factory
+        self.few_shapes = factory.compiles_per_shape
+        self.opened: list[Instance] = []
+        self.names: dict[int, str] = {}  # of variables of the script, by the identity of what they hold
+        self._kept: list[Kept] = []
+
+    def run(self, _line: str, method: Callable[[], Any]) -> Any:
+        """Run what a line of the script says, and check that nothing changes that belongs to the caller."""
+        result = method()
+        self.check_unchanged()
+        return result
+
+    def check_unchanged(self) -> None:
         changed = [kept for kept in self._kept if not np.array_equal(kept.array, kept.copy)]
-        inputs = "; ".join(dict.fromkeys(f"{kept.name}: was modified" for kept in changed if kept.given))
-        if inputs:
-            raise Violated(inputs, self, partial(inputs_modified, inputs))
         if changed:
-            results = "; ".join(dict.fromkeys(f"{kept.name}: has changed" for kept in changed))
-            raise Violated(results, self, lambda: "a later call overwrites the result of an earlier one")
+            raise Violated("; ".join(dict.fromkeys(f"{kept.name}: {kept.change}" for kept in changed)))
 
-    # --- Within ------------------------------------------------------------------------------------------------------
+    @initialize(target=instances, **CONSTRUCTION)
+    def construct_first(self, **construction: Any) -> Any:
+        return self.construct(**construction)
 
-    def _set(self, parameters: Parameters) -> None:
-        self._start = Parameters(*([np.array(tensor) for tensor in kind] for kind in parameters))
-        self._now = Parameters(*([tensor.astype(np.float64) for tensor in kind] for kind in self._start))
-        self._steps = []
+    @call(instances, **CONSTRUCTION)
+    def construct(self, network: tuple[tuple[int, ...], int], dtype: str, threads: int, scale: float) -> Instance:
+        trial = Trial(self.factory, dtype, threads, Network(*network, examples=1))
+        instance = Instance(trial, trial.construct(), trial.parameters, trial.parameters, [])
+        self.opened.append(instance)
+        self._load(instance, scale)
+        return instance
 
-    def _step(self, x: Array, y: Array, learning_rate: float) -> None:
-        everything = np.arange(len(x))
-        after = reference_epoch(self._now, x, y, everything, len(x), learning_rate, self.cost)
-        self._now = self._in_range(after)
-        self._steps.append(Step(x, y, learning_rate))
+    @call(instance=instances, scale=PARAMETER_SCALES)
+    def load(self, instance: Instance, scale: float) -> None:
+        self._load(instance, scale)
 
-    def _diagnose_steps(self, found: Any) -> str:
-        """Return the likely mistake in the steps since the parameters were known; "" if their rates differ."""
-        if len({step.learning_rate for step in self._steps}) != 1:
-            return ""
-        ends = np.cumsum([len(step.x) for step in self._steps])
-        batches = np.split(np.arange(ends[-1]), ends[:-1])
-        x, y = (np.concatenate(arrays) for arrays in list(zip(*self._steps, strict=True))[:2])
-        rate = self._steps[0].learning_rate
-        case = case_of(self._start, x, y, self.cost, self.batch_size, rate)
-        return in_one(step_mistakes(found, case, [batches]))
+    def _load(self, instance: Instance, scale: float) -> None:
+        parameters = Parameters(*([scale * p for p in kind] for kind in instance.trial.draw_parameters()))
+        self._keep("was modified", **dict(tolerance.named_tensors(parameters)))
+        instance.implementation.load(parameters)
+        instance.restart(parameters)
 
-    def _keep(self, name: str, array: Array, *, given: bool) -> None:
-        self._kept.append(Kept(name, array, array.copy(), given))
+    @call(prepared, instance=instances, count=COUNTS, scale=EXAMPLE_SCALES)
+    def prepare(self, instance: Instance, count: int, scale: float) -> Examples:
+        if self.few_shapes:
+            count = 2 * instance.trial.network.batch_size + 1
+        trial = replace(instance.trial, network=replace(instance.trial.network, examples=count))
+        x, y = scale * trial.x, trial.y if trial.cost == "cross-entropy" else scale * trial.y
+        self._keep("was modified", x=x, y=y)
+        data = instance.implementation.prepare_data(x, y)
+        batch = instance.implementation.prepare(x[trial.first_batch], y[trial.first_batch])
+        return Examples(instance, trial, x, y, data, batch)
 
-    def _keep_result(self, what: str, result: Any) -> None:
-        for name, tensor in named_tensors(result):
-            self._keep(f"{name} of the {what}", tensor, given=False)
+    @call(examples=prepared)
+    def gradients(self, examples: Examples) -> None:
+        instance, trial = examples.instance, examples.trial
+        x, y = examples.x[trial.first_batch], examples.y[trial.first_batch]
+        expected = in_range(reference_gradients(instance.now, x, y, trial.cost))
+        result = instance.implementation.gradients(examples.batch)
+        self.check_unchanged()
+        compare = partial(tolerance.gradient_errors, result, expected, trial.dtype)
+        self._check("gradient", result, instance, compare, lambda twins: twins.gradients(x, y), expected)
 
-    def _in_range(self, parameters: Parameters) -> Parameters:
-        if all(np.all(np.abs(tensor) < LARGEST) for _, tensor in named_tensors(parameters)):
-            return parameters
-        raise OutOfRange
+    @call(examples=prepared, learning_rate=RATES, times=st.just(1) | st.integers(1, 3) | st.integers(1, 20))
+    def step(self, examples: Examples, learning_rate: float, times: int) -> None:
+        instance, first_batch = examples.instance, examples.trial.first_batch
+        for _ in range(times):
+            instance.step(examples.x[first_batch], examples.y[first_batch], learning_rate)
+            instance.implementation.step(examples.batch, learning_rate)
+
+    @call(examples=prepared, length=COUNTS, seed=SEEDS, repeats=st.booleans(), learning_rate=RATES)
+    def epoch(self, examples: Examples, length: int, seed: int, repeats: bool, learning_rate: float) -> None:
+        """Go through a data set in some order: a permutation, a part of one, or any examples any number of times."""
+        rng, count = np.random.default_rng(seed), len(examples.x)
+        if self.few_shapes:
+            length = count
+        order = rng.integers(0, count, length) if repeats else rng.permutation(count)[:length]
+        self._keep("was modified", order=order)
+        for rows in examples.trial.mini_batches(order):
+            examples.instance.step(examples.x[rows], examples.y[rows], learning_rate)
+        examples.instance.implementation.epoch(examples.data, order, learning_rate)
+
+    @call(instance=instances)
+    def parameters(self, instance: Instance) -> None:
+        start, now, steps, dtype = instance.start, instance.now, instance.steps, instance.trial.dtype
+        result = instance.implementation.parameters()
+        if steps:
+            examples = sum(len(step.x) for step in steps)
+            compare = partial(tolerance.parameter_errors, result, start, now, examples, dtype)
+            self._check("parameters", result, instance, compare, PerturbedReference.parameters, now, start)
+        elif tolerance.differences(result, start):
+            raise Violated(f"parameters: {tolerance.differences(result, start)}")
+        instance.restart(result)
+
+    def finish(self) -> None:
+        """Read the parameters of all instances, then close them: what they returned must stay as it is."""
+        for instance in self.opened:
+            self.parameters(instance=instance)
+        for instance in self.opened:
+            self.run(f"{self.names[id(instance)]}.implementation.close()", instance.implementation.close)
+
+    def _check(
+        self,
+        what: str,
+        result: Any,
+        instance: Instance,
+        compare: Callable[..., str],
+        disturbed: Callable[[PerturbedReference], list[Parameters]],
+        expected: Parameters,
+        before: Parameters | None = None,
+    ) -> None:
+        """Compare a result with the reference's, and with what rounding may make of it; keep it if it is right."""
+        dtype = instance.trial.dtype
+        errors = compare()
+        if errors:
+            twins = disturbed(PerturbedReference(instance.start, instance.steps, dtype, instance.trial.cost))
+            errors = compare(twins)
+            if errors and len(instance.steps) > 1 and tolerance.is_sensitive(expected, twins, before):
+                raise OutOfRange
+        errors = errors or tolerance.type_errors(result, dtype)
+        if errors:
+            raise Violated(f"{what}: {errors}")
+        tensors = tolerance.named_tensors(result)
+        self._keep("has changed", **{f"{name} of the {what}": tensor for name, tensor in tensors})
+
+    def _keep(self, change: str, **arrays: Array) -> None:
+        self._kept += [Kept(name, array, array.copy(), change) for name, array in arrays.items()]

@@ -49,6 +49,13 @@ class Mpi(Implementation):
     engine: ClassVar[str] = "in_place"  # a name in the registry
     check_every: ClassVar[int] = 1000  # steps, between two comparisons of the ranks' parameters
 
+    @classmethod
+    def with_engine(cls, engine: str) -> "type[Mpi]":
+        """Return the class with another implementation of the registry as its engine."""
+        computes = find(engine).load()
+        attributes = {"engine": engine, "dtypes": computes.dtypes, "cost": computes.cost, "__module__": __name__}
+        return type(f"{cls.__name__}[{engine}]", (cls,), attributes)
+
     def __init__(self, sizes: Sequence[int], batch_size: int, dtype: DTypeLike = "float64", threads: int = 1) -> None:
         super().__init__(sizes, batch_size, dtype, threads)
         self._comm = communicator()
@@ -162,12 +169,3 @@ class Mpi(Implementation):
     def _hand_to_engine(self) -> None:
         if not self._shared:
             self._engine.load(Parameters(self.weights, self.biases))
-
-
-def __getattr__(name: str) -> type[Mpi]:
-    """Return the class of a row `mpi-ENGINE`, as in `mpi-rust_fused`."""
-    row, dash, engine = name.partition("-")
-    if row != "Mpi" or not dash:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    cls = find(engine).load()
-    return type(name, (Mpi,), {"engine": engine, "dtypes": cls.dtypes, "cost": cls.cost, "__module__": __name__})
