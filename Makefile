@@ -56,6 +56,8 @@ lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/vulture
 	$(BIN)/mypy tests/without_posix/sitecustomize.py
 
 profiles: $(INSTALLED)
@@ -66,14 +68,14 @@ SWEPT := batched_2d in_place numba rust_batched_gemm rust_fused jax tensorflow t
 THREADED := multithreaded numba rust_rayon rust_fused jax torch
 # The optimization steps, and the two implementations of the 2019 post.
 RECORDED := per_example batched_2d in_place numba rust_fused rust_per_example rust_per_example_blas
-TWINS := --impl=in_place --impl=twin=in_place --impl=slower=tests/slower_in_place.py
+TWINS := --impl=in_place --impl=twin=in_place --impl=slower=tests/support/slower_in_place.py
 
 # The committed results, recordings and figures, made anew; for an idle machine that has everything of bench-all.
 reference: $(INSTALLED)
 	env $(STEERED:%=-u %) $(MAKE) reference-runs
 
 # Variables of the environment that steer libraries are for whoever set them; the committed results are made without.
-STEERED = $(shell $(BIN)/python -c 'from bench.measurement import machine; print(*machine.steering_variables())')
+STEERED = $(shell $(BIN)/python -c 'from bench.runner import machine; print(*machine.steering_variables())')
 
 reference-runs:
 	$(BIN)/backprop bench --results=results/reference/default
@@ -93,13 +95,13 @@ reference-runs:
 	for run in $$(seq -w 20); do \
 	    for slower in seven=SevenSlower ten=TenSlower; do \
 	        $(BIN)/backprop bench --workload=book --results=results/reference/$${slower%=*}/$$run \
-	            --impl=twin=tests/slower_in_place.py:$${slower#*=} || exit; \
+	            --impl=twin=tests/support/slower_in_place.py:$${slower#*=} || exit; \
 	    done; \
 	done
 	$(BIN)/backprop bench --workload=large-all --impl=in_place --impl=multithreaded --impl=rust_fused --impl=mpi \
 	    --impl=mpi-rust_fused --impl=torch --impl=torch_ddp --results=results/reference/mpi
 	$(BIN)/backprop scale --ranks=1,2,4 --results=results/reference/scaling
-	$(BIN)/python -m bench.report.reference
+	$(BIN)/python -m bench.pages.reference_runs
 	cd results/reference && rm -f */report.html coretype/*.png data/*.png weak/*.png mpi/*.png all/[op]*.png all/seven-ways.png
 	$(BIN)/backprop profile --out=profiles/recordings --format=raw pure_python $(RECORDED)
 	$(BIN)/backprop profile --out=profiles/recordings --format=raw --workload=large $(RECORDED)

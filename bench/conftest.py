@@ -23,16 +23,16 @@ import pytest
 from pytest_benchmark.session import PerformanceRegression
 from rich.console import Console
 
-from bench.options import add_options, note_without_effect, settings_given
+from bench.analysis import results_files
+from bench.analysis.revision_changes import compare_with_before
+from bench.cli.options import add_options, note_without_effect, settings_given
+from bench.output import changes
+from bench.output.table import WIDTH, summary_lines
 from bench.records import Results, Row
-from bench.report import changes
-from bench.report.table import WIDTH, summary_lines
-from bench.results import files
-from bench.results.before import compare_with_before
 from bench.run import Asked, Run
-from impls.errors import UserError
-from impls.needs import pip_command
-from impls.text import one_line
+from impls.support.errors import UserError
+from impls.support.needs import pip_command
+from impls.support.text import one_line
 
 BESIDE_OTHERS = "rows are not timed beside other tests; to time them: pytest bench/ --benchmark-only"
 SIDE_BY_SIDE = "pytest-xdist runs tests side by side, which disturbs rows; add -n0 (PYTEST_ADDOPTS may hold another -n)"
@@ -213,7 +213,7 @@ def pytest_benchmark_update_json(config: pytest.Config, output_json: dict[str, A
     """Add what pytest-benchmark has no place for."""
     results = config.stash[STATE].run.results
     if results is not None:
-        output_json[Results.KEY] = files.to_builtins(results)
+        output_json[Results.KEY] = results_files.to_builtins(results)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -13,8 +13,8 @@ from typing import Annotated, ClassVar, Literal
 
 import msgspec
 
-from bench.cpus import whole_cores
-from impls.text import one_line
+from bench.system.cpus import whole_cores
+from impls.support.text import one_line
 
 # These refuse NaN and infinity, too. Whatever is within can be squared and divided by, and from samples within these
 # Seconds no interval overflows, not even that of two processes.

@@ -11,35 +11,36 @@ from typing import Any
 import msgspec
 from rich.console import Console
 
-from bench.before import Before
-from bench.files import check_writable, temporary_folder, write_whole
-from bench.measurement import machine, tracers, worker_environment
-from bench.measurement.candidates import PEAK, REFERENCE, Candidate, plan
-from bench.measurement.machine import memory_rates
-from bench.measurement.sampler import Sampler
-from bench.problem.data import load, one_hot
-from bench.problem.problem import EPOCH_EXAMPLES
-from bench.problem.workloads import check_fits, select
-from bench.progress import ended_by_signals, observed, report_progress
-from bench.records import SCHEMA, Machine, MemoryRate, Note, Results, Row, Settings, Workload, WorkloadResult
-from bench.results.environment_notes import (
+from bench.analysis.environment_notes import (
     note_on_environment,
     note_on_kernels,
     note_on_variables,
     notes_on_tracing,
 )
-from bench.results.files import LATEST, RESULTS
-from bench.results.notes import (
+from bench.analysis.notes import (
     notes_on_peaks,
     notes_on_quota,
     notes_on_references,
     notes_on_run,
     notes_on_workloads,
 )
-from bench.results.summary import summarise
-from impls.errors import UserError
+from bench.analysis.results_files import LATEST, RESULTS
+from bench.analysis.summary import summarise
+from bench.output.progress import ended_by_signals, observed, report_progress
+from bench.records import SCHEMA, Machine, MemoryRate, Note, Results, Row, Settings, Workload, WorkloadResult
+from bench.runner import machine, worker_environment
+from bench.runner.candidates import PEAK, REFERENCE, Candidate, plan
+from bench.runner.machine import memory_rates
+from bench.runner.revision import Before
+from bench.runner.sampler import Sampler
+from bench.system import tracers
+from bench.system.files import check_writable, temporary_folder, write_whole
+from bench.workloads.data import load, one_hot
+from bench.workloads.names import check_fits, select
+from bench.workloads.problem import EPOCH_EXAMPLES
 from impls.registry import RESERVED, Entry, entries, find_all
-from impls.tracebacks import in_words
+from impls.support.errors import UserError
+from impls.support.tracebacks import in_words
 
 RUNS = Path("results/runs")  # of the current folder: a run that is not given a folder gets one of its own here
 REPORT = "report.html"
@@ -260,7 +261,7 @@ def _memory_rates(threads: Iterable[int]) -> tuple[list[MemoryRate], list[Note]]
 
 
 def _table(results: Results, folder: Path) -> list[Path]:
-    from bench.report.table import markdown
+    from bench.output.table import markdown
 
     path = folder / "speedups.md"
     write_whole(path, markdown(results))
@@ -268,15 +269,15 @@ def _table(results: Results, folder: Path) -> list[Path]:
 
 
 def _plots(results: Results, folder: Path) -> Iterable[Path]:
-    from bench.report.plots import draw  # matplotlib takes half a second
+    from bench.output.plots.run_plots import draw  # matplotlib takes half a second
 
     return draw(results, folder)
 
 
 def _report(results: Results, folder: Path) -> list[Path]:
-    from bench.report.page.page import page
-    from bench.scaling import FILE as SCALING
-    from bench.scaling import read as read_scaling
+    from bench.analysis.scaling import FILE as SCALING
+    from bench.analysis.scaling import read as read_scaling
+    from bench.output.page.page import page
     from profiles.page import recorded
 
     path, recordings, scaling = folder / REPORT, [], None

@@ -21,10 +21,10 @@ from numpy.typing import DTypeLike, NDArray
 from scipy.special import expit
 from threadpoolctl import threadpool_limits
 
-from bench.files import write_whole
-from bench.problem.data import CLASSES, Dataset, one_hot
-from impls.errors import UserError
+from bench.system.files import write_whole
+from bench.workloads.data import CLASSES, Dataset, one_hot
 from impls.interface import Array, Implementation, Parameters
+from impls.support.errors import UserError
 
 FREE_SETTINGS = {"epochs", "threads"}  # that a training may be resumed with whatever they were before
 

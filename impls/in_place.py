@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 from scipy.linalg import get_blas_funcs
 
-from impls.aligned import aligned, zeros
 from impls.interface import Array, Batch, Implementation, Parameters
+from impls.support.aligned import aligned, zeros
 
 # A layer's parameters and its work space for a number of examples, with the views that BLAS is given: W^T
 # (n_in, n_out), b (n_out,), b as a column (n_out, 1), a (B, n_out), a^T, delta (B, n_out), delta^T, slope (B, n_out).

@@ -22,9 +22,9 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from impls.interface import Array, Batch, Implementation, Parameters
-from impls.ranks import Watch, agree, check_same, communicator, in_place
 from impls.registry import find
-from impls.tracebacks import in_words
+from impls.support.ranks import Watch, agree, check_same, communicator, in_place
+from impls.support.tracebacks import in_words
 
 
 class Share(NamedTuple):

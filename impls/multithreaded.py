@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import DTypeLike
 from threadpoolctl import threadpool_limits
 
-from impls.aligned import aligned, zeros
 from impls.interface import Array, Batch, Implementation, Parameters
+from impls.support.aligned import aligned, zeros
 
 Job = Callable[[int], None]  # for one thread, by its number
 Done = SimpleQueue[BaseException | None]  # where each thread tells that it is through, and what it raised

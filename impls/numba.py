@@ -20,10 +20,10 @@ from numba import njit
 from numpy.typing import DTypeLike, NDArray
 from threadpoolctl import threadpool_limits
 
-from impls.aligned import CACHE_LINE, aligned, zeros
 from impls.interface import Array, Batch, Implementation, Parameters
 from impls.multithreaded import Team
-from impls.numba_math import NO, YES, add_at_once, exp, gemm_address, largest_block, multiply, prefetch
+from impls.support.aligned import CACHE_LINE, aligned, zeros
+from impls.support.numba_math import NO, YES, add_at_once, exp, gemm_address, largest_block, multiply, prefetch
 
 ALL = 1 << 62  # more than will ever have come
 

@@ -15,11 +15,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from impls.errors import RowError, Unavailable
-from impls.loading import Target, load_target
-from impls.mpiexec import no_mpiexec
-from impls.needs import Needs, extra_command, make_command, no_compiler, no_gpu, pip_command, switched_off
-from impls.text import one_line
+from impls.support.errors import RowError, Unavailable
+from impls.support.loading import Target, load_target
+from impls.support.mpiexec import no_mpiexec
+from impls.support.needs import Needs, extra_command, make_command, no_compiler, no_gpu, pip_command, switched_off
+from impls.support.text import one_line
 
 if TYPE_CHECKING:
     from impls.interface import Implementation

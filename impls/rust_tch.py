@@ -14,7 +14,7 @@ import numpy as np
 from backprop_bench_rust_tch import Batch, Network
 from numpy.typing import DTypeLike, NDArray
 
-from impls.rust_native import RustNative
+from impls.support.rust_native import RustNative
 
 
 class RustTch(RustNative):

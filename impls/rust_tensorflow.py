@@ -22,8 +22,8 @@ import numpy as np
 from backprop_bench_rust_tensorflow import Batch, Network, load
 from numpy.typing import DTypeLike, NDArray
 
-from impls.errors import RowError
-from impls.rust_native import RustNative
+from impls.support.errors import RowError
+from impls.support.rust_native import RustNative
 
 LIBRARY = "libtensorflow_cc.so.2"
 

@@ -21,7 +21,7 @@ from numpy.typing import DTypeLike
 from torch.nn.parallel import DistributedDataParallel
 
 from impls.interface import Array, Batch
-from impls.ranks import agree, bounded, check_same, communicator, time_out_seconds
+from impls.support.ranks import agree, bounded, check_same, communicator, time_out_seconds
 from impls.torch import Torch
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from bench.report.page.facts import Recorded
+from bench.output.page.facts import Recorded
 from profiles.flamegraph import Node, tree
 from profiles.recording import RAW, Recording, read
 from profiles.stacks import CATEGORIES, Stack, category, shares

@@ -9,15 +9,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bench import protocol
-from bench.cpus import usable_cpus
-from bench.measurement.process import WorkerProcess, confined_to
-from bench.measurement.worker_environment import files_of_this_process, shared_examples
-from bench.problem.data import load, one_hot
 from bench.records import Settings, Workload
-from impls.errors import Unavailable, UserError
-from impls.needs import pip_command
+from bench.runner.process import WorkerProcess, confined_to
+from bench.runner.worker_environment import files_of_this_process, shared_examples
+from bench.system.cpus import usable_cpus
+from bench.worker import protocol
+from bench.workloads.data import load, one_hot
 from impls.registry import Entry
+from impls.support.errors import Unavailable, UserError
+from impls.support.needs import pip_command
 from profiles.recording import Recording
 from profiles.stacks import clean, parse
 

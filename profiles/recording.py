@@ -7,9 +7,9 @@ from pathlib import Path
 import msgspec
 
 from bench import records
-from bench.results.files import kind_of
-from impls.errors import UserError
-from impls.text import one_line
+from bench.analysis.results_files import kind_of
+from impls.support.errors import UserError
+from impls.support.text import one_line
 from profiles.stacks import Stacks, parse
 
 RAW = ".raw.txt"  # ends the name of a recording's file

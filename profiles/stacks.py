@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 import pydemumble
 
-from impls.errors import UserError
-from impls.text import one_line
+from impls.support.errors import UserError
+from impls.support.text import one_line
 
 Stack = tuple[str, ...]
 Stacks = Counter[Stack]  # the number of samples of each stack

@@ -7,9 +7,9 @@ from matplotlib.figure import Figure
 from rich import box
 from rich.table import Table
 
-from bench.report.drawing import save, style
-from bench.report.palette import in_order
-from impls.text import one_line
+from bench.output.plots.drawing import save, style
+from bench.output.plots.palette import in_order
+from impls.support.text import one_line
 from profiles.flamegraph import COLOURS, fit, ink
 from profiles.recording import Recording
 from profiles.stacks import CATEGORIES, Stacks, difference, shares

@@ -9,11 +9,11 @@ import sys
 
 import click
 
-from bench import protocol
-from bench.measurement.process import WorkerFailed
-from bench.problem.workloads import parse
-from impls.errors import UserError
+from bench.runner.process import WorkerFailed
+from bench.worker import protocol
+from bench.workloads.names import parse
 from impls.registry import find
+from impls.support.errors import UserError
 from profiles.recorder import warm_worker
 
 DAY_SECONDS = 24 * 3600.0

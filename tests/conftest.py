@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import cli
+from bench.cli import main
 
 # A shell that starts the tests in the background has them ignore SIGINT, nohup SIGHUP, and with them every process that
 # they start.
@@ -57,7 +57,7 @@ def backprop(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str])
     def run(*arguments: object) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["backprop", *map(str, arguments)])
         with pytest.raises(SystemExit) as ended:
-            cli.main()
+            main.main()
         captured = capfd.readouterr()
         return int(ended.value.code or 0), captured.out, captured.err
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from processes import outside_of_make
 
-ROOT = Path(__file__).parent.parent
+from impls import ROOT
+
 VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
 needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="no make")
 
@@ -123,7 +124,7 @@ def test_an_installed_copy_refuses_in_one_line(tmp_path: Path) -> None:
     for package in ("bench", "impls", "profiles"):
         shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("rust", "__pycache__"))
     (tmp_path / "bench.py").write_text("raise SystemExit('own')")  # of the user
-    program = "from bench.cli import main; main()"
+    program = "from bench.cli.main import main; main()"
     done = subprocess.run(
         [sys.executable, "-c", program, "list"], cwd=tmp_path, capture_output=True, text=True, check=False
     )

@@ -15,7 +15,7 @@ from impls.conformance.reference import reference_epoch
 from impls.conformance.tolerance import Watch, differences, named_tensors, parameter_errors
 from impls.conformance.trial import CheckFunction, Trial, counted, prefixed
 from impls.interface import Parameters
-from impls.tracebacks import in_words
+from impls.support.tracebacks import in_words
 
 # --- Side effects, and memory of earlier calls ---------------------------------------------------------------------
 

@@ -19,7 +19,7 @@ from impls.conformance.tolerance import step_rounding
 from impls.conformance.trial import Factory, Trial
 from impls.conformance.violation import Network
 from impls.interface import Array, Implementation, Parameters, has_own_gradient
-from impls.mpiexec import launched
+from impls.support.mpiexec import launched
 
 # The layer sizes, the batch size, the examples of a gradient and of an epoch: no two numbers are alike in the first
 # network, so that no mistake looks like another. In the second, all widths are equal.

@@ -21,14 +21,14 @@ from hypothesis.stateful import run_state_machine_as_test
 from impls.conformance.model import CheckedCalls, OutOfRange, Violated
 from impls.conformance.violation import Violation
 from impls.interface import Implementation
-from impls.tracebacks import frames, in_words, whole
+from impls.support.tracebacks import frames, in_words, whole
 
 CHECK = "exploration"
 PROMISE = "Any valid call sequence matches the reference; inputs and earlier results stay unchanged."
 CALLS = 25  # of a sequence
 SCRIPT_HEADER = """\
 from impls.conformance.model import CheckedCalls
-from impls.loading import Target, load_target
+from impls.support.loading import Target, load_target
 
 checked = CheckedCalls(load_target(Target.parse({target!r})))
 """

@@ -17,8 +17,8 @@ from impls.conformance.tolerance import Watch, tolerance
 from impls.conformance.trial import CheckFunction, Factory, Trial
 from impls.conformance.violation import Network, Violation, inputs_modified, rank
 from impls.interface import Array, Implementation, Parameters
-from impls.text import one_line
-from impls.tracebacks import frames, in_words, whole
+from impls.support.text import one_line
+from impls.support.tracebacks import frames, in_words, whole
 
 
 @dataclass(frozen=True)

@@ -146,9 +146,9 @@ class Stop:
 
     Twice the distance of the perturbed parameters is allowed, and besides one rounding per example, for implementations
     that add each example's share to the parameters by itself (`step_rounding`). Measured on the workloads of the
-    default run (`tests/test_trajectory.py` repeats it): the worst correct implementation reaches a fifth of that. Among
-    hundreds of steps, one that is left out or taken twice is over it 9 times in float32 and 10^9 times in float64; one
-    step that forgets one of its ten examples, 4 times and 10^8 times.
+    default run (tests/impls/conformance/test_trajectory.py repeats it): the worst correct implementation reaches a
+    fifth of that. Among hundreds of steps, one that is left out or taken twice is over it 9 times in float32 and 10^9
+    times in float64; one step that forgets one of its ten examples, 4 times and 10^8 times.
     """
 
     start: Parameters

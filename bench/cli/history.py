@@ -1,0 +1,66 @@
+"""`backprop history`: how every row went from run to run."""
+
+from pathlib import Path
+
+import click
+
+from bench.analysis.history import History, Line, history, runs_of
+from bench.output.text import margin_text
+from bench.run import RUNS
+from bench.system.files import check_writable
+from impls.support.errors import UserError
+from impls.support.text import one_line
+
+LEVELS = "▁▂▃▄▅▆▇█"
+BROKEN = "|"
+
+
+@click.command("history")
+@click.argument("paths", nargs=-1, type=click.Path(path_type=Path), metavar="[FOLDER|RESULTS]...")
+@click.option("--out", type=click.Path(path_type=Path), help="Draw the charts into this folder.  [default: FOLDER]")
+def show_history(paths: tuple[Path, ...], out: Path | None) -> None:
+    """Show every row's speed-up over all runs of a folder, in the order of their dates. It draws, and does not judge.
+
+    FOLDER holds the folders of runs, or is the .benchmarks of pytest-benchmark; results/runs by default.
+
+    A bar stands for a run, from the lowest of the row to its highest; `|` is where the machine or the versions changed.
+    What is slower and what is noise, `backprop compare` says.
+
+    \b
+    backprop history
+    backprop history results/reference/default results/reference/all --out=/tmp/charts
+    """
+    paths = paths or (RUNS,)
+    runs, skipped = runs_of(paths)
+    if skipped:
+        click.echo(f"skipped: {len(skipped)} of {len(skipped) + len(runs)} files; {one_line(skipped[0])}", err=True)
+    by_run = history(runs)
+    if not by_run.lines:
+        raise UserError(f"{paths[0]}: expected runs that timed a row and its baseline, found none; run it to the end")
+    out = out or (paths[0] if paths[0].is_dir() else paths[0].parent)
+    check_writable(out)
+    click.echo("\n".join(_table(by_run)))
+    from bench.output.plots.curves import history_plot  # matplotlib takes half a second
+    from bench.output.plots.drawing import save, style
+
+    with style():
+        click.echo(f"plot: {save(history_plot(by_run), out / 'history.png')}")
+
+
+def _table(by_run: History) -> list[str]:
+    """Return a line a row: its workload, its first and its latest speed-up with their intervals, its bars."""
+    lines = [f"runs: {by_run.runs}; speed-up over the baseline, first and latest"]
+    lines += [f"| from {stretch.date[:16]}: {stretch.changed}" for stretch in by_run.stretches if stretch.changed]
+    names = [f"{line.workload} {line.label}" for line in by_run.lines]
+    for name, line in zip(names, by_run.lines, strict=True):
+        first, latest = (margin_text(line.points[end].speed_up) for end in (0, -1))
+        lines.append(f"{name:{max(map(len, names))}}  {first:>14}  {latest:>14}  {bars(line)}")
+    return lines
+
+
+def bars(line: Line) -> str:
+    """Return a bar for each run, between the lowest and the highest speed-up, and breaks between stretches."""
+    values = [point.speed_up.value for point in line.points]
+    low, reach = min(values), (max(values) - min(values)) or 1.0
+    heights = [[round((point.speed_up.value - low) / reach * 7) for point in points] for points in line.stretches]
+    return BROKEN.join("".join(LEVELS[height] for height in of_stretch) for of_stretch in heights)

@@ -1,0 +1,426 @@
+"""The command line: what it prints, its exit status, and one clear line for every mistake."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import numpy as np
+import pytest
+from made_up_results import made_up_results
+
+from bench.analysis.results_files import to_builtins
+from bench.cli import main
+from bench.cli.commands import COMMANDS, cli
+from bench.records import Outcome, Results
+from impls import ROOT, registry
+from impls.registry import ENTRIES, Entry
+from impls.support.errors import RowError
+from impls.support.loading import Target
+from impls.support.needs import Needs
+
+FAULTY = ROOT / "tests" / "support" / "faulty_rows.py"
+Backprop = Callable[..., tuple[int, str, str]]
+
+
+def test_list(backprop: Backprop) -> None:
+    status, out, _ = backprop("list")
+    assert status == 0
+    assert "in_place" in out
+    status, out, _ = backprop("list", "--json")
+    rows = {row["name"]: row for row in json.loads(out)}
+    assert list(rows) == list(registry.entries())
+    assert rows["per_example"]["available"]
+    assert rows["per_example"]["reason"] is None
+    assert rows["per_example"]["summary"]
+
+
+def test_list_tells_what_to_do_about_a_row_that_cannot_run(backprop: Backprop, monkeypatch: pytest.MonkeyPatch) -> None:
+    needs = Needs(("no_such_module",), lambda: "pip install no-such-thing")
+    monkeypatch.setitem(ENTRIES, "ghost", Entry("ghost", Target("impls.ghost", "Ghost"), "not there", needs))
+    reason = "needs no_such_module: pip install no-such-thing"
+    assert f"no: {reason}" in backprop("list")[1]
+    (ghost,) = (row for row in json.loads(backprop("list", "--json")[1]) if row["name"] == "ghost")
+    assert ghost == {"name": "ghost", "available": False, "reason": reason, "summary": "not there"}
+    status, _, err = backprop("verify", "ghost")
+    assert (status, err) == (2, f"backprop: error: ghost is unavailable: it {reason}\n")
+
+
+def test_verify_a_sound_row(backprop: Backprop) -> None:
+    status, out, _ = backprop("verify", "mine=batched_2d", "--examples", 20, "--seed", 7)
+    assert (status, out) == (0, "mine: conforms (all checks and 20 random programs; --seed 7 repeats them)\n")
+    assert backprop("verify", "batched_2d", "--examples", 0)[:2] == (0, "batched_2d: conforms\n")
+    assert re.search(r"--seed \d+ repeats", backprop("verify", "batched_2d", "--examples", 2)[1])
+
+
+def test_verify_bounds_the_time_and_leaves_nothing(
+    backprop: Backprop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    _, out, _ = backprop("verify", "batched_2d", "--examples", 1_000_000, "--seconds", 0.5)
+    assert re.search(r"and \d+ random programs in 0.5 s; ", out)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_verify_shows_a_program_for_what_no_check_finds(backprop: Backprop) -> None:
+    status, out, _ = backprop("verify", f"{FAULTY}:WrongWhenDeep", "--seed", 3, "--examples", 1000, "--seconds", 60)
+    lesson, _, program = out.partition(f"\n\nThis program shows it; backprop verify {FAULTY}:WrongWhenDeep --seed 3")
+    assert status == 1
+    assert lesson.startswith("WrongWhenDeep: exploration: ")
+    assert "found      gradient: weights[" in lesson or "found      parameters: weights[" in lesson
+    assert f"checked = CheckedCalls(load_target(Target.parse('{FAULTY}:WrongWhenDeep')))" in program
+    assert "examples2 = checked.prepare(" in program
+
+
+def test_verify_shows_the_program_that_did_not_return(backprop: Backprop) -> None:
+    status, out, _ = backprop("verify", f"{FAULTY}:SegfaultsWhenDeep", "--seed", 3, "--examples", 1000)
+    assert status == 1
+    assert "SegfaultsWhenDeep: crashed: the worker ended with SIGSEGV" in out
+    program = out.partition("It was running this program")[2]
+    assert "--seed 3" in program.splitlines()[0]
+    assert "checked.step(" in program or "checked.epoch(" in program
+
+
+def test_verify_shows_the_simplest_case_of_a_wrong_row(backprop: Backprop) -> None:
+    status, out, _ = backprop("verify", f"{FAULTY}:Wrong")
+    lines = out.splitlines()
+    assert status == 1
+    assert lines[0] == "Wrong: gradient: 1-2-1, 3 examples, batch size 3, float64, 1 thread"
+    assert lines[1] == "  expected   The gradient of all examples is the reference's."
+    assert lines[2].startswith("  found      weights[0]: relative error 5.0e-01, allowed 1e-12; ")
+    assert "  diagnosis  every weight gradient is 2 times too small: the 1/2 of the cost is counted twice" in lines
+    rest = " ".join(lines[-2:])
+    assert rest.startswith("and ")
+    assert rest.endswith(", … (--all shows them)")
+    assert len(lines) <= 10
+    assert max(map(len, lines)) <= 100
+
+
+def test_verify_shows_the_line_of_another_file_and_the_whole_traceback(backprop: Backprop, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "import net_of_mine\nfrom impls.interface import Implementation\n\nclass Mine(Implementation):\n"
+        "    def gradients(self, batch):\n        return net_of_mine.backward(batch)\n"
+    )
+    (tmp_path / "net_of_mine.py").write_text("def backward(batch):\n    a = [batch.x]\n    return a[3]\n")
+    status, out, _ = backprop("verify", f"{tmp_path / 'mine.py'}:Mine", "-v")
+    assert status == 1
+    assert "  found      raised IndexError: list index out of range (net_of_mine.py:3)\n" in out
+    assert "  at         mine.py:6, in gradients: return net_of_mine.backward(batch)\n" in out
+    assert "             net_of_mine.py:3, in backward: return a[3]\n" in out
+    assert f'\n\nTraceback (most recent call last):\n  File "{tmp_path / "mine.py"}", line 6, in gradients\n' in out
+    assert out.endswith("\nIndexError: list index out of range\n")
+    assert out.count("Traceback") == 1
+
+
+def test_verify_all_names_every_violation(backprop: Backprop) -> None:
+    status, out, _ = backprop("verify", f"{FAULTY}:Wrong", "--all")
+    assert status == 1
+    assert len(out.splitlines()) > 20
+    assert all(line.startswith("Wrong: ") for line in out.splitlines())
+    assert "Wrong: gradient: 6-5-4, " in out
+    assert "Wrong: many-steps: " in out
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ("Segfaults", "crashed: the worker ended with SIGSEGV"),
+        ("Hangs", "timed out: no answer within 3 s"),
+        ("ExitsHard", "crashed: the worker ended with exit status 7; its last words: goodbye"),
+        ("Missing", "there is no class Missing in faulty_rows.py"),
+    ],
+)
+def test_verify_survives_whatever_the_row_does(backprop: Backprop, row: str, words: str) -> None:
+    status, out, _ = backprop("verify", f"{FAULTY}:{row}", "--time-out", 3 if row == "Hangs" else 60)
+    assert status == 1
+    assert words in out
+
+
+@pytest.mark.slow("checks all networks")
+@pytest.mark.parametrize("options", [(), ("--all",)])
+def test_verify_sends_no_control_characters_to_the_terminal(backprop: Backprop, options: tuple[str, ...]) -> None:
+    status, out, _ = backprop("verify", f"{FAULTY}:Colours", *options)
+    assert status == 1
+    assert "RuntimeError: \ufffd[31mred\ufffd long long" in out
+    assert not {letter for letter in out if not letter.isprintable()} - {"\n"}
+
+
+def test_verify_is_not_fooled_by_what_a_row_prints(backprop: Backprop) -> None:
+    status, out, _ = backprop("verify", f"{FAULTY}:Prints", "--examples", 0)
+    assert (status, out) == (0, "Prints: conforms\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("verify", "in_plaec"), "unknown implementation 'in_plaec'; did you mean in_place?"),
+        (("train", "--impl", "a=in_place", "--impl", "a=numba"), "two rows would be called 'a'"),
+        (("verify", "in_place=batched_2d"), "an implementation is already called 'in_place'"),
+        (("verify", "in_place", "--time-out=nan"), "--time-out: expected a positive number and at most 1000000"),
+        (("scale", "--time-out=1e10"), "--time-out: expected a positive number and at most 1000000, found '1e10'"),
+        (("scale", f"--ranks={'9' * 5000}"), "expected numbers from 1 to 256 as 1,2,4"),
+        (("verify", "two\nlines\x1b[31m"), "unknown implementation 'two\\nlines\\x1b[31m'"),
+        (("verify", "\x1b[31m.py:Row"), "\ufffd[31m.py:Row: expected a path and a class in printable letters"),
+        (("train", "--epochs", "0"), "0 is not in the range"),
+        (("train", "--learning-rate", "nan"), "nan"),
+        (("train", "--sizes", "784-x-10"), "--sizes 784-x-10: expected layer sizes as 784-30-10; layer size"),
+        (("train", "--sizes", "784"), "found 1 layer, at least inputs and outputs are needed"),
+        (("train", "--sizes", "100-30-10"), "expected 784 inputs and 10 outputs"),
+        (("train", "--threads", "4096"), "this process may use"),
+        (("train", "--impl", "pure_python", "--dtype", "float32"), "PurePython computes in float64, got float32"),
+        (("train", "--data", "/no/such/folder"), "/no/such/folder"),
+        (("train", "--epochs", "1", "--save", "/proc/none/network.npz"), "cannot be written"),
+        (("train", "--epochs", "1", "--checkpoint", "/"), "/: cannot be written: expected a file or nothing there"),
+        (("plot", "/no/such.json"), "cannot be read"),
+        (("compare", "/no/such.json", "--between=in_place,numba"), "cannot be read"),
+        (("compare", "--between=in_place"), "--between: expected two implementations as A,B, found 'in_place'"),
+        (("compare", "a", "b", "--between=c,d"), "--between: expected one run, found 2"),
+        (("plto",), "plto"),
+    ],
+)
+def test_a_mistake_is_told_in_one_line(backprop: Backprop, arguments: tuple[str, ...], words: str) -> None:
+    status, _, err = backprop(*arguments)
+    assert status in (1, 2)
+    assert words in err
+    assert err.startswith("backprop: error: ")
+    assert err.count("\n") == 1
+
+
+def test_train_prints_the_books_lines_and_saves(backprop: Backprop, tmp_path: Path) -> None:
+    saved = tmp_path / "network.npz"
+    status, out, err = backprop("train", "--data", "digits", "--epochs", 2, "--save", saved)
+    lines = out.splitlines()
+    assert status == 0, err
+    assert lines[0].startswith("Epoch 0: ")
+    assert lines[1].startswith("Epoch 1: ")
+    assert lines[0].endswith(" / 297")
+    with np.load(saved, allow_pickle=False) as network:
+        assert [network[name].shape for name in ("weights_0", "weights_1")] == [(30, 784), (10, 30)]
+        assert all(np.isfinite(network[name]).all() for name in network)
+
+
+def test_train_asks_before_it_trains_whether_the_network_can_be_saved(backprop: Backprop, tmp_path: Path) -> None:
+    """And puts no file in the place of a device."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for option in ("--save", "--checkpoint"):
+        status, out, err = backprop("train", "--data", "digits", "--epochs", 1, option, pipe)
+        assert (status, out) == (2, "")
+        assert err == (
+            f"backprop: error: {pipe}: cannot be written: expected a file or nothing there; choose another place\n"
+        )
+    assert pipe.is_fifo()
+
+
+# --- The table of commands ---------------------------------------------------------------------------------------
+
+
+def test_help_imports_no_command() -> None:
+    """Nor anything that takes long to import."""
+    program = (
+        "import sys, json; from bench.cli.main import main; sys.argv = ['backprop', '--help']\n"
+        "try: main()\n"
+        "except SystemExit as ended: print(json.dumps([ended.code, sorted(sys.modules)]))"
+    )
+    out = subprocess.check_output([sys.executable, "-c", program], text=True)
+    *words, last = out.splitlines()
+    status, modules = json.loads(last)
+    assert status == 0
+    commands = {module.removeprefix("bench.cli.") for module in modules} & {"profiles", *COMMANDS}
+    assert commands == set()
+    assert not {"numpy", "scipy", "pytest", "matplotlib", "rich", "msgspec"} & set(modules)
+    for name, summary in COMMANDS.items():
+        (line,) = (line for line in words if line.split()[:1] == [name])
+        assert summary.split()[0] in line
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_can_be_imported_and_has_help_with_an_example(backprop: Backprop, name: str) -> None:
+    command = cli.get_command(click.Context(cli), name)
+    assert isinstance(command, click.Command)
+    assert command.name == name
+    assert command.help
+    status, out, err = backprop(name, "--help")
+    assert (status, err) == (0, "")
+    assert command.help.split("\n")[0].rstrip(".:") in " ".join(out.split())
+    assert re.search(rf"^ +backprop {name}\b", out.split("Usage:")[1].partition("\n")[2], re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "told"),
+    [
+        (KeyboardInterrupt(), 130, "\nbackprop: interrupted\n"),
+        (
+            ValueError("two\nlines"),
+            1,
+            "backprop: error: ValueError: two lines (test_cli.py:{line}); --debug shows the whole traceback\n",
+        ),
+        (RowError("not\nthere"), 2, "backprop: error: not there\n"),
+    ],
+)
+def test_how_a_command_may_end(
+    backprop: Backprop, monkeypatch: pytest.MonkeyPatch, error: BaseException, status: int, told: str
+) -> None:
+    def fail() -> None:
+        raise error
+
+    monkeypatch.setattr("bench.cli.list.entries", fail)
+    told = told.replace("{line}", str(fail.__code__.co_firstlineno + 1))
+    assert backprop("list") == (status, "", told)
+    if isinstance(error, Exception):
+        monkeypatch.setattr(sys, "argv", ["backprop", "--debug", "list"])
+        with pytest.raises(type(error)):
+            main.main()
+
+
+# --- Ctrl-C ------------------------------------------------------------------------------------------------------
+
+INTERRUPT_AT = """
+import signal, sys
+
+class Interrupts:  # when a module is looked for
+    def find_spec(self, name, path=None, target=None):
+        if name == {module!r}:
+            try:
+                signal.raise_signal(signal.SIGINT)
+            except KeyboardInterrupt:
+                if {hides}:
+                    raise AttributeError("half imported")
+                raise
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.meta_path.insert(0, Interrupts())
+sys.argv = {arguments!r}
+from bench.cli.main import main
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments"),
+    [
+        ("click", ("list",)),
+        ("impls.registry", ("list",)),
+        ("numpy", ("train",)),
+        ("sklearn.datasets", ("bench", "--data=digits")),
+    ],
+)
+def test_an_interrupted_import_ends_in_a_word(module: str, arguments: tuple[str, ...]) -> None:
+    done = interrupted(module, arguments, hides=False)
+    assert (done.returncode, done.stderr.strip()) == (130, "backprop: interrupted")
+    assert "Traceback" not in done.stdout
+
+
+@pytest.mark.parametrize("module", ["click", "numpy"])
+def test_so_does_one_that_another_error_hides(module: str) -> None:
+    done = interrupted(module, ("train",), hides=True)
+    assert (done.returncode, done.stderr) == (130, "backprop: interrupted\n")
+
+
+def interrupted(module: str, arguments: tuple[str, ...], hides: bool) -> "subprocess.CompletedProcess[str]":
+    """Run a command in a process that gets SIGINT when it looks for a module."""
+    program = INTERRUPT_AT.format(module=module, arguments=["backprop", *arguments], hides=hides)
+    command = [sys.executable, "-c", program]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_what_is_imported_before_ctrl_c_is_heeded() -> None:
+    """Only what the interpreter itself needs: a Ctrl-C that falls into it ends in a traceback."""
+    program = "import sys; before = set(sys.modules); import bench.cli.main; print(sorted(set(sys.modules) - before))"
+    out = subprocess.check_output([sys.executable, "-S", "-c", program], cwd=ROOT, text=True)
+    assert out == "['bench', 'bench.cli.main']\n"
+
+
+# --- Results -----------------------------------------------------------------------------------------------------
+
+
+def test_compare_and_plot_take_the_latest_run(
+    backprop: Backprop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("results").mkdir()
+    Path("results/latest.json").write_text(json.dumps({Results.KEY: to_builtins(made_up_results())}))
+    status, out, err = backprop("compare", "--between=batched_2d,in_place")
+    assert (status, out, err) == (0, "book: in_place is 1.25 times as fast as batched_2d (1.25 to 1.25)\n", "")
+    named = backprop("compare", "results/latest.json", "--between=batched_2d,in_place")
+    assert named == (status, out, err)
+    status, out, _ = backprop("plot")
+    assert status == 0
+    drawn = sorted(path.name for path in Path("results").iterdir() if path.suffix != ".json")
+    assert drawn == ["peak.png", "speedups.png"]
+    assert out.splitlines() == [f"plot: results/{name}.png" for name in ("speedups", "peak")]
+    status, _, err = backprop("compare", "--between=in_place,no_row")
+    assert status == 2
+    expected = "expected two of those that were timed: per_example, control, batched_2d, in_place"
+    assert f"no workload has both 'in_place' and 'no_row'; {expected}" in err
+
+
+def compared(backprop: Backprop, results: Results, path: Path, *rows: str) -> list[str]:
+    """Return what `backprop compare` says of two rows of made-up results."""
+    path.write_text(json.dumps({Results.KEY: to_builtins(results)}))
+    status, out, err = backprop("compare", path, f"--between={','.join(rows)}")
+    assert (status, err) == (0, "")
+    return out.splitlines()
+
+
+def test_compare_says_when_it_rests_on_little(backprop: Backprop, tmp_path: Path) -> None:
+    """On one round of one process there is no interval; on few rounds the lower quartile is close to the minimum."""
+    results, path = made_up_results(), tmp_path / "results.json"
+    for row in results.rows:
+        row.processes = row.processes[:1]
+        for process in row.processes:
+            process.samples = process.samples[:1]
+    first, second, third = compared(backprop, results, path, "batched_2d", "in_place")
+    assert first == "book: in_place is 1.25 times as fast as batched_2d"
+    assert second == "note: book: only 1 process per row; at least 3 are needed for a claim"
+    assert third.startswith("note: book: only 1 round per process: with fewer than 5, the lower quartile is close to")
+
+
+def test_compare_agrees_with_the_table_on_a_baseline_that_was_lost_late(backprop: Backprop, tmp_path: Path) -> None:
+    results, path = made_up_results(), tmp_path / "results.json"
+    baseline = results.rows[0]
+    baseline.outcome, baseline.seconds = Outcome.CRASHED, None
+    del baseline.processes[3:]
+    path.write_text(json.dumps({Results.KEY: to_builtins(results)}))
+    said = "book: in_place is 10.0 times as fast as per_example (10.0 to 10.0)\n"
+    assert backprop("compare", path, "--between=per_example,in_place") == (0, said, "")
+    baseline.outcome = Outcome.INCORRECT_AFTER_TIMING
+    path.write_text(json.dumps({Results.KEY: to_builtins(results)}))
+    status, _, err = backprop("compare", path, "--between=per_example,in_place")
+    assert status == 2
+    assert "no workload has both 'per_example' and 'in_place'" in err
+
+
+def test_train_draws_two_versions_under_their_labels(backprop: Backprop, tmp_path: Path) -> None:
+    rows = ("--impl", "old=in_place", "--impl", "new=batched_2d")
+    status, out, err = backprop("train", "--data", "digits", "--epochs", 1, *rows, "--plot", tmp_path / "curves.svg")
+    assert status == 0, err
+    assert [line for line in out.splitlines() if line.endswith(":")] == ["old:", "new:"]
+    assert {"old", "new"} <= set(re.findall(r">(old|new)\b", (tmp_path / "curves.svg").read_text()))
+
+
+@pytest.mark.parametrize(
+    ("words", "completed"),
+    [
+        (("", "re"), {"report"}),
+        (("verify", "rust_b"), {"rust_batched", "rust_batched_blas", "rust_batched_gemm"}),
+        (("profile", "in"), {"in_place"}),
+        (("train", "--impl", "numb"), {"numba"}),
+        (("verify", "./mi"), {"./mi"}),
+        (("verify", "--ex"), {"--examples"}),
+        (("bench", "--impl", "=", "rust_t"), {"rust_tch", "rust_tensorflow"}),
+        (("bench", "--sweep", "batch"), {"batch", "batch-grid"}),
+    ],
+)
+def test_the_shell_completes_commands_options_and_rows(words: tuple[str, ...], completed: set[str]) -> None:
+    typed = ["backprop", *filter(None, words)]
+    done = subprocess.run(
+        [sys.executable, "-c", "import sys; sys.argv = ['backprop']; from bench.cli.main import main; main()"],
+        env={"COMP_WORDS": " ".join(typed), "COMP_CWORD": str(len(typed) - 1), "_BACKPROP_COMPLETE": "bash_complete"},
+        capture_output=True, text=True, cwd=ROOT, check=True,
+    )  # fmt: skip
+    assert {line.partition(",")[2] for line in done.stdout.splitlines()} == completed, done.stderr

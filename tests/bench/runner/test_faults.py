@@ -1,0 +1,296 @@
+"""Faults around a run: what is missing, taken away, full, closed or in the way costs as little as it can."""
+
+import io
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+from rich.console import Console
+from sampling import by_label, sample
+
+from bench.analysis.results_files import read
+from bench.analysis.summary import summarise
+from bench.cli import bench as bench_command
+from bench.output.page.page import page
+from bench.output.progress import report_progress
+from bench.output.table import markdown
+from bench.records import Outcome, Settings
+from bench.run import Asked, Run
+from bench.runner import worker_environment
+from bench.runner.candidates import RateWorkers
+from bench.runner.process import WorkerFailed, WorkerProcess
+from bench.system import leftovers
+from bench.system.cpus import cores, usable_cpus
+from bench.worker.protocol import AnyRequest, PrepareRate, Reply, Take
+from bench.workloads.names import parse
+from impls.support import needs
+from impls.support.errors import UserError
+
+BACKPROP = Path(sys.executable).with_name("backprop")
+WORKLOAD = "4-3-2:2"
+QUICK = (f"--workload={WORKLOAD}", "--impl=in_place", "--generations=1", "--seconds=0.1", "--data=digits")
+FILES = {"results.json", "speedups.md", "speedups.png", "peak.png", "report.html"}
+Done = subprocess.CompletedProcess[str]
+
+
+def bench(folder: Path, *options: str, before: str = "", environment: Mapping[str, str] | None = None) -> Done:
+    """Run `backprop bench` in a shell, after what it is told `before`; options may redirect."""
+    command = f"{before} {BACKPROP} bench {' '.join(QUICK)} '--results={folder}' {' '.join(options)}"
+    return subprocess.run(
+        ["bash", "-c", command],
+        cwd=folder.parent,
+        capture_output=True,
+        text=True,
+        env=os.environ | (environment or {}),
+        timeout=120,
+        check=False,
+    )
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+# --- Missing -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow("runs benchmarks")
+def test_without_matplotlib_there_are_no_plots_and_everything_else(tmp_path: Path) -> None:
+    """One that breaks only when it is imported: at the end of the run."""
+    broken = tmp_path / "broken" / "matplotlib"
+    broken.mkdir(parents=True)
+    (broken / "__init__.py").write_text("raise ImportError('libpng is missing')")
+    path = os.pathsep.join(filter(None, (str(broken.parent), os.environ.get("PYTHONPATH"))))
+    done = bench(tmp_path / "out", environment={"PYTHONPATH": path})
+    assert names(tmp_path / "out") == {"results.json", "speedups.md", "report.html"}
+    error = "error: ImportError: libpng is missing (matplotlib/__init__.py:1); try again: backprop plot "
+    assert error in done.stdout
+    assert f"results: {tmp_path}/out/results.json" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+    assert done.returncode == pytest.ExitCode.INTERNAL_ERROR
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"), [("peak", "no % of peak"), ("reference", "no reference rate")], ids=["peak", "reference"]
+)
+def test_a_rate_that_is_lost_is_told(kind: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The peak as it is prepared, the reference rate at its second sample."""
+    ask, asked = WorkerProcess.ask, 0
+    workers: set[WorkerProcess] = set()  # that prepare the rate
+
+    def answer(self: WorkerProcess, request: AnyRequest, expected: type[Reply]) -> Reply:
+        nonlocal asked
+        if isinstance(request, PrepareRate) and request.kind == kind:
+            workers.add(self)
+        asked += self in workers and isinstance(request, Take)
+        if self in workers and asked == (0 if kind == "peak" else 2):
+            raise WorkerFailed(Outcome.CRASHED, "the worker ended with SIGKILL")
+        return ask(self, request, expected)
+
+    monkeypatch.setattr(WorkerProcess, "ask", answer)
+    results = sampled(tmp_path).results
+    assert results is not None
+    assert f"{words}: the worker ended with SIGKILL" in map(str, results.notes)
+    rates = {"peak": results.workloads[0].peak, "reference": results.workloads[0].reference}
+    assert [name for name, rate in rates.items() if rate is None] == [kind]
+    assert {row.outcome for row in results.rows} == {"ok"}
+
+
+def test_memory_rates_that_cannot_be_measured_cost_no_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_threads: object) -> NoReturn:
+        raise MemoryError
+
+    monkeypatch.setattr("bench.run.memory_rates", fail)
+    results = sampled(tmp_path).results
+    assert results is not None
+    assert {row.outcome for row in results.rows} == {"ok"}
+    assert any(note.text.startswith("no memory rates: MemoryError: ") for note in results.notes)
+    assert results.machine.memory_rates == []
+    assert markdown(results)
+    assert page(results, [])
+
+
+@pytest.mark.slow("runs benchmarks")
+def test_a_full_disk_costs_only_what_does_not_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = sampled(tmp_path)
+
+    def full(path: Path, _content: bytes) -> None:
+        raise UserError(f"{path}: cannot be written: No space left on device; choose another place")
+
+    monkeypatch.setattr("bench.output.plots.drawing.write_whole", full)
+    lines = list(run.write({}))
+    assert run.failed
+    assert [line.partition(":")[0] for line in lines] == ["results", "table", "error", "report"]
+    assert lines[2].startswith(f"error: {tmp_path}/speedups.png: cannot be written: No space left")
+    assert {"results.json", "speedups.md", "report.html"} <= names(tmp_path)
+
+
+def run_of(folder: Path) -> Run:
+    """Return a short run whose samples are not yet taken."""
+    settings = Settings(generations=1, workload_seconds=0.1)
+    run = Run(Asked(("in_place",), workloads=(WORKLOAD,), data="digits", folder=folder, settings=settings))
+    run.select([(parse(WORKLOAD).name, "in_place")])
+    return run
+
+
+def sampled(folder: Path) -> Run:
+    """Return a short run whose samples are taken."""
+    run = run_of(folder)
+    try:
+        with (folder / "said").open("w") as said:
+            run.sample(Console(file=said))
+    finally:
+        run.close()
+    return run
+
+
+# --- In the way --------------------------------------------------------------------------------------------------
+
+
+def test_a_checkout_in_a_path_that_pytest_misreads_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules["bench.cli.bench"], "BENCH", Path("/home/me/my [x] checkout/bench"))
+    with pytest.raises(UserError, match="move the checkout elsewhere"):
+        bench_command.bench.main([], standalone_mode=False)
+
+
+DRIVERS = {  # of NVIDIA, as C, and what is said of it
+    "int nothing;": "the driver shows none",
+    "int cuInit(int x) { for (;;) {} }": "the driver gave no answer within 1 s",
+    "#include <stdlib.h>\nint cuInit(int x) { abort(); }": "the driver shows none",
+    "int cuInit(int x) { return 0; }\nint cuDeviceGetCount(int *n) { *n = 0; return 0; }": "the driver shows none",
+    "int cuInit(int x) { return 0; }\nint cuDeviceGetCount(int *n) { *n = 1; return 0; }": None,
+}
+
+
+@pytest.mark.skipif(sys.platform != "linux" or not shutil.which("cc"), reason="needs Linux and a C compiler")
+@pytest.mark.parametrize("driver", DRIVERS, ids=["empty", "hangs", "aborts", "no GPU", "a GPU"])
+def test_whatever_the_gpus_driver_does(driver: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = tmp_path / "driver.c"
+    source.write_text(driver)
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", tmp_path / "libcuda.so.1", source], check=True)
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(tmp_path))
+    monkeypatch.setattr(needs, "DRIVER_SECONDS", 1.0)
+    found, expected = needs.no_gpu.__wrapped__(), DRIVERS[driver]
+    assert found is None if expected is None else expected in (found or "")
+
+
+# --- Taken away --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow("runs benchmarks")
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity") or cores() < 2, reason="needs two CPUs that can be taken away")
+def test_cpus_that_are_taken_away_are_told(tmp_path: Path) -> None:
+    first, *_ = usable_cpus()
+    command = [str(BACKPROP), "bench", "--workload=64-32-10:32:float64:2", "--impl=multithreaded", "--generations=4"]
+    command += ["--seconds=1", "--data=digits", f"--results={tmp_path}"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        while "generation 2" not in (line := process.stdout.readline()):
+            assert line
+        for _ in range(50):  # a worker that is being started has the benchmark put back what it had before
+            os.sched_setaffinity(process.pid, [first])
+            time.sleep(0.02)
+        process.communicate(timeout=120)
+    notes = read(tmp_path / "results.json").notes
+    before, after = ", ".join(map(str, usable_cpus())), str(first)
+    assert any(note.text.startswith(f"the run began on CPUs {before} and ended on {after}: ") for note in notes), notes
+
+
+@pytest.mark.slow("runs benchmarks")
+def test_however_often_a_run_is_interrupted_it_keeps_what_was_finished(tmp_path: Path) -> None:
+    command = [str(BACKPROP), "bench", *QUICK[:2], "--generations=30", "--seconds=30", f"--results={tmp_path}"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        assert process.stdout is not None
+        while "generation 3" not in (line := process.stdout.readline()):
+            assert line
+        for number in 10 * (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            process.send_signal(number)
+            time.sleep(0.02)
+        process.communicate(timeout=60)
+    found = read(tmp_path / "results.json")
+    assert found.interrupted
+    row = found.row("4-3-2:2", "in_place")
+    assert row is not None
+    assert row.timed
+
+
+@pytest.mark.parametrize("place", ["bench.run.summarise", "bench.runner.sampler.RateWorkers.close"])
+def test_an_interrupt_after_the_last_sample_loses_nothing(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first one, while the results are being made or workers are stopped."""
+    usual: Any = {"summarise": summarise, "close": RateWorkers.close}[place.rpartition(".")[2]]
+
+    def interrupted(*arguments: Any) -> Any:
+        signal.raise_signal(signal.SIGINT)
+        return usual(*arguments)
+
+    monkeypatch.setattr(place, interrupted)
+    try:
+        run = sampled(tmp_path)
+    except KeyboardInterrupt:
+        pytest.fail("the interrupt ended the run, and its samples are lost")
+    assert run.ending
+    assert run.results is not None
+    assert not run.results.interrupted  # all samples are there
+    assert {row.outcome for row in run.results.rows} == {"ok"}
+
+
+def test_a_process_that_cannot_be_started_costs_its_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    leftovers.new_mark(), worker_environment.folders()  # so that what they start once a process does not count
+    start, started = subprocess.Popen, 0
+
+    def refuse(*arguments: Any, **keywords: Any) -> subprocess.Popen[bytes]:
+        nonlocal started
+        started += 1
+        if started in (2, 4):  # the second row, and the first of the rates
+            raise BlockingIOError(11, "Resource temporarily unavailable")
+        return start(*arguments, **keywords)
+
+    monkeypatch.setattr("bench.runner.process.subprocess.Popen", refuse)
+    finished = sample(["in_place"])
+    reason = "its process cannot be started: Resource temporarily unavailable"
+    assert finished.failure == ""
+    ended = sorted((row.outcome, row.reason) for row in by_label(finished).values())
+    assert ended == [("crashed", reason), ("ok", ""), ("ok", "")]
+    assert finished.rate("small", "peak") == reason
+
+
+# --- Full, closed ------------------------------------------------------------------------------------------------
+
+OUTPUTS = {
+    "a reader that leaves": ("", "| head -1"),
+    "full": ("", "> /dev/full 2>&1"),
+    "closed": ("", ">&-"),
+    "all closed": ("", "<&- >&- 2>&-"),
+    "ASCII": ("export LC_ALL=C PYTHONUTF8=0 PYTHONCOERCECLOCALE=0 PYTHONIOENCODING=ascii:strict;", ""),
+}
+
+
+@pytest.mark.slow("runs benchmarks")
+@pytest.mark.parametrize("output", OUTPUTS)
+def test_results_are_written_wherever_the_output_goes(tmp_path: Path, output: str) -> None:
+    before, options = OUTPUTS[output]
+    done = bench(tmp_path / "out", options, before=before)
+    assert names(tmp_path / "out") == FILES
+    assert "Traceback" not in done.stdout + done.stderr
+    assert "INTERNALERROR" not in done.stdout + done.stderr
+    assert done.returncode == (output == "full")  # of head, of true, and of the benchmark
+
+
+@pytest.mark.parametrize("error", [BrokenPipeError(), OSError(28, "No space left on device")])
+def test_progress_that_nobody_reads_costs_no_sample(error: OSError) -> None:
+    class Lost(io.StringIO):
+        def write(self, _text: str) -> int:
+            raise error
+
+    with report_progress(Console(file=Lost())) as report:
+        report("generation 1 of 2", 0.5)
+        report("done", 1.0)

@@ -1,0 +1,89 @@
+"""What is timed is what is checked: rows that pass the gate and are wrong afterwards are not timed as good."""
+
+import re
+
+import pytest
+from sampling import by_label, sample, summary
+
+from bench.analysis.notes import notes_on_rows
+from bench.records import Outcome, Row, Workload
+from bench.system.cpus import cores
+from bench.workloads.names import default_workloads
+from impls import ROOT
+
+pytestmark = pytest.mark.alone
+
+FRAUDS = ROOT / "tests" / "support" / "timed_frauds.py"
+BOOK, EPOCH = (default_workloads()[name] for name in ("book", "epoch"))
+
+
+def sampled(workload: Workload, fraud: str) -> dict[str, Row]:
+    """Sample an implementation beside the baseline; return the results by label, with their estimates."""
+    sampler = sample(
+        [f"{FRAUDS}:{fraud}"], workload, examples=1500, workload_seconds=0.5, min_rounds=5, budget_seconds=5.0, seed=3
+    )
+    summary(sampler)
+    return by_label(sampler)
+
+
+@pytest.mark.slow("runs benchmarks")
+@pytest.mark.parametrize(
+    ("workload", "fraud", "outcome", "reason"),
+    [
+        (BOOK, "HandsOver", Outcome.RETURNED_EARLY, "% of the work is done after the timed calls have returned"),
+        (BOOK, "Naps", Outcome.INCORRECT_AFTER_TIMING, "weights[0]: error "),
+        (BOOK, "Remembers", Outcome.INCORRECT_AFTER_TIMING, "weights[0]: error "),
+        (BOOK, "HalfRate", Outcome.INCORRECT_AFTER_TIMING, "weights[0]: error "),
+        (
+            BOOK,
+            "SlowsTheClock",
+            Outcome.INCONSISTENT_TIMING,
+            "the clock in its process is not the one of other processes",
+        ),
+        (EPOCH, "EndsEarly", Outcome.INCORRECT_AFTER_TIMING, "weights[0]: error "),
+    ],
+)
+def test_a_row_that_passes_the_gate_and_is_wrong_when_it_is_timed(
+    workload: Workload, fraud: str, outcome: Outcome, reason: str
+) -> None:
+    rows = sampled(workload, fraud)
+    row = rows.pop(fraud)
+    assert row.outcome == outcome
+    assert bool(re.fullmatch(r"\d+ calls?", row.outcome_detail)) == (outcome == Outcome.INCORRECT_AFTER_TIMING)
+    assert reason in row.reason
+    assert not row.timed
+    assert row.speed_up is None
+    assert {other.outcome for other in rows.values()} == {"ok"}  # it costs only itself
+    assert all(other.worst_error is not None and other.worst_error < 0.3 for other in rows.values())
+    assert any(f"{fraud}: {row.outcome_text}: " in str(note) for note in notes_on_rows([*rows.values(), row]))
+
+
+@pytest.mark.slow("runs benchmarks")
+def test_a_row_that_keeps_a_cpu_busy_while_others_are_timed() -> None:
+    row = sampled(BOOK, "Disturbs")["Disturbs"]
+    assert row.outcome == Outcome.INCONSISTENT_TIMING
+    assert re.search("CPUs while other rows were timed|more than it told of", row.reason)  # both are true of it
+
+
+def test_work_in_other_processes_is_counted_and_confined() -> None:
+    rows = sampled(BOOK, "Delegates")
+    row = rows["Delegates"]
+    assert row.outcome == "ok", row.reason
+    assert row.strayed == ""
+    own = rows["control"]
+    assert row.cores_used is not None
+    assert own.cores_used is not None
+    assert row.cores_used > 0.5 * own.cores_used  # of a worker that only waits it would be next to nothing
+
+
+@pytest.mark.skipif(cores() < 2, reason="one CPU only")
+def test_a_thread_that_leaves_its_cpus_is_told() -> None:
+    assert re.fullmatch(
+        r"a thread may run on CPUs [\d, ]+, but was given \d+", sampled(BOOK, "Strays")["Strays"].strayed
+    )
+
+
+def test_memory_that_grows_is_told() -> None:
+    rows = sampled(BOOK, "Leaks")
+    assert 7_000 < rows["Leaks"].processes[0].growth_bytes < 15_000
+    assert rows["control"].processes[0].growth_bytes < 1_000
