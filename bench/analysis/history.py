@@ -15,7 +15,7 @@ STORED = "[0-9][0-9][0-9][0-9]_*.json"  # the names of runs that pytest-benchmar
 PATTERNS = (RESULTS, f"*/{RESULTS}", STORED, f"*/{STORED}")
 
 
-class Point(msgspec.Struct, frozen=True):
+class HistoryPoint(msgspec.Struct, frozen=True):
     """A row in one run."""
 
     date: str
@@ -28,10 +28,10 @@ class Line(msgspec.Struct, frozen=True):
 
     workload: str
     label: str
-    points: list[Point]
+    points: list[HistoryPoint]
 
     @property
-    def stretches(self) -> list[list[Point]]:
+    def stretches(self) -> list[list[HistoryPoint]]:
         """Return the points, those of each machine and its versions together."""
         return [list(points) for _, points in itertools.groupby(self.points, lambda point: point.stretch)]
 
@@ -74,7 +74,7 @@ def history(runs: Iterable[Results]) -> History:
     """Return how every row's speed-up went; the control and rows that were not timed are left out."""
     ordered = sorted(runs, key=lambda run: run.started)
     stretches: list[Stretch] = []
-    points: dict[tuple[str, str], list[Point]] = {}
+    points: dict[tuple[str, str], list[HistoryPoint]] = {}
     conditions: dict[str, str] = {}
     for run in ordered:
         before, conditions = conditions, _conditions(run)
@@ -82,7 +82,7 @@ def history(runs: Iterable[Results]) -> History:
             stretches.append(Stretch(run.date, _changes(before, conditions) if stretches else ""))
         for row in run.rows:
             if row.speed_up is not None and not row.is_control:
-                point = Point(run.date, row.speed_up, len(stretches) - 1)
+                point = HistoryPoint(run.date, row.speed_up, len(stretches) - 1)
                 points.setdefault((row.workload, row.label), []).append(point)
     return History(len(ordered), stretches, [Line(*key, of_row) for key, of_row in points.items()])
 

@@ -83,7 +83,7 @@ class Scaling(msgspec.Struct, frozen=True):
     buffer_bytes: int  # of the Allreduce
     points: list[Point]
     compute: Compute
-    here: Fabric | None  # between two ranks of this machine; None if there never were two
+    here: Fabric  # between two ranks of this machine
 
     @property
     def cpus(self) -> int:
@@ -107,7 +107,7 @@ class Scaling(msgspec.Struct, frozen=True):
         """
         errors = []
         for point in self.points:
-            if self.here and point.ranks > 1:
+            if point.ranks > 1:
                 turns = max(1.0, point.ranks / self.cpus)
                 computing = turns * self.compute.seconds(point.batch_size / point.ranks)
                 step = computing + self.here.allreduce_seconds(point.ranks, self.buffer_bytes)
@@ -138,7 +138,7 @@ def fabric_between(seconds: Mapping[int, float]) -> Fabric:
 def compute_of(seconds: Mapping[int, float]) -> Compute:
     """Return the straight line through seconds of a step on one rank by batch size; relative errors count alike."""
     batches, times = (np.array(values, float) for values in zip(*seconds.items(), strict=True))
-    per_example, fixed = np.polyfit(batches, times, 1, w=1 / times) if len(batches) > 1 else (0.0, -1.0)
-    if fixed < 0:  # one batch size alone, or a cache that holds small batches only
+    per_example, fixed = np.polyfit(batches, times, 1, w=1 / times)
+    if fixed < 0:  # where a cache holds small batches only
         return Compute(0.0, float((times / batches).mean()))
     return Compute(float(fixed), float(per_example))

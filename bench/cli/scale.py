@@ -1,10 +1,11 @@
 """`backprop scale`: strong and weak scaling over MPI ranks, and a model of what lies beyond this machine.
 
-Efficiencies are ratios within a generation, as speed-ups are (bench/analysis/estimates.py): of one mini-batch shared by
-R ranks, T_1 / (R T_R); of one mini-batch for each, T_1 / T_R.
+Efficiencies are ratios within a repetition of all jobs, as speed-ups are (bench/analysis/estimates.py): of one
+mini-batch that R ranks share, T_1 / (R T_R); of one mini-batch for each, T_1 / T_R.
 """
 
 import random
+import re
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
@@ -17,10 +18,10 @@ from rich.console import Console
 
 from bench.analysis.estimates import geometric_mean, lower_quartile
 from bench.analysis.scaling import FILE, Point, Scaling, compute_of, fabric_between
-from bench.cli.options import Seconds, positive
+from bench.cli.options import Seconds
 from bench.output.progress import report_progress
 from bench.output.scaling_table import lines
-from bench.records import UNREADABLE
+from bench.records import UNREADABLE, Estimate
 from bench.runner import machine
 from bench.runner.launch import clean, command
 from bench.runner.worker_environment import environment
@@ -34,8 +35,8 @@ from impls.support.errors import UserError
 MAX_RANKS_HERE = 256
 
 
-class Case(NamedTuple):
-    """One kind of job."""
+class Job(NamedTuple):
+    """What the ranks of a job compute together."""
 
     ranks: int
     batch_size: int  # of all ranks together
@@ -46,13 +47,11 @@ def _sizes(_context: click.Context, _option: click.Parameter, text: str) -> tupl
 
 
 def _ranks(_context: click.Context, _option: click.Parameter, text: str) -> tuple[int, ...]:
-    try:
-        numbers = {int(positive("--ranks", number, whole=True)) for number in text.split(",")}
-    except UserError:
-        numbers = set()
+    """Return the numbers of ranks, 1 and 2 always among them: the model is made of these."""
+    numbers = {1, 2, *map(int, text.split(","))} if re.fullmatch(r"[1-9]\d{0,2}(,[1-9]\d{0,2})*", text) else set()
     if not numbers or max(numbers) > MAX_RANKS_HERE:
         raise UserError(f"--ranks {text[:40]}: expected numbers from 1 to {MAX_RANKS_HERE} as 1,2,4")
-    return tuple(sorted({1, *numbers}))
+    return tuple(sorted(numbers))
 
 
 @click.command()
@@ -63,7 +62,7 @@ def _ranks(_context: click.Context, _option: click.Parameter, text: str) -> tupl
 @click.option("--sizes", callback=_sizes, default="784-512-512-10", show_default=True, help="Units per layer.")
 @click.option(
     "--batch-size",
-    type=click.IntRange(1, MAX_SIZE),
+    type=click.IntRange(2, MAX_SIZE),
     default=256,
     show_default=True,
     help="Of all ranks together (strong), and of each (weak).",
@@ -109,19 +108,19 @@ def scale(
 
 
 def run_jobs(
-    task: Task, ranks: Sequence[int], generations: int, time_out: float, progress: Callable[[str, float], None]
-) -> dict[Case, list[JobTimes]]:
-    """Run jobs of every kind in random order, in several generations. Raises UserError if a job fails."""
+    task: Task, ranks: Sequence[int], repetitions: int, time_out: float, progress: Callable[[str, float], None]
+) -> dict[Job, list[JobTimes]]:
+    """Return the times of all jobs, run so many times in random order. Raises UserError if a job fails."""
     batch = task.batch_size
-    kinds = ({Case(count, batch), Case(count, batch * count), Case(1, max(1, batch // count))} for count in ranks)
-    cases = sorted(set().union(*kinds))
-    times: dict[Case, list[JobTimes]] = {case: [] for case in cases}
+    kinds = [{Job(count, batch), Job(count, batch * count), Job(1, max(1, batch // count))} for count in ranks]
+    jobs = sorted(set().union(*kinds))
+    times: dict[Job, list[JobTimes]] = {job: [] for job in jobs}
     order = random.Random(0)
-    for generation in range(generations):
-        for number, case in enumerate(order.sample(cases, len(cases))):
-            done = (generation + number / len(cases)) / generations
-            progress(f"generation {generation + 1} of {generations}: {case.ranks} ranks", done)
-            times[case].append(run_job(msgspec.structs.replace(task, batch_size=case.batch_size), case.ranks, time_out))
+    for repetition in range(repetitions):
+        for number, job in enumerate(order.sample(jobs, len(jobs))):
+            done = (repetition + number / len(jobs)) / repetitions
+            progress(f"repetition {repetition + 1} of {repetitions}: {job.ranks} ranks", done)
+            times[job].append(run_job(msgspec.structs.replace(task, batch_size=job.batch_size), job.ranks, time_out))
     progress("done", 1.0)
     return times
 
@@ -153,14 +152,15 @@ def run_job(task: Task, ranks: int, time_out: float) -> JobTimes:
         raise UserError(f"{ranks} ranks: the job ended with {process.returncode}: {words}") from None
 
 
-def scaling_of(name: str, task: Task, ranks: Sequence[int], times: Mapping[Case, list[JobTimes]]) -> Scaling:
+def scaling_of(name: str, task: Task, ranks: Sequence[int], times: Mapping[Job, list[JobTimes]]) -> Scaling:
     """Return what the jobs' times say: efficiencies, and what the model needs."""
     batch = task.batch_size
-    points = [_point("strong", times, Case(count, batch), batch) for count in ranks]
-    points += [_point("weak", times, Case(count, batch * count), batch) for count in ranks]
-    alone = {case.batch_size: jobs for case, jobs in times.items() if case.ranks == 1}
-    pairs = [job.allreduce for case, jobs in times.items() if case.ranks == 2 for job in jobs]
-    here = {size: lower_quartile([seconds[size] for seconds in pairs]) for size in pairs[0]} if pairs else {}
+    alone = times[Job(1, batch)]
+    points = [_point("strong", Job(count, batch), times, alone, 1 / count) for count in ranks]
+    points += [_point("weak", Job(count, batch * count), times, alone, 1.0) for count in ranks]
+    compute = {job.batch_size: _mean(job_times, "step").value for job, job_times in times.items() if job.ranks == 1}
+    allreduces = [job_times.allreduce for job_times in times[Job(2, batch)]]
+    allreduce = {size: lower_quartile([seconds[size] for seconds in allreduces]) for size in allreduces[0]}
     return Scaling(
         schema=1,
         date=datetime.now().astimezone().isoformat(timespec="seconds"),
@@ -168,25 +168,23 @@ def scaling_of(name: str, task: Task, ranks: Sequence[int], times: Mapping[Case,
         implementation=name,
         sizes=task.sizes,
         dtype=task.dtype,
-        generations=len(times[Case(1, batch)]),
-        buffer_bytes=max((size for jobs in times.values() for job in jobs for size in job.allreduce), default=0),
+        generations=len(alone),
+        buffer_bytes=max(allreduce),
         points=points,
-        compute=compute_of({size: geometric_mean([job.step for job in jobs]).value for size, jobs in alone.items()}),
-        here=fabric_between(here) if here else None,
+        compute=compute_of(compute),
+        here=fabric_between(allreduce),
     )
 
 
-def _point(kind: str, times: Mapping[Case, list[JobTimes]], case: Case, batch_size: int) -> Point:
-    """Return a point from the jobs of a case and those of one rank, generation by generation."""
-    jobs, alone = times[case], times[Case(1, batch_size)]
-    share = case.ranks if kind == "strong" else 1
-    ratios = [one.step / (share * several.step) for one, several in zip(alone, jobs, strict=True)]
-    return Point(
-        scaling=kind,
-        ranks=case.ranks,
-        batch_size=case.batch_size,
-        step=geometric_mean([job.step for job in jobs]),
-        compute=geometric_mean([job.compute for job in jobs]),
-        communication=geometric_mean([job.communication for job in jobs]),
-        efficiency=geometric_mean(ratios),
-    )
+def _point(kind: str, job: Job, times: Mapping[Job, list[JobTimes]], alone: Sequence[JobTimes], share: float) -> Point:
+    """Return a point; each of its jobs is compared with the one of one rank that ran in the same repetition.
+
+    `share` is a rank's share of the work in the job of one rank.
+    """
+    ratios = [share * one_rank.step / several.step for one_rank, several in zip(alone, times[job], strict=True)]
+    step, compute, communication = (_mean(times[job], part) for part in ("step", "compute", "communication"))
+    return Point(kind, *job, step, compute, communication, geometric_mean(ratios))
+
+
+def _mean(job_times: Sequence[JobTimes], part: str) -> Estimate:
+    return geometric_mean([getattr(times, part) for times in job_times])

@@ -59,15 +59,12 @@ def lines(scaling: Scaling) -> list[str]:
     text += _aligned([HEADER, *(cells(point, scaling.cpus) for point in scaling.points)])
     if crowded := crowded_text(scaling):
         text.append(f"* {crowded}")
-    if scaling.here:
-        text.append(f"Latency and bandwidth between two ranks here: {' and '.join(fabric_cells(scaling.here))}.")
-        text.append(f"The model's error, of the step's time: {errors_text(scaling)}.")
-        text.append(f"Predicted for {MAX_RANKS} ranks, from typical figures of each fabric:")
-        share = f"efficiency, {scaling.batch} a rank"
-        text += _aligned(
-            [("fabric", "latency", "bandwidth", "Allreduce", share, "could hide from"), *predicted_cells(scaling)]
-        )
-    return text
+    text.append(f"Latency and bandwidth between two ranks here: {' and '.join(fabric_cells(scaling.here))}.")
+    text.append(f"The model's error, of the step's time: {errors_text(scaling)}.")
+    text.append(f"Predicted for {MAX_RANKS} ranks, from typical figures of each fabric:")
+    efficiency = f"efficiency, {scaling.batch} a rank"
+    header = ("fabric", "latency", "bandwidth", "Allreduce", efficiency, "could hide from")
+    return text + _aligned([header, *predicted_cells(scaling)])
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:

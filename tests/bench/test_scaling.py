@@ -1,5 +1,6 @@
 """Scaling over ranks: the model's formulas, the command, and what it writes."""
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,9 +9,9 @@ import pytest
 from made_up_scaling import EXACT, SLOW, made_up
 from required import needs
 
-from bench.analysis.scaling import FABRICS, Compute, compute_of, fabric_between, read
+from bench.analysis.scaling import FABRICS, compute_of, fabric_between, read
 from bench.cli import scale
-from bench.cli.scale import Case, run_job, run_jobs, scaling_of
+from bench.cli.scale import Job, run_job, run_jobs, scaling_of
 from bench.output.plots.curves import scaling_beyond, scaling_here
 from bench.output.scaling_table import lines, predicted_cells
 from bench.records import Estimate
@@ -39,7 +40,6 @@ def test_a_fit_finds_what_it_was_made_from() -> None:
     assert fabric.bytes_per_second == pytest.approx(SLOW.bytes_per_second)
     compute = compute_of({batch: EXACT.seconds(batch) for batch in (16, 32, 64)})
     assert (compute.fixed, compute.per_example) == pytest.approx((EXACT.fixed, EXACT.per_example))
-    assert compute_of({10: 1.0}) == Compute(0.0, 0.1)
     assert compute_of({10: 1.0, 20: 3.0}).fixed == 0  # never less than nothing
 
 
@@ -60,26 +60,24 @@ def test_communication_hides_behind_so_many_examples() -> None:
         assert EXACT.seconds(examples - 1) < fabric.allreduce_seconds(4096, 50_000_000) <= EXACT.seconds(examples)
 
 
-def test_efficiency_is_paired_by_generation(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The machine slows down by half between two generations: ratios do not notice."""
-    calls: dict[Case, int] = {}
+def test_efficiency_is_paired_by_repetition(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The machine slows down by half between two repetitions: ratios do not notice."""
+    calls: Counter[Job] = Counter()
 
-    def job(task: Task, ranks: int, _time_out: float) -> JobTimes:
-        case = Case(ranks, task.batch_size)
-        calls[case] = calls.get(case, 0) + 1
-        step = calls[case] * 0.001 * task.batch_size / ranks * (1.25 if ranks > 1 else 1)
+    def run_job(task: Task, ranks: int, _time_out: float) -> JobTimes:
+        job = Job(ranks, task.batch_size)
+        calls[job] += 1
+        step = calls[job] * 0.001 * task.batch_size / ranks * (1.25 if ranks > 1 else 1)
         return JobTimes(step, 0.8 * step, 0.1 * step, {8: 1e-6, 800: 2e-6} if ranks > 1 else {})
 
-    monkeypatch.setattr(scale, "run_job", job)
-    times = run_jobs(TASK, (1, 2), generations=2, time_out=60.0, progress=lambda *_: None)
-    scaling = scaling_of("mpi", TASK, (1, 2), times)
-    efficiencies = {(point.scaling, point.ranks): point.efficiency for point in scaling.points}
-    for kind in ("strong", "weak"):
-        assert efficiencies[kind, 1].value == 1
-        assert efficiencies[kind, 2].value == pytest.approx(0.8)
-        assert efficiencies[kind, 2].half_width == pytest.approx(0, abs=1e-9)
-    assert scaling.buffer_bytes == 800
+    monkeypatch.setattr(scale, "run_job", run_job)
+    times = run_jobs(TASK, (1, 2), repetitions=2, time_out=60.0, progress=lambda *_: None)
     assert set(calls.values()) == {2}
+    scaling = scaling_of("mpi", TASK, (1, 2), times)
+    assert scaling.buffer_bytes == 800
+    for point in scaling.points:
+        assert point.efficiency.value == pytest.approx(0.8 if point.ranks > 1 else 1)
+        assert point.efficiency.half_width == pytest.approx(0, abs=1e-9)
 
 
 def test_the_table_and_the_plots_show_what_was_measured_and_predicted() -> None:
@@ -88,14 +86,10 @@ def test_the_table_and_the_plots_show_what_was_measured_and_predicted() -> None:
     assert "4*" in text
     assert "more ranks than the 2 CPUs here" in text
     assert "more ranks" not in "\n".join(lines(made_up(cpus=4)))
-    assert "The model's error, of the step's time: " in text
     assert all(fabric.name in text for fabric in FABRICS)
-    here, beyond = (
-        [line.get_label() for line in draw(made_up()).axes[0].lines] for draw in (scaling_here, scaling_beyond)
-    )
-    assert here == ["strong scaling", "weak scaling", "ideal"]
-    names = [f"{rate} Gbit/s, {batch} a rank" for rate in (10, 100, 400) for batch in (64, 1024)]
-    assert beyond == ["measured here", *names, "ideal"]
+    names = [[line.get_label() for line in draw(made_up()).axes[0].lines] for draw in (scaling_here, scaling_beyond)]
+    predicted = [f"{rate} Gbit/s, {batch} a rank" for rate in (10, 100, 400) for batch in (64, 1024)]
+    assert names == [["strong scaling", "weak scaling", "ideal"], ["measured here", *predicted, "ideal"]]
 
 
 @pytest.mark.slow("starts MPI jobs")

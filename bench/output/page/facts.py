@@ -8,7 +8,7 @@ from typing import Any
 from markupsafe import Markup
 
 from bench.analysis import estimates, precision
-from bench.analysis.history import Line, Point
+from bench.analysis.history import HistoryPoint, Line
 from bench.output.plots.palette import in_order, look
 from bench.output.text import cpus_text, estimate_text, number_text, seconds_text
 from bench.records import Results, Row, Workload, WorkloadResult
@@ -153,7 +153,7 @@ def course(line: Line) -> Course:
     step = (COURSE - 12) / max(1, len(line.points) - 1)
     numbers = {id(point): number for number, point in enumerate(line.points)}
 
-    def x(point: Point) -> float:
+    def x(point: HistoryPoint) -> float:
         return round(6 + numbers[id(point)] * step, 1)
 
     def y(value: float) -> float:
@@ -166,7 +166,7 @@ def course(line: Line) -> Course:
     )
 
 
-def _edges(point: Point) -> tuple[float, float, float]:
+def _edges(point: HistoryPoint) -> tuple[float, float, float]:
     speed_up = point.speed_up
     return speed_up.value, speed_up.low or speed_up.value, speed_up.high or speed_up.value
 

@@ -35,7 +35,7 @@ def scaling_facts(scaling: Scaling) -> ScalingFacts:
         rows=[cells(point, scaling.cpus) for point in scaling.points],
         crowded=crowded_text(scaling),
         pictures=_pictures(scaling),
-        here=" and ".join(fabric_cells(scaling.here)) if scaling.here else "",
+        here=" and ".join(fabric_cells(scaling.here)),
         errors=errors_text(scaling).replace(" %", "\N{NO-BREAK SPACE}%"),
         fabrics=list(predicted_cells(scaling)),
         batch=scaling.batch,

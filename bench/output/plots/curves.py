@@ -1,7 +1,7 @@
-"""Plots of curves: sweeps, what threads gain, training, and the history of a folder of runs."""
+"""Plots of curves: sweeps, what threads gain, training, scaling over MPI ranks, and the history of a folder of runs."""
 
 from collections.abc import Callable, Mapping, Sequence
-from itertools import accumulate
+from itertools import accumulate, product
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -34,8 +34,8 @@ from bench.records import Estimate, Results, WorkloadResult
 if TYPE_CHECKING:
     from bench.training import Epoch  # brings SciPy, which takes half a second
 
-NAMES_INCHES, NAMES_APART = 2.2, 8.5  # room to the right of a panel; points between two names
-HISTORY_NAMES = 24  # workloads beside each other, or implementations below each other, that are drawn
+NAMES_INCHES, NAME_POINTS = 2.2, 8.5  # room to the right of a panel, and the height of a name in it
+MAX_HISTORY_NAMES = 24  # workloads beside each other, or implementations below each other, that are drawn
 
 
 class Curve(NamedTuple):
@@ -51,7 +51,7 @@ class Scale(NamedTuple):
     """A horizontal or a vertical axis; it is logarithmic if it has a locator."""
 
     name: str
-    text: Callable[[float, int], str]  # of a mark, with its number
+    mark_text: Callable[[float, int], str]  # of the value at a mark
     locator: Locator | None = None
 
 
@@ -62,18 +62,17 @@ def sweep(results: Results, name: str, workload_results: list[WorkloadResult]) -
     if name == "strong":
         return _strong(results, workload_results)
     axis = SWEEPS.get(name)
-    drawn = [each for each in workload_results if axis and axis.value(each.workload) > 0]  # a log axis has no 0
-    if axis is None or not drawn:
+    points = [each for each in workload_results if axis and axis.value(each.workload) > 0]  # a log axis has no 0
+    if axis is None or not points:
         return None
+    points.sort(key=lambda point: axis.value(point.workload))
     by_panel: dict[str, list[WorkloadResult]] = {}
-    for each in sorted(drawn, key=lambda each: axis.value(each.workload)):
-        by_panel.setdefault(axis.panel(each.workload), []).append(each)
-    curves = {title: _sweep_curves(results, axis, of_panel) for title, of_panel in by_panel.items()}
-    what = f"time per {axis.per}"
-    values = sorted({axis.value(each.workload) for each in drawn})
-    across = Scale(axis.name, lambda value, _: f"{value:,.0f}", FixedLocator(values))
-    up = Scale(what, lambda value, _: seconds_text(value), LogLocator(subs=(1.0, 2.0, 5.0)))
-    return curve_figure(f"{what.capitalize()} against {axis.name}", caption(results), curves, across, up)
+    for point in points:
+        by_panel.setdefault(axis.panel(point.workload), []).append(point)
+    curves = {title: _sweep_curves(results, axis, panel_points) for title, panel_points in by_panel.items()}
+    across = Scale(axis.name, _whole, FixedLocator(sorted({axis.value(point.workload) for point in points})))
+    up = Scale(f"time per {axis.per}", _seconds, LogLocator(subs=(1.0, 2.0, 5.0)))
+    return curve_figure(f"Time per {axis.per} against {axis.name}", caption(results), curves, across, up)
 
 
 def training(runs: Mapping[str, Sequence["Epoch"]], what: str) -> Figure:
@@ -85,8 +84,8 @@ def training(runs: Mapping[str, Sequence["Epoch"]], what: str) -> Figure:
         points = list(zip(seconds, accuracies, strict=True))
         curves.append(Curve(f"{label}, {seconds_text(seconds[-1])}", points, look(label)))
     words = "time in the implementation (compilation included, tests of accuracy not)"
-    across = Scale(words, lambda value, _: seconds_text(value), LogLocator(subs=(1.0, 2.0, 5.0)))
-    up = Scale("test images classified correctly", lambda value, _: f"{value:g} %")
+    across = Scale(words, _seconds, LogLocator(subs=(1.0, 2.0, 5.0)))
+    up = Scale("test images classified correctly", _per_cent)
     return curve_figure("Accuracy against training time", what, {"": curves}, across, up)
 
 
@@ -107,32 +106,30 @@ def scaling_beyond(scaling: Scaling) -> Figure:
     for fabric, colour in zip(FABRICS, ("#d55e00", "#0072b2", "#009e73"), strict=True):
         for examples, dashes in ((scaling.batch, "-"), (16 * scaling.batch, ":")):
             points = [(count, Estimate(100 * scaling.efficiency(fabric, count, examples))) for count in ranks]
-            curves.append(
-                Curve(f"{fabric.name.split(', ')[1]}, {examples} a rank", points, Look("", colour, ""), dashes)
-            )
-    words = f"the model's error here: {errors_text(scaling)}" if scaling.here else ""
+            name = f"{fabric.name.split(', ')[1]}, {examples} a rank"
+            curves.append(Curve(name, points, Look("", colour, ""), dashes))
+    words = f"the model's error here: {errors_text(scaling)}"
     return _efficiency_figure("Predicted weak efficiency", words, scaling, curves)
 
 
 def history_plot(history: History) -> Figure:
     """Return the figure of all runs: a line for each implementation, a column for each workload.
 
-    Each is a small chart of the speed-up from run to run. A new machine or version begins a new curve.
+    At each place is a small chart of the speed-up from run to run. A new machine or version begins a new curve.
     """
-    workloads = list(dict.fromkeys(line.workload for line in history.lines))[:HISTORY_NAMES]
-    labels = in_order(line.label for line in history.lines)[:HISTORY_NAMES]
-    by_place = {(line.label, line.workload): line for line in history.lines}
-    places = [(label, workload) for label in labels for workload in workloads]
+    workloads = list(dict.fromkeys(line.workload for line in history.lines))[:MAX_HISTORY_NAMES]
+    labels = in_order(line.label for line in history.lines)[:MAX_HISTORY_NAMES]
+    lines = {(line.label, line.workload): line for line in history.lines}
     size = max(1.6, 3.2 / len(workloads)), 0.6
-    figure, grid = panels(len(places), len(workloads), size, gap=(0.1, 0.15), left=1.8)
-    for axes, (label, workload) in zip(grid, places, strict=True):
+    figure, grid = panels(len(labels) * len(workloads), len(workloads), size, gap=(0.1, 0.15), left=1.8)
+    for axes, (label, workload) in zip(grid, product(labels, workloads), strict=True):
         axes.set_axis_off()
         if label == labels[0]:
             axes.set_title(workload, fontsize=9)
         if workload == workloads[0]:
             axes.text(-0.08, 0.5, short(label), transform=axes.transAxes, ha="right", va="center", fontsize=8)
-        if (label, workload) in by_place:
-            _draw_history(axes, by_place[label, workload])
+        if (label, workload) in lines:
+            _draw_history(axes, lines[label, workload])
     changes = [f"from {stretch.date[:10]}: {stretch.changed}" for stretch in history.stretches if stretch.changed]
     words = "; ".join(changes) or "one machine, one set of versions"
     write_title(figure, "Speed-up over the baseline, from run to run", words)
@@ -142,10 +139,10 @@ def history_plot(history: History) -> Figure:
 def curve_figure(title: str, words: str, curves: Mapping[str, Sequence[Curve]], across: Scale, up: Scale) -> Figure:
     """Return a figure of curves, by the title of their panel, all panels on the same scales."""
     figure, grid = panels(len(curves), 2, (4.2, 4.2), gap=(NAMES_INCHES, 0.65), share=True)
-    for axes, (panel, of_panel) in zip(grid, curves.items(), strict=True):
+    for axes, (panel, panel_curves) in zip(grid, curves.items(), strict=True):
         axes.set(title=panel, xlabel=across.name, ylabel=up.name)
         axes.grid()
-        for curve in of_panel:
+        for curve in panel_curves:
             _draw_curve(axes, curve)
     first = grid[0]
     first.set(xscale="log" if across.locator else "linear", yscale="log" if up.locator else "linear")
@@ -153,31 +150,42 @@ def curve_figure(title: str, words: str, curves: Mapping[str, Sequence[Curve]], 
         if scale.locator:
             axis.set_major_locator(scale.locator)
             axis.set_minor_locator(NullLocator())
-        axis.set_major_formatter(FuncFormatter(scale.text))
+        axis.set_major_formatter(FuncFormatter(scale.mark_text))
     for axes in grid:
         _spread_names(axes)
     write_title(figure, title, words)
     return figure
 
 
-def _sweep_curves(results: Results, axis: Axis, workload_results: list[WorkloadResult]) -> list[Curve]:
+def _whole(value: float, _: int) -> str:
+    return f"{value:,.0f}"
+
+
+def _seconds(value: float, _: int) -> str:
+    return seconds_text(value)
+
+
+def _per_cent(value: float, _: int) -> str:
+    return f"{value:g} %"
+
+
+def _sweep_curves(results: Results, axis: Axis, points: list[WorkloadResult]) -> list[Curve]:
     """Return the curves of all implementations, of the peak and of the reference rate, by what the sweep varies."""
-    places = [
-        (axis.value(each.workload), each, each.examples if axis.per == "example" else 1) for each in workload_results
-    ]
+    xs = [axis.value(point.workload) for point in points]
+    counts = [point.examples if axis.per == "example" else 1 for point in points]
     curves = []
-    for label in labels_to_show(results, workload_results):
-        points = []
-        for x, each, share in places:
-            row = results.row(each.workload.name, label)
-            if row is not None and row.timed and row.seconds is not None:
-                estimate = seconds_estimate(row.samples)  # over processes, of the time that the table has
-                points.append((x, estimate.scaled(row.seconds / estimate.value / share)))
-        curves.append(Curve(label, points, look(label)))
-    rates = [(each.peak_seconds, each.reference_seconds) for each in workload_results]
-    for name, dashes, seconds_of_rate in zip(RATE_NAMES, RATE_DASHES, zip(*rates, strict=True), strict=True):
-        points = [(x, Estimate(s / share)) for (x, _, share), s in zip(places, seconds_of_rate, strict=True) if s]
-        curves.append(Curve(name, points, Look(name, RATE_COLOUR, ""), dashes))
+    for label in labels_to_show(results, points):
+        label_results = [results.row(point.workload.name, label) for point in points]
+        times = [
+            (x, seconds_estimate(result.samples).scaled(1 / count))
+            for x, count, result in zip(xs, counts, label_results, strict=True)
+            if result and result.timed
+        ]
+        curves.append(Curve(label, times, look(label)))
+    rates = [point.peak_seconds for point in points], [point.reference_seconds for point in points]
+    for name, dashes, seconds in zip(RATE_NAMES, RATE_DASHES, rates, strict=True):
+        times = [(x, Estimate(s / count)) for x, count, s in zip(xs, counts, seconds, strict=True) if s]
+        curves.append(Curve(name, times, Look(name, RATE_COLOUR, ""), dashes))
     return curves
 
 
@@ -186,23 +194,22 @@ def _strong(results: Results, workload_results: list[WorkloadResult]) -> Figure 
     steps = sorted({each.flops / 1e6 for each in workload_results})
     curves = {}
     for threads in sorted({each.workload.threads for each in workload_results} - {1}):
-        of_panel = [
+        panel_curves = [
             Curve("", [(step, Estimate(level)) for step in steps], Look("", GREY, ""), dashes)
             for level, dashes in ((1.0, "-"), (threads, ":"))
         ]
         for label in labels_to_show(results, workload_results):
-            by_step = gains(results, workload_results, label, threads)
-            if splits_a_step(by_step):
-                begins = break_even(by_step)
+            step_gains = gains(results, workload_results, label, threads)
+            if splits_a_step(step_gains):
+                begins = break_even(step_gains)
                 where = "never" if begins is None else f"from {number_text(begins, 2)}"
-                of_panel.append(Curve(f"{label} ({where})", by_step, look(label)))
-        curves[f"{threads} threads (from how many Mflop on they gain)"] = of_panel
+                panel_curves.append(Curve(f"{label} ({where})", step_gains, look(label)))
+        curves[f"{threads} threads (from how many Mflop on they gain)"] = panel_curves
     if not curves:
         return None
     across = Scale("Mflop in a step", lambda value, _: number_text(value, 2), FixedLocator(steps))
-    up = Scale(
-        "time on one thread / time on several", lambda value, _: f"{value:g}", LogLocator(subs=(1, 1.5, 2, 3, 5, 7))
-    )
+    marks = LogLocator(subs=(1, 1.5, 2, 3, 5, 7))
+    up = Scale("time on one thread / time on several", lambda value, _: f"{value:g}", marks)
     return curve_figure("What threads gain, against the work in a step", caption(results), curves, across, up)
 
 
@@ -213,8 +220,7 @@ def _efficiencies(scaling: Scaling, kind: str) -> list[tuple[float, Estimate]]:
 def _efficiency_figure(title: str, words: str, scaling: Scaling, curves: list[Curve]) -> Figure:
     ranks = sorted({int(x) for curve in curves for x, _ in curve.points})
     ideal = Curve("ideal", [(count, Estimate(100.0)) for count in ranks], Look("", GREY, ""), ":")
-    across = Scale("ranks", lambda value, _: f"{value:,.0f}", FixedLocator(ranks))
-    up = Scale("efficiency", lambda value, _: f"{value:g} %")
+    across, up = Scale("ranks", _whole, FixedLocator(ranks)), Scale("efficiency", _per_cent)
     network = "-".join(map(str, scaling.sizes))
     parts = [scaling.implementation, network, scaling.dtype, f"{scaling.cpus} CPUs", scaling.date[:10], words]
     return curve_figure(title, " · ".join(filter(None, parts)), {"": [*curves, ideal]}, across, up)
@@ -231,7 +237,7 @@ def _draw_history(axes: Axes, line: Line) -> None:
     axes.set_yscale("log")
     low, high = axes.get_ylim()
     middle = (low * high) ** 0.5
-    axes.set_ylim(min(low, middle / 1.05), max(high, middle * 1.05))  # noise is not blown up to fill the chart
+    axes.set_ylim(min(low, middle / 1.05), max(high, middle * 1.05))  # Noise is not blown up to fill the chart.
     axes.set_xlim(-0.7, len(dates) + 1.5)
     latest = line.points[-1].speed_up.value
     axes.text(len(dates) - 0.7, latest, number_text(latest), fontsize=7, va="center")
@@ -264,7 +270,7 @@ def _spread_names(axes: Axes) -> None:
     axes.autoscale_view()  # gives the axes their limits
     points_per_dot = 72 / axes.figure.dpi
     ends = [axes.transData.transform(name.xy) * points_per_dot for name in names]
-    steps = NAMES_APART * np.arange(len(names))
+    steps = NAME_POINTS * np.arange(len(names))
     lowest = axes.bbox.y0 * points_per_dot
     heights = np.maximum(isotonic_regression([y for _, y in ends] - steps).x, lowest) + steps
     right = axes.bbox.x1 * points_per_dot + 8

@@ -32,7 +32,7 @@ SLOWEST = 0.45  # speed-up at the left edge: slower implementations are arrows t
 LONG_AXIS = 400.0  # ratio of its ends from which on only 1×, 10×, … are marked
 BAND_COLOUR = "#f2c14e"
 POST_WORKLOAD, POST_COLOUR = "book", "#7a3b8f"
-POST_WAYS = {  # what each implementation is, and how many times as fast as per-example Python the post had it
+POST_WAYS = {  # in words, and how many times as fast as per-example Python the post had it
     "per_example": ("Python, one example at a time", 1.0),
     "rust_per_example": ("Rust, one example at a time, ndarray's products", None),
     "rust_per_example_blas": ("Rust, one example at a time, BLAS", 2.0),
@@ -41,7 +41,7 @@ POST_WAYS = {  # what each implementation is, and how many times as fast as per-
     "numba": ("the same, compiled by Numba", None),
     "rust_fused": ("Rust, whole mini-batches, own kernels", None),
 }
-LIGHT_FROM_PERCENT = 45.0  # of the peak: the colour is light from there on, and its number is written in black
+LIGHT_FROM_PERCENT = 45.0  # The heat map's colours are light from here on, and the numbers on them black.
 PEAK_WORDS = (
     "Peak: multiply-adds in registers, on the same cores, in the same rounds.\n"
     f"{RATE_NAMES[1]}: the reference rate, which a library reaches.\n"
@@ -54,7 +54,6 @@ class Dot(NamedTuple):
     label: str
     text: str
     speed_up: Estimate | None = None
-    claim: float = 0.0  # the speed-up in the 2019 post
 
 
 def speedups(results: Results, workload_results: list[WorkloadResult]) -> Figure:
@@ -65,24 +64,15 @@ def speedups(results: Results, workload_results: list[WorkloadResult]) -> Figure
     bottom = 0.35 if columns == 3 else 1.0
     figure, grid = panels(len(workload_results), columns, size, gap=(0.15, 0.7), left=1.7, bottom=bottom, top=0.75)
     names = {each.workload.name for each in workload_results}
-    values = [row.speed_up.value for row in results.rows if row.workload in names and row.speed_up]
+    values = [result.speed_up.value for result in results.rows if result.workload in names and result.speed_up]
     rates = [rate for each in workload_results for rate in _rates(results, each) if rate]
     right = max([2.0, *values, *rates])
     right *= (right / SLOWEST) ** 0.3  # room for the numbers
     for axes, workload_result in zip(grid, workload_results, strict=True):
         _speedup_panel(axes, results, workload_result, labels, right)
     for axes in grid[::columns]:
-        axes.set_yticks(range(len(labels)), [short(label) for label in labels])
-    families = {look(label).family: look(label).colour for label in labels}
-    handles: list[Artist] = [
-        Line2D([], [], color=colour, marker=MARKERS[family], linestyle="", label=family)
-        for family, colour in families.items()
-    ]
-    handles.append(Line2D([], [], color="black", label="95 % interval"))
-    handles.append(Patch(color=BAND_COLOUR, label="noise floor: the control's interval"))
-    if rates:
-        for name, dashes in zip(("peak: multiply-adds in registers", RATE_NAMES[1]), RATE_DASHES, strict=True):
-            handles.append(Line2D([], [], color=RATE_COLOUR, linestyle=dashes, label=name))
+        axes.set_yticks(range(len(labels)), map(short, labels))
+    handles = _legend_handles(labels, has_rates=bool(rates))
     _legend(figure, handles, math.ceil(len(handles) / 2) if columns == 3 else 2)
     write_title(figure, "Speed-up over the baseline (logarithmic scale)", caption(results))
     return figure
@@ -95,13 +85,13 @@ def seven_ways(results: Results) -> Figure | None:
     """
     dots: list[Dot | None] = []
     for label, (_, claim) in POST_WAYS.items():
-        row = results.row(POST_WORKLOAD, label)
-        if row is None or not row.timed:
+        result = results.row(POST_WORKLOAD, label)
+        if result is None or not result.timed:
             return None
-        text = estimate_text(row.speed_up) if row.speed_up else seconds_text(row.seconds or 0.0)
-        if row.speed_up and claim:
+        text = estimate_text(result.speed_up) if result.speed_up else seconds_text(result.seconds or 0.0)
+        if result.speed_up and claim:
             text += f"   2019: about {number_text(claim, 1)}"
-        dots.append(Dot(label, text, row.speed_up or Estimate(1.0), claim or 0.0))
+        dots.append(Dot(label, text, result.speed_up or Estimate(1.0)))
     figure, (axes,) = panels(1, 1, (5.7, 2.6), left=3.0, bottom=0.85)
     _draw_dots(axes, dots, 0.9, 120.0)
     axes.set_yticks(range(len(dots)), [words for words, _ in POST_WAYS.values()])
@@ -119,34 +109,39 @@ def peak(results: Results, workload_results: list[WorkloadResult]) -> Figure:
 
     The workloads are in the order of their operations, and the last line is the reference rate.
     """
-    ordered = sorted(workload_results, key=lambda each: (each.flops, each.workload.name))
-    labels = labels_to_show(results, workload_results)
-    percents, outcomes = [], []
-    for label in labels:
-        rows = [results.row(each.workload.name, label) for each in ordered]
-        percents.append([row.percent_of_peak.value if row and row.percent_of_peak else math.nan for row in rows])
-        outcomes.append([short_outcome(row.outcome) if row and not row.timed else "–" for row in rows])
-    percents.append([each.reference_percent or math.nan for each in ordered])
-    outcomes.append(["–"] * len(ordered))
+    columns = sorted(workload_results, key=lambda each: (each.flops, each.workload.name))
+    labels = labels_to_show(results, columns)
+    lines = [[_peak_cell(results.row(each.workload.name, label)) for each in columns] for label in labels]
+    lines.append([_percent_cell(each.reference_percent) for each in columns])
 
-    size = max(3.5, 0.95 * len(ordered)), 0.3 * len(percents)
+    size = max(3.5, 0.95 * len(columns)), 0.3 * len(lines)
     figure, (axes,) = panels(1, 1, size, left=1.8, bottom=0.8, top=0.85)
+    percents = [[percent for percent, _ in line] for line in lines]
     axes.imshow(percents, cmap="cividis", norm=PowerNorm(0.7, 0, 100), aspect="auto")
-    for y, line in enumerate(percents):
-        for x, percent in enumerate(line):
-            text, colour = number_text(percent, 2), "black" if percent > LIGHT_FROM_PERCENT else "white"
-            if math.isnan(percent):
-                text, colour = outcomes[y][x], DARK
+    for y, line in enumerate(lines):
+        for x, (percent, text) in enumerate(line):
+            colour = DARK if math.isnan(percent) else "black" if percent > LIGHT_FROM_PERCENT else "white"
             axes.text(x, y, text, ha="center", va="center", fontsize=8, color=colour)
     axes.set_facecolor("#ececec")  # of cells without a number
     axes.axhline(len(labels) - 0.5, color="white", linewidth=3)
-    axes.set_yticks(range(len(percents)), [*map(short, labels), RATE_NAMES[1]])
-    axes.set_xticks(range(len(ordered)), [f"{each.workload.name}\n{flops_text(each.flops)}" for each in ordered])
+    axes.set_yticks(range(len(lines)), [*map(short, labels), RATE_NAMES[1]])
+    axes.set_xticks(range(len(columns)), [f"{each.workload.name}\n{flops_text(each.flops)}" for each in columns])
     axes.xaxis.tick_top()
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     write_title(figure, "Per cent of the peak", PEAK_WORDS + caption(results))
     return figure
+
+
+def _peak_cell(result: Row | None) -> tuple[float, str]:
+    """Return the per cent of the peak and its text; NaN and the outcome of a result without a time."""
+    if result and not result.timed:
+        return math.nan, short_outcome(result.outcome)
+    return _percent_cell(result.percent_of_peak.value if result and result.percent_of_peak else None)
+
+
+def _percent_cell(percent: float | None) -> tuple[float, str]:
+    return (math.nan, "–") if percent is None else (percent, number_text(percent, 2))
 
 
 def _rates(results: Results, workload_result: WorkloadResult) -> list[float | None]:
@@ -159,11 +154,12 @@ def _speedup_panel(
     axes: Axes, results: Results, workload_result: WorkloadResult, labels: list[str], right: float
 ) -> None:
     workload = workload_result.workload
-    rows = [results.row(workload.name, label) for label in labels]
-    _draw_dots(axes, [_dot(row, workload.baseline_label) if row else None for row in rows], SLOWEST, right)
+    label_results = [results.row(workload.name, label) for label in labels]
+    dots = [_dot(result, workload.baseline_label) if result else None for result in label_results]
+    _draw_dots(axes, dots, SLOWEST, right)
     control = results.row(workload.name, CONTROL)
-    if control and control.speed_up and control.speed_up.low and control.speed_up.high:
-        axes.axvspan(control.speed_up.low, control.speed_up.high, color=BAND_COLOUR, linewidth=2.5, zorder=0.5)
+    if control and control.speed_up and control.speed_up.low:
+        axes.axvspan(*control.speed_up.ends, color=BAND_COLOUR, linewidth=2.5, zorder=0.5)
     for rate, dashes in zip(_rates(results, workload_result), RATE_DASHES, strict=True):
         if rate:
             axes.axvline(rate, color=RATE_COLOUR, linewidth=1.1, linestyle=dashes, zorder=1)
@@ -176,13 +172,13 @@ def _speedup_panel(
         axes.set_title(words, loc="right", fontsize=7, color=DARK, weight="normal")
 
 
-def _dot(row: Row, baseline_label: str) -> Dot | None:
+def _dot(result: Row, baseline_label: str) -> Dot | None:
     """Return what is drawn of a result; None if it was timed without its baseline."""
-    if not row.timed:
-        return Dot(row.label, row.outcome)
-    if row.label == baseline_label:
-        return Dot(row.label, f"baseline, {seconds_text(row.seconds or 0.0)}", Estimate(1.0))
-    return Dot(row.label, f"{number_text(row.speed_up.value)}×", row.speed_up) if row.speed_up else None
+    if not result.timed:
+        return Dot(result.label, result.outcome)
+    if result.label == baseline_label:
+        return Dot(result.label, f"baseline, {seconds_text(result.seconds or 0.0)}", Estimate(1.0))
+    return Dot(result.label, f"{number_text(result.speed_up.value)}×", result.speed_up) if result.speed_up else None
 
 
 def _draw_dots(axes: Axes, dots: list[Dot | None], left: float, right: float) -> None:
@@ -200,17 +196,31 @@ def _draw_dots(axes: Axes, dots: list[Dot | None], left: float, right: float) ->
     for line, dot in enumerate(dots):
         if dot is None:
             continue
-        reach, colour = 1.0, GREY
+        right_end, colour = 1.0, GREY
         if dot.speed_up:
-            value, (low, high) = max(left, dot.speed_up.value), dot.speed_up.ends
-            reach, colour = max(1.0, high, dot.claim), "black"
-            marker = "<" if dot.speed_up.value < left else look(dot.label).marker
-            stem = axes.plot((1.0, value), (line, line), color=look(dot.label).colour, linewidth=0.8, clip_on=False)
-            stem[0].set(marker=marker, markevery=[1])
-            intervals.append((line, low, high))
-        axes.text(reach, line, dot.text, transform=beside, va="center", fontsize=7.5, color=colour, bbox=white)
+            speed_up, style = dot.speed_up, look(dot.label)
+            right_end, colour = max(1.0, speed_up.ends[1]), "black"
+            stem = axes.plot((1.0, max(left, speed_up.value)), (line, line), color=style.colour, linewidth=0.8)
+            stem[0].set(marker="<" if speed_up.value < left else style.marker, markevery=[1], clip_on=False)
+            intervals.append((line, *speed_up.ends))
+        axes.text(right_end, line, dot.text, transform=beside, va="center", fontsize=7.5, color=colour, bbox=white)
     lines, lows, highs = zip(*intervals, strict=True) if intervals else ((), (), ())
-    axes.hlines(lines, lows, highs, colors="black", linewidths=1.3, zorder=5)  # one artist draws fast
+    axes.hlines(lines, lows, highs, colors="black", linewidths=1.3, zorder=5)  # One artist draws fast.
+
+
+def _legend_handles(labels: list[str], has_rates: bool) -> list[Artist]:
+    """Return what the legend of the speed-ups explains: families, the interval, the noise floor, the rates."""
+    families = {look(label).family: look(label).colour for label in labels}
+    handles: list[Artist] = [
+        Line2D([], [], color=colour, marker=MARKERS[family], linestyle="", label=family)
+        for family, colour in families.items()
+    ]
+    handles.append(Line2D([], [], color="black", label="95 % interval"))
+    handles.append(Patch(color=BAND_COLOUR, label="noise floor: the control's interval"))
+    if has_rates:
+        for name, dashes in zip(("peak: multiply-adds in registers", RATE_NAMES[1]), RATE_DASHES, strict=True):
+            handles.append(Line2D([], [], color=RATE_COLOUR, linestyle=dashes, label=name))
+    return handles
 
 
 def _legend(figure: Figure, handles: Sequence[Artist], columns: int) -> None:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from bench.records import Estimate, Results, Workload, WorkloadResult, threads_text
 
-SPLIT_GAIN = 0.05  # a gain below is none: the implementation does not split a step across threads
+SPLIT_GAIN = 0.05  # An implementation that gains less does not split a step across threads.
 
 
 class Axis(NamedTuple):
@@ -46,27 +46,26 @@ def gains(results: Results, workload_results: list[WorkloadResult], label: str, 
     Both times are relative to the same baseline on one core, so the gain is the ratio of two speed-ups. Their
     intervals are of different workers and are combined as independent ones.
     """
-    one_thread = {each.flops: each.workload.name for each in workload_results if each.workload.threads == 1}
-    found = []
-    for each in workload_results:
-        if each.workload.threads == threads and each.flops in one_thread:
-            several = results.row(each.workload.name, label)
-            alone = results.row(one_thread[each.flops], label)
-            if several and alone and several.timed and alone.timed:
-                baseline = Estimate(1.0, 1.0, 1.0)
-                found.append(Gain(each.flops / 1e6, _ratio(several.speed_up or baseline, alone.speed_up or baseline)))
-    return sorted(found)
+
+    def speed_ups(threads: int) -> dict[int, Estimate]:
+        by_flops = {each.flops: each.workload.name for each in workload_results if each.workload.threads == threads}
+        timed = {flops: results.row(name, label) for flops, name in by_flops.items()}
+        return {flops: row.speed_up or Estimate(1.0, 1.0, 1.0) for flops, row in timed.items() if row and row.timed}
+
+    one_thread, several = speed_ups(1), speed_ups(threads)
+    common = sorted(one_thread.keys() & several.keys())
+    return [Gain(flops / 1e6, _ratio(several[flops], one_thread[flops])) for flops in common]
 
 
-def splits_a_step(found: list[Gain]) -> bool:
+def splits_a_step(step_gains: list[Gain]) -> bool:
     """Return whether several threads make a difference anywhere."""
-    return any(not ratio.holds(1.0) and abs(ratio.value - 1.0) >= SPLIT_GAIN for _, ratio in found)
+    return any(not gain.ratio.holds(1.0) and abs(gain.ratio.value - 1.0) >= SPLIT_GAIN for gain in step_gains)
 
 
-def break_even(found: list[Gain]) -> float | None:
+def break_even(step_gains: list[Gain]) -> float | None:
     """Return the Mflop of the smallest step from which on threads surely gain; None if they do not even at the end."""
     begins = None
-    for mflop, ratio in reversed(found):
+    for mflop, ratio in reversed(step_gains):
         if ratio.low is None or ratio.low <= 1.0:
             break
         begins = mflop
@@ -76,7 +75,7 @@ def break_even(found: list[Gain]) -> float | None:
 def _ratio(numerator: Estimate, denominator: Estimate) -> Estimate:
     """Return the ratio of two independent estimates."""
     value = numerator.value / denominator.value
-    if not (numerator.low and numerator.high and denominator.low and denominator.high):
+    if numerator.low is None or denominator.low is None:
         return Estimate(value)
-    margin = math.hypot(math.log(numerator.high / numerator.low), math.log(denominator.high / denominator.low)) / 2
+    margin = math.hypot(*(math.log(high / low) for low, high in (numerator.ends, denominator.ends))) / 2
     return Estimate(value, value * math.exp(-margin), value * math.exp(margin))

@@ -10,7 +10,7 @@ import pytest
 from made_up_results import estimate, made_up_results
 from matplotlib.collections import LineCollection
 
-from bench.analysis.history import Line, Point, history, runs_of
+from bench.analysis.history import HistoryPoint, Line, history, runs_of
 from bench.analysis.results_files import to_builtins
 from bench.cli.history import bars
 from bench.output.plots.curves import history_plot
@@ -72,7 +72,9 @@ def test_other_data_begin_a_new_stretch() -> None:
 
 
 def test_a_bar_for_each_run_and_a_break_between_stretches() -> None:
-    points = [Point(str(n), Estimate(value), stretch) for n, (value, stretch) in enumerate([(1, 0), (2, 0), (1.5, 1)])]
+    points = [
+        HistoryPoint(str(n), Estimate(value), stretch) for n, (value, stretch) in enumerate([(1, 0), (2, 0), (1.5, 1)])
+    ]
     assert bars(Line("book", "in_place", points)) == "▁█|▅"
     assert bars(Line("book", "in_place", points[:1])) == "▁"
 
