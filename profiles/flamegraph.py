@@ -93,8 +93,8 @@ def draw(recording: Recording) -> str:
         boxes.append(Box(path, left, share, colour, f"{samples} samples, {100 * share:.1f} %"))
     drawn = {box.colour for box in boxes}
     legend = [
-        (COLOURS[name], f"{name} {share.text()} %")
-        for name, share in shares(recording.stacks).items()
+        (COLOURS[name], f"{name} {proportion.text()} %")
+        for name, proportion in shares(recording.stacks).items()
         if COLOURS[name] in drawn
     ]
     return _svg(boxes, recording.title, recording.notes(), legend)
@@ -143,9 +143,7 @@ def _svg(boxes: Sequence[Box], title: str, notes: Sequence[str], legend: Sequenc
     """Return the document: title, legend, notes and buttons above the frames, whose root is at the bottom."""
     lines = [line for note in notes for line in textwrap.wrap(note, NOTE_LETTERS)]
     frames_top = 120 + LINE_HEIGHT * (math.ceil(len(legend) / LEGEND_COLUMNS) + len(lines))
-    environment = jinja2.Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
-    )
+    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         title=fit(title, int(MIN_WIDTH / TITLE_LETTER)),
         legend=legend,

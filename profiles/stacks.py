@@ -4,6 +4,7 @@ A line of collapsed stacks is `frame;frame;… count`, the root first. py-spy wr
 `Class.function (file.py:line)`, native ones as `function (library.so)`, nameless ones as `0x7f… (library.so)`.
 """
 
+import itertools
 import math
 import re
 from collections import Counter
@@ -27,7 +28,7 @@ Z_95 = 1.959964  # the normal quantile of a two-sided 95 % interval
 NAMELESS = "[?]"  # code without a name or library: compiled while the program ran
 MAX_NAME = 100  # letters of a function's name: C++ templates have pages of arguments
 _BLAS = re.compile(r"openblas|mkl_|libmkl|Accelerate|libblis", re.IGNORECASE)
-_NUMPY = re.compile(r"_multiarray_umath|numpy/")
+_NUMPY = re.compile(r"(_multiarray_umath|numpy/).*\.so")
 _RUST = re.compile(r"backprop_bench_rust|\.rs(:\d+)?\)$")
 _RUST_PRODUCTS = re.compile(r"\b(matrixmultiply|gemm(_common|_f32|_f64)?|fused::products)::|\(products\.rs(:\d+)?\)$")
 _FRAMEWORK = re.compile(r"\blib(torch\w*|c10|tensorflow\w*)\.so\b")  # … which are not Rust when Rust calls them
@@ -42,8 +43,8 @@ _INNER_PATH = re.compile(r"(?<=[< (&,])(?:\w+::)+(?=\w)")
 _INNERMOST_ARGUMENTS = re.compile(r"(?<=[\w:…])[<(][^<>()]*[>)]")
 
 
-class Share(NamedTuple):
-    """A share of the samples with its interval (Wilson's, 95 % if nothing else is said), between 0 and 1."""
+class Proportion(NamedTuple):
+    """A share of the samples, 0 to 1, with Wilson's interval, of 95 % if nothing else is said."""
 
     value: float
     low: float
@@ -85,11 +86,11 @@ def clean(stacks: Stacks, source: str) -> tuple[Stacks, int, int]:
     kept: Stacks = Counter()
     outside = waiting = 0
     for stack, count in stacks.items():
-        start = _start(stack, source)
+        inside = stack[_start(stack, source) :]
         if _waits(stack):
             waiting += count
-        elif start < len(stack):
-            kept[tuple(map(_readable, stack[start:]))] += count
+        elif inside:
+            kept[tuple(map(_readable, inside))] += count
         else:
             outside += count
     return kept, outside, waiting
@@ -107,14 +108,15 @@ def _waits(stack: Stack) -> bool:
 
 def _start(stack: Stack, source: str) -> int:
     """Return the index of the implementation's first frame; the stack's length if it has none."""
-    for index, frame in enumerate(stack):
-        if TIMED_LOOP.match(frame):
-            return index + 1
-    for index, frame in enumerate(stack):
-        python = PYTHON_FRAME.match(frame)
-        if python and PurePath(python[2]).name == source:
-            return index
-    return len(stack)
+    below_loop = (number for number, frame in enumerate(stack, start=1) if TIMED_LOOP.match(frame))
+    of_source = (number for number, frame in enumerate(stack) if _file(frame) == source)
+    return next(itertools.chain(below_loop, of_source), len(stack))
+
+
+def _file(frame: str) -> str:
+    """Return the name of a Python frame's file; "" of a native frame."""
+    python = PYTHON_FRAME.match(frame)
+    return PurePath(python[2]).name if python else ""
 
 
 def _readable(frame: str) -> str:
@@ -163,13 +165,17 @@ def category(stack: Stack) -> str:
     products are matrixmultiply's, ndarray's default, the crate gemm's, and those of rust_fused's own kernels. A Python
     function that is nothing but itself is Python.
     """
-    if any(_BLAS.search(frame) for frame in stack):
+
+    def has(pattern: re.Pattern[str]) -> bool:
+        return any(pattern.search(frame) for frame in stack)
+
+    if has(_BLAS):
         return "BLAS"
-    if any(_RUST.search(frame) for frame in stack) and not any(_FRAMEWORK.search(frame) for frame in stack):
-        return "Rust products" if any(_RUST_PRODUCTS.search(frame) for frame in stack) else "other Rust"
-    if any(_NUMPY.search(frame) for frame in stack if ".so" in frame):
+    if has(_RUST) and not has(_FRAMEWORK):
+        return "Rust products" if has(_RUST_PRODUCTS) else "other Rust"
+    if has(_NUMPY):
         return "NumPy C"
-    if any(_COMPILED.search(frame) for frame in stack):
+    if has(_COMPILED):
         return "JIT"
     if PYTHON_FRAME.match(stack[-1]):
         return "Python"
@@ -177,7 +183,7 @@ def category(stack: Stack) -> str:
     return "JIT" if innermost == NAMELESS else "other native"
 
 
-def shares(stacks: Stacks) -> dict[str, Share]:
+def shares(stacks: Stacks) -> dict[str, Proportion]:
     """Return the share of each category in the samples."""
     samples: Counter[str] = Counter()
     for stack, count in stacks.items():
@@ -185,15 +191,15 @@ def shares(stacks: Stacks) -> dict[str, Share]:
     return {name: wilson(samples[name], stacks.total()) for name in CATEGORIES}
 
 
-def wilson(count: int, total: int, z: float = Z_95) -> Share:
+def wilson(count: int, total: int, z: float = Z_95) -> Proportion:
     """Return the share count / total with Wilson's score interval; `z` is the normal quantile of its level."""
     p = count / total
     centre = (p + z * z / (2 * total)) / (1 + z * z / total)
     margin = z * math.sqrt(p * (1 - p) / total + z * z / (4 * total * total)) / (1 + z * z / total)
-    return Share(p, max(0.0, centre - margin), min(1.0, centre + margin))
+    return Proportion(p, max(0.0, centre - margin), min(1.0, centre + margin))
 
 
-def difference(before: Share, after: Share) -> tuple[float, float, float]:
+def difference(before: Proportion, after: Proportion) -> tuple[float, float, float]:
     """Return after - before with Newcombe's interval, which has the level of the two Wilson intervals."""
     change = after.value - before.value
     low = change - math.hypot(after.value - after.low, before.high - before.value)

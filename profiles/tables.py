@@ -1,7 +1,9 @@
 """Shares of several recordings side by side: on the terminal and as a plot."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from rich import box
@@ -19,19 +21,24 @@ MIN_LABELLED_PERCENT = 3.0  # a narrower part of a bar has no room for its numbe
 MAX_COLUMNS = 60  # of a name
 
 
+def ordered(recordings: Sequence[Recording]) -> list[Recording]:
+    """Return the recordings in the order in which all plots and tables have their implementations."""
+    labels = in_order(recording.row for recording in recordings)
+    return sorted(recordings, key=lambda recording: labels.index(recording.row))
+
+
 def share_table(recordings: list[Recording]) -> Table:
     """Return the shares of the categories in per cent, each with its 95 % margin, a line for each recording."""
-    recordings = _sorted(recordings)
     conditions, names = _names(recordings)
     table = Table(box=box.SIMPLE, pad_edge=False, title_justify="left", title_style="")
     table.title = f"{conditions}: per cent of the samples within the implementation"
     table.add_column("implementation", overflow="fold")
     all_shares = [shares(recording.stacks) for recording in recordings]
-    categories = [name for name in CATEGORIES if any(row[name].value for row in all_shares)]
+    categories = [name for name in CATEGORIES if any(proportions[name].value for proportions in all_shares)]
     for heading in (*categories, "samples"):
         table.add_column(heading.replace(" ", "\n"), justify="right", no_wrap=True)
-    for recording, name, row in zip(recordings, names, all_shares, strict=True):
-        table.add_row(name, *(row[category].text() for category in categories), f"{recording.samples:,}")
+    for recording, name, proportions in zip(recordings, names, all_shares, strict=True):
+        table.add_row(name, *(proportions[category].text() for category in categories), f"{recording.samples:,}")
     return table
 
 
@@ -50,7 +57,6 @@ def difference_table(before: Stacks, after: Stacks) -> Table:
 
 def share_plot(recordings: list[Recording], path: Path) -> Path:
     """Draw the shares as stacked bars, a bar for each recording; return the path."""
-    recordings = _sorted(recordings)
     conditions, names = _names(recordings)
     with style():
         figure = Figure(figsize=(BAR_INCHES + 3.2, 0.27 * len(recordings) + 1.4), layout="constrained")
@@ -67,21 +73,15 @@ def share_plot(recordings: list[Recording], path: Path) -> Path:
 
 def _draw_bars(axes: Axes, recordings: list[Recording]) -> None:
     """Draw the parts of all bars, each with its number where that fits into it."""
-    left = [0.0] * len(recordings)
+    all_shares = [shares(recording.stacks) for recording in recordings]
+    left = np.zeros(len(recordings))
     for name in CATEGORIES:
-        widths = [100 * shares(recording.stacks)[name].value for recording in recordings]
-        if not any(widths):
-            continue
-        bars = axes.barh(range(len(left)), widths, left=left, color=COLOURS[name], label=name, edgecolor="white")
-        numbers = [f"{width:.0f}" if width >= MIN_LABELLED_PERCENT else "" for width in widths]
-        axes.bar_label(bars, numbers, label_type="center", fontsize=8, color=ink(COLOURS[name]))
-        left = [start + width for start, width in zip(left, widths, strict=True)]
-
-
-def _sorted(recordings: list[Recording]) -> list[Recording]:
-    """Return the recordings in the order in which all plots and tables have their implementations."""
-    order = in_order(recording.row for recording in recordings)
-    return sorted(recordings, key=lambda recording: order.index(recording.row))
+        widths = np.array([100 * proportions[name].value for proportions in all_shares])
+        if widths.any():
+            bars = axes.barh(range(len(left)), widths, left=left, color=COLOURS[name], label=name, edgecolor="white")
+            numbers = [f"{width:.0f}" if width >= MIN_LABELLED_PERCENT else "" for width in widths]
+            axes.bar_label(bars, numbers, label_type="center", fontsize=8, color=ink(COLOURS[name]))
+            left += widths
 
 
 def _names(recordings: list[Recording]) -> tuple[str, list[str]]:

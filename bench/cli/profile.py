@@ -83,7 +83,8 @@ def profile(
         except (NoSamples, RowError, WorkerFailed) as error:
             outcome = getattr(error, "outcome", "failed")
             print(f"{source.name}: {outcome}: {error}", file=sys.stderr)
-            status = status if outcome == Outcome.TOO_SLOW and not names else 1
+            if names or outcome != Outcome.TOO_SLOW:
+                status = 1
             continue
         recordings.append(recording)
         if not (is_comparison and source.recording):
@@ -106,14 +107,12 @@ def _sources(names: tuple[str, ...], workload: Workload, out: Path | None) -> li
     sources = []
     for name in names:
         if name.endswith(FILE_SUFFIXES):
-            path = Path(name)
-            stem = (out or path.parent) / path.name.removesuffix(RAW)
-            sources.append(Source(name, read(path), stem))
+            recording, folder, stem = read(Path(name)), Path(name).parent, Path(name).name.removesuffix(RAW)
         else:
-            entry = find(name)
-            stem = (out or FOLDER) / file_name(f"{entry.name}.{workload.name}.{workload.threads}")
-            sources.append(Source(name, None, stem))
-        check_writable(stem.parent)
+            recording, folder = None, FOLDER
+            stem = file_name(f"{find(name).name}.{workload.name}.{workload.threads}")
+        check_writable(out or folder)
+        sources.append(Source(name, recording, (out or folder) / stem))
     return sources
 
 
@@ -136,10 +135,10 @@ def _show_shares(recordings: list[Recording], folder: Path, console: Console) ->
     """Print the shares of the categories; draw those of several recordings."""
     from profiles import tables  # It imports matplotlib, which other commands need not wait for.
 
+    recordings = tables.ordered(recordings)
     console.print(tables.share_table(recordings))
     if len(recordings) > 1:
-        name = file_name(f"shares.{recordings[0].workload}")
-        path = folder / f"{name}.png"
+        path = folder / f"{file_name(f'shares.{recordings[0].workload}')}.png"
         console.print(f"plot: {tables.share_plot(recordings, path)}")
 
 

@@ -30,7 +30,7 @@ from bench.output.text import flops_text
 from bench.records import Estimate, Outcome, Results, Row, Workload
 
 LARGE = Workload("large", (784, 512, 512, 10), 256, threads=2, baseline="batched_2d")
-HOSTILE = ("$\\frac{$", "bell\aand\x1b[31mred", "批处理", "<&>\"'", "x" * 300, "")
+HOSTILE = ("$\\frac{$", "bell\aand\x1b[31mred", "批处理", "x" * 300, "")
 
 
 @pytest.fixture
