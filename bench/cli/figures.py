@@ -1,4 +1,4 @@
-"""`backprop figures`: what the pages show of the committed results, written anew."""
+"""`backprop figures`: what the pages show of the committed results, written again."""
 
 import click
 from cogapp import Cog

@@ -1,4 +1,4 @@
-"""`backprop history`: how every row went from run to run."""
+"""`backprop history`: how every implementation went from run to run."""
 
 from pathlib import Path
 
@@ -19,12 +19,12 @@ BROKEN = "|"
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path), metavar="[FOLDER|RESULTS]...")
 @click.option("--out", type=click.Path(path_type=Path), help="Draw the charts into this folder.  [default: FOLDER]")
 def show_history(paths: tuple[Path, ...], out: Path | None) -> None:
-    """Show every row's speed-up over all runs of a folder, in the order of their dates. It draws, and does not judge.
+    """Show every implementation's speed-up over all runs of a folder, in the order of their dates.
 
     FOLDER holds the folders of runs, or is the .benchmarks of pytest-benchmark; results/runs by default.
 
-    A bar stands for a run, from the lowest of the row to its highest; `|` is where the machine or the versions changed.
-    What is slower and what is noise, `backprop compare` says.
+    A bar stands for a run, from the implementation's lowest speed-up to its highest; `|` is where the machine or the
+    versions changed. What is slower and what is noise, `backprop compare` says.
 
     \b
     backprop history
@@ -36,7 +36,9 @@ def show_history(paths: tuple[Path, ...], out: Path | None) -> None:
         click.echo(f"skipped: {len(skipped)} of {len(skipped) + len(runs)} files; {one_line(skipped[0])}", err=True)
     by_run = history(runs)
     if not by_run.lines:
-        raise UserError(f"{paths[0]}: expected runs that timed a row and its baseline, found none; run it to the end")
+        raise UserError(
+            f"{paths[0]}: expected runs that timed an implementation and its baseline, found none; run it to the end"
+        )
     out = out or (paths[0] if paths[0].is_dir() else paths[0].parent)
     check_writable(out)
     click.echo("\n".join(_table(by_run)))
@@ -48,7 +50,7 @@ def show_history(paths: tuple[Path, ...], out: Path | None) -> None:
 
 
 def _table(by_run: History) -> list[str]:
-    """Return a line a row: its workload, its first and its latest speed-up with their intervals, its bars."""
+    """Return a line for each implementation on each workload: first and latest speed-up with their intervals, bars."""
     lines = [f"runs: {by_run.runs}; speed-up over the baseline, first and latest"]
     lines += [f"| from {stretch.date[:16]}: {stretch.changed}" for stretch in by_run.stretches if stretch.changed]
     names = [f"{line.workload} {line.label}" for line in by_run.lines]
@@ -62,5 +64,8 @@ def bars(line: Line) -> str:
     """Return a bar for each run, between the lowest and the highest speed-up, and breaks between stretches."""
     values = [point.speed_up.value for point in line.points]
     low, reach = min(values), (max(values) - min(values)) or 1.0
-    heights = [[round((point.speed_up.value - low) / reach * 7) for point in points] for points in line.stretches]
-    return BROKEN.join("".join(LEVELS[height] for height in of_stretch) for of_stretch in heights)
+
+    def bar(value: float) -> str:
+        return LEVELS[round((value - low) / reach * 7)]
+
+    return BROKEN.join("".join(bar(point.speed_up.value) for point in stretch) for stretch in line.stretches)

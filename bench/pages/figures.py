@@ -8,7 +8,6 @@ A block is Python that prints what stands below it. All names of this module are
     <!--[[[end]]]-->
 """
 
-import itertools
 from collections.abc import Iterable, Sequence
 from functools import cache
 
@@ -43,18 +42,18 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 def times_table(run: str, workloads: str, labels: str) -> None:
     """Print times on some workloads, and speed-ups over the baseline; names have blanks between them."""
     names = workloads.split()
-    head = itertools.chain(*((f"`{name}`", "speed-up") for name in names))
-    lines = []
-    for label in labels.split():
-        cells = itertools.chain(*((time(run, name, label), speed_up(run, name, label)) for name in names))
-        lines.append([f"`{label}`", *cells])
+    head = [text for name in names for text in (f"`{name}`", "speed-up")]
+    lines = [
+        [f"`{label}`", *(text for name in names for text in (time(run, name, label), speed_up(run, name, label)))]
+        for label in labels.split()
+    ]
     table(["implementation", *head], lines)
 
 
 def time(run: str, workload: str, label: str) -> str:
     """Return the time of a call: 336 µs."""
-    row = timed_row(run, workload, label)
-    return seconds_text(row.seconds) if row and row.seconds else NOT_MEASURED
+    result = timed_row(run, workload, label)
+    return seconds_text(result.seconds) if result and result.seconds else NOT_MEASURED
 
 
 def speed_up(run: str, workload: str, label: str, over: str = "") -> str:
@@ -75,8 +74,8 @@ def speed_ups(run: str, workloads: str, label: str, over: str = "") -> list[str]
 
 def timed_row(run: str, workload: str, label: str) -> Row | None:
     """Return the result of an implementation on a workload, if it has a time."""
-    row = reference(run).row(workload, label)
-    return row if row and row.timed else None
+    result = reference(run).row(workload, label)
+    return result if result and result.timed else None
 
 
 def conditions(results: Results) -> str:

@@ -4,28 +4,27 @@ from bench.output.page.model import models
 from bench.output.plots.palette import labels_to_show
 from bench.output.plots.sweeps import SWEEPS, break_even, gains, splits_a_step
 from bench.output.text import estimate_text, number_text, seconds_text
-from bench.pages.figures import NOT_MEASURED, reference, table
+from bench.pages.figures import NOT_MEASURED, reference, table, timed_row
 
 
 def growth(run: str, labels: str, **chosen: str | int) -> None:
     """Print the time per example by what a sweep varies, on workloads with the chosen dtype, threads or batch_size."""
-    results = reference(run)
     points = [
-        each
-        for each in results.workloads
-        if all(getattr(each.workload, name) == value for name, value in chosen.items())
+        point
+        for point in reference(run).workloads
+        if all(getattr(point.workload, name) == value for name, value in chosen.items())
     ]
     axis = SWEEPS[points[0].workload.sweep]
-    points.sort(key=lambda each: axis.value(each.workload))
+    points.sort(key=lambda point: axis.value(point.workload))
     lines = []
     for label in labels.split():
-        rows = [results.row(each.workload.name, label) for each in points]
+        results = [timed_row(run, point.workload.name, label) for point in points]
         cells = [
-            seconds_text(row.seconds / each.examples) if row and row.seconds else NOT_MEASURED
-            for each, row in zip(points, rows, strict=True)
+            seconds_text(result.seconds / point.examples) if result and result.seconds else NOT_MEASURED
+            for point, result in zip(points, results, strict=True)
         ]
         lines.append([f"`{label}`", *cells])
-    table([axis.name, *(f"{axis.value(each.workload):,}" for each in points)], lines)
+    table([axis.name, *(f"{axis.value(point.workload):,}" for point in points)], lines)
 
 
 def gains_of_threads(run: str, threads: int) -> None:
@@ -37,7 +36,7 @@ def gains_of_threads(run: str, threads: int) -> None:
         if splits_a_step(by_size):
             begins = break_even(by_size)
             where = f"{number_text(begins, 2)} Mflop" if begins else "no step"
-            lines.append([f"`{label}`", where, estimate_text(by_size[-1][1])])
+            lines.append([f"`{label}`", where, estimate_text(by_size[-1].ratio)])
     table(["implementation", f"{threads} threads surely gain from", "in the largest step"], lines)
 
 
@@ -54,14 +53,5 @@ def model_of_a_step(run: str, labels: str, where: str) -> None:
         lines.append(
             [f"`{label}`", seconds_text(model.overhead), rate, bandwidth, beyond, close, worst, model.worst_at]
         )
-    head = [
-        "implementation",
-        "overhead",
-        "products, Gflop/s",
-        "memory, GB/s",
-        "beyond, MiB",
-        "within a fifth",
-        "worst",
-        "at",
-    ]
-    table(head, lines)
+    head = "implementation; overhead; products, Gflop/s; memory, GB/s; beyond, MiB; within a fifth; worst; at"
+    table(head.split("; "), lines)

@@ -41,11 +41,11 @@ def compact(content: dict[str, Any]) -> dict[str, Any]:
     Sweeps lose what is the same at all of their points.
     """
     ours = content[Results.KEY]
-    for row in ours["rows"]:
-        for process in row["processes"]:
+    for result in ours["rows"]:
+        for process in result["processes"]:
             process["samples"] = [[sample[0], float(f"{sample[1]:.6g}")] for sample in process["samples"]]
         if ours["workloads"][0]["workload"]["sweep"]:
-            row["build"], row["thread_pools"] = {}, []
+            result["build"], result["thread_pools"] = {}, []
     return content | {"benchmarks": []}
 
 

@@ -110,7 +110,7 @@ def test_runs_without_a_speed_up_are_reported(backprop: Backprop, tmp_path: Path
     write(tmp_path, results)
     status, _, errors = backprop("history", tmp_path)
     assert status == 2
-    assert "expected runs that timed a row and its baseline, found none; run it to the end" in errors
+    assert "expected runs that timed an implementation and its baseline, found none; run it to the end" in errors
     assert not list(tmp_path.glob("history.*"))
 
 

@@ -49,7 +49,7 @@ def test_all_pages_are_current(backprop: Backprop) -> None:
     assert status == 0, output
 
 
-def test_a_stale_page_is_found_and_written_anew(
+def test_a_stale_page_is_reported_and_written_again(
     backprop: Backprop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     page = tmp_path / "page.md"
@@ -150,10 +150,12 @@ def run(folder: Path, command: str) -> "subprocess.CompletedProcess[str]":
     )
 
 
-FOUND = [(page, each) for page in figures.PAGES for each in Sybil([commands], path=str(ROOT)).parse(page).examples()]
+PAGE_EXAMPLES = [
+    (page, example) for page in figures.PAGES for example in Sybil([commands], path=str(ROOT)).parse(page).examples()
+]
 EXAMPLES = [
     pytest.param(example, id=f"{page.relative_to(ROOT)}: {command}")
-    for command, (page, example) in {example.parsed: (page, example) for page, example in FOUND}.items()
+    for command, (page, example) in {example.parsed: (page, example) for page, example in PAGE_EXAMPLES}.items()
 ]
 
 
@@ -200,7 +202,7 @@ def test_the_readme_is_short() -> None:
     assert len(README.splitlines()) <= 150
 
 
-def test_every_row_workload_and_sweep_is_described() -> None:
+def test_every_implementation_workload_and_sweep_is_described() -> None:
     for name in [*ENTRIES, *default_workloads(), *sweeps()]:
         assert f"`{name}`" in README or f"`--sweep={name}`" in README, name
 
