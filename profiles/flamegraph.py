@@ -111,13 +111,13 @@ def draw_difference(before: Recording, after: Recording) -> str:
     z = NormalDist().inv_cdf(1 - ERROR_RATE / 2 / len(placed))
     boxes = []
     for path, left, samples in placed:
-        was = wilson(_samples_at(old, path), before.samples, z)
-        now = wilson(samples, after.samples, z)
-        _, low, high = difference(was, now)
+        old_share = wilson(_samples_at(old, path), before.samples, z)
+        share = wilson(samples, after.samples, z)
+        _, low, high = difference(old_share, share)
         colour = GREW if low > 0 else SHRANK if high < 0 else SAME
         change = f"change {100 * low:+.1f} to {100 * high:+.1f} points"
-        details = f"{100 * now.value:.1f} %, was {100 * was.value:.1f} %, {change}"
-        boxes.append(Box(path, left, now.value, colour, details))
+        details = f"{100 * share.value:.1f} %, was {100 * old_share.value:.1f} %, {change}"
+        boxes.append(Box(path, left, share.value, colour, details))
     legend = [(GREW, "share grew"), (SHRANK, "share shrank"), (SAME, "no significant change")]
     method = f"Coloured: the 95 % interval of the change, corrected for {len(placed)} frames (Bonferroni), excludes 0."
     return _svg(boxes, f"{after.title}: what changed", [method, *after.notes()], legend)

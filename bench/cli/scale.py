@@ -55,7 +55,7 @@ def _ranks(_context: click.Context, _option: click.Parameter, text: str) -> tupl
 
 
 @click.command()
-@click.option("--ranks", callback=_ranks, default="1,2,4", show_default=True)
+@click.option("--ranks", callback=_ranks, default="1,2,4", show_default=True, help="1 and 2 are always measured.")
 @click.option(
     "--impl", "implementation", default="mpi", show_default=True, help="mpi, or mpi-ENGINE as mpi-rust_fused."
 )

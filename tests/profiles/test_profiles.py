@@ -332,7 +332,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.slow("records implementations")
 def test_real_recordings_hold_the_step_and_nothing_else(recorded: Path) -> None:
-    found = {}
+    shares_by_name = {}
     for path in recorded.glob("*.raw.txt"):
         real = read(path)
         assert wilson(real.outside, real.samples + real.outside).low <= 0.02, path.name
@@ -340,10 +340,10 @@ def test_real_recordings_hold_the_step_and_nothing_else(recorded: Path) -> None:
         text = path.read_text(encoding="utf-8")
         for foreign in ("worker.py", "timing.py", "importlib", "0x7f", str(Path.home()), str(recorded)):
             assert foreign not in text, path.name
-        found[real.row] = shares(real.stacks)
-    assert found["pure_python"]["Python"].value > 0.8
-    assert found["in_place"]["BLAS"].value > found["pure_python"]["BLAS"].value
-    assert found["batched_3d"]["NumPy C"].value > 0.4
+        shares_by_name[real.row] = shares(real.stacks)
+    assert shares_by_name["pure_python"]["Python"].value > 0.8
+    assert shares_by_name["in_place"]["BLAS"].value > shares_by_name["pure_python"]["BLAS"].value
+    assert shares_by_name["batched_3d"]["NumPy C"].value > 0.4
     assert {"in_place.book.1.svg", "shares.book.png"} <= {path.name for path in recorded.iterdir()}
 
 

@@ -205,7 +205,7 @@ def _draw_dots(axes: Axes, dots: list[Dot | None], left: float, right: float) ->
             intervals.append((line, *speed_up.ends))
         axes.text(right_end, line, dot.text, transform=beside, va="center", fontsize=7.5, color=colour, bbox=white)
     lines, lows, highs = zip(*intervals, strict=True) if intervals else ((), (), ())
-    axes.hlines(lines, lows, highs, colors="black", linewidths=1.3, zorder=5)  # One artist draws fast.
+    axes.hlines(lines, lows, highs, colors="black", linewidths=1.3, zorder=5)  # one artist draws fast
 
 
 def _legend_handles(labels: list[str], has_rates: bool) -> list[Artist]:

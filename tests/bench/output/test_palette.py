@@ -1,6 +1,7 @@
 """Looks of implementations: each its own, the same in every plot, whatever others there are."""
 
 import itertools
+import math
 
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -13,11 +14,10 @@ from impls.registry import ENTRIES
 def test_families_are_told_apart_by_shape_and_their_implementations_by_colour() -> None:
     """By a distance in red, green and blue that is seen; curves of one family have one marker."""
     assert set(LOOKS) == set(ENTRIES)
-    for one, other in itertools.combinations(LOOKS.values(), 2):
-        assert (one.family == other.family) == (one.marker == other.marker)
-        if one.family == other.family:
-            distance = sum((a - b) ** 2 for a, b in zip(to_rgb(one.colour), to_rgb(other.colour), strict=True)) ** 0.5
-            assert distance > 0.14, (one, other)
+    for first, second in itertools.combinations(LOOKS.values(), 2):
+        assert (first.family == second.family) == (first.marker == second.marker)
+        if first.family == second.family:
+            assert math.dist(to_rgb(first.colour), to_rgb(second.colour)) > 0.14, (first, second)
     for name, entry in ENTRIES.items():
         assert (look(name).family in ("framework", "GPU")) == entry.framework, name
     assert look("batched_2d@1") == look("batched_2d")

@@ -83,7 +83,6 @@ def test_a_sweep_has_a_panel_for_each_dtype_and_number_of_threads(results: Resul
 @pytest.mark.parametrize(
     ("name", "changes", "xs", "per"),
     [
-        ("width", [{"sizes": (784, 64, 10)}, {"sizes": (784, 8, 10)}], [8, 64], "example"),
         ("depth", [{"sizes": (784, 10, 10)}, {"sizes": (784, 10, 10, 10)}], [1, 2], "example"),
         ("threads", [{"threads": 1}, {"threads": 2}], [1, 2], "step"),
         ("data", [{"timed": "epoch", "epoch_examples": n} for n in (150, 50_000)], [150, 50_000], "example"),
