@@ -24,7 +24,7 @@ from pytest_benchmark.session import PerformanceRegression
 from rich.console import Console
 
 from bench.analysis import results_files
-from bench.analysis.revision_changes import compare_with_before
+from bench.analysis.compare_implementations import compare_with_before
 from bench.cli.options import add_options, note_without_effect, settings_given
 from bench.output import changes
 from bench.output.table import WIDTH, summary_lines

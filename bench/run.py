@@ -11,23 +11,21 @@ from typing import Any
 import msgspec
 from rich.console import Console
 
-from bench.analysis.environment_notes import (
+from bench.analysis.notes import (
+    NO_PEAK,
     note_on_environment,
     note_on_kernels,
     note_on_variables,
-    notes_on_tracing,
-)
-from bench.analysis.notes import (
-    notes_on_peaks,
+    notes_on_missing_rates,
     notes_on_quota,
-    notes_on_references,
     notes_on_run,
+    notes_on_tracing,
     notes_on_workloads,
 )
 from bench.analysis.results_files import LATEST, RESULTS
 from bench.analysis.summary import summarise
 from bench.output.progress import ended_by_signals, observed, report_progress
-from bench.records import SCHEMA, Machine, MemoryRate, Note, Results, Row, Settings, Workload, WorkloadResult
+from bench.records import SCHEMA, Machine, MemoryRate, Note, Results, Row, Settings, Workload
 from bench.runner import machine, worker_environment
 from bench.runner.candidates import PEAK, REFERENCE, Candidate, plan
 from bench.runner.machine import memory_rates
@@ -166,14 +164,12 @@ class Run:
                 *notes_on_quota(facts, conditions.duration_seconds, conditions.throttled_seconds),
                 *conditions.cpus_changed,
                 *notes,
-                *(self._notes_on_timing(facts, rows, results, sampler) if self.timed else ()),
+                *(self._notes_on_timing(facts, rows, sampler) if self.timed else ()),
                 *notes_on_workloads(rows.values(), self.settings.precision),
             ],
         )
 
-    def _notes_on_timing(
-        self, facts: Machine, rows: dict[str, list[Row]], workloads: list[WorkloadResult], sampler: Sampler
-    ) -> list[Note]:
+    def _notes_on_timing(self, facts: Machine, rows: dict[str, list[Row]], sampler: Sampler) -> list[Note]:
         """Return what may have changed the times, and what they could not be compared with."""
         all_rows = [row for rows_of_workload in rows.values() for row in rows_of_workload]
         return [
@@ -181,8 +177,8 @@ class Run:
             *note_on_environment(worker_environment.debugging(), tracers.KEEP, kept=tracers.kept()),
             *notes_on_tracing(all_rows),
             *note_on_kernels(facts, all_rows),
-            *notes_on_peaks(workloads),
-            *notes_on_references({workload: sampler.rate(workload, REFERENCE) for workload in rows}),
+            *notes_on_missing_rates(NO_PEAK, {workload: sampler.rate(workload, PEAK) for workload in rows}),
+            *notes_on_missing_rates("no reference rate", {name: sampler.rate(name, REFERENCE) for name in rows}),
         ]
 
     def row(self, workload: str, label: str) -> Row:

@@ -1,11 +1,10 @@
-"""Every run of a folder in order: rows from run to run, broken where the machine or the versions changed."""
+"""Speed-ups from run to run, in stretches on one machine with the same versions."""
 
-import itertools
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
-
+from bench.analysis.compare_runs import machine_facts, versions
 from bench.analysis.results_files import RESULTS, read
 from bench.records import Estimate, Results
 from impls.support.errors import UserError
@@ -15,40 +14,27 @@ STORED = "[0-9][0-9][0-9][0-9]_*.json"  # the names of runs that pytest-benchmar
 PATTERNS = (RESULTS, f"*/{RESULTS}", STORED, f"*/{STORED}")
 
 
-class HistoryPoint(msgspec.Struct, frozen=True):
-    """A row in one run."""
-
-    date: str
-    speed_up: Estimate
-    stretch: int  # runs of one number are on one machine, with the same versions
-
-
-class Line(msgspec.Struct, frozen=True):
-    """A row on a workload, from run to run, in the order of their dates."""
+@dataclass(frozen=True)
+class Trend:
+    """The speed-ups of an implementation on a workload, by stretch and in the order of the runs' dates."""
 
     workload: str
     label: str
-    points: list[HistoryPoint]
+    stretches: list[list[Estimate]]
 
     @property
-    def stretches(self) -> list[list[HistoryPoint]]:
-        """Return the points, those of each machine and its versions together."""
-        return [list(points) for _, points in itertools.groupby(self.points, lambda point: point.stretch)]
+    def speed_ups(self) -> list[Estimate]:
+        """Return the speed-ups of all stretches."""
+        return [speed_up for stretch in self.stretches for speed_up in stretch]
 
 
-class Stretch(msgspec.Struct, frozen=True):
-    """The first of the runs on one machine with the same versions, and what changed just before it."""
-
-    date: str
-    changed: str  # "" for the first stretch
-
-
-class History(msgspec.Struct, frozen=True):
-    """All rows of all runs."""
+@dataclass(frozen=True)
+class History:
+    """The trends of several runs."""
 
     runs: int
-    stretches: list[Stretch]
-    lines: list[Line]
+    changes: list[tuple[str, str]]  # the date from which machine or versions are others, and which
+    trends: list[Trend]
 
 
 def runs_of(paths: Sequence[Path]) -> tuple[list[Results], list[str]]:
@@ -57,9 +43,9 @@ def runs_of(paths: Sequence[Path]) -> tuple[list[Results], list[str]]:
     A folder holds runs' folders, or what pytest-benchmark stored. Raises UserError if there is no run at all.
     """
     runs, skipped = [], []
-    given = [path for path in paths if path.is_file()]
+    files = [path for path in paths if path.is_file()]
     inside = [file for path in paths for pattern in PATTERNS for file in sorted(path.glob(pattern))]
-    for file in dict.fromkeys(given + inside):
+    for file in dict.fromkeys(files + inside):
         try:
             runs.append(read(file))
         except UserError as error:
@@ -71,33 +57,21 @@ def runs_of(paths: Sequence[Path]) -> tuple[list[Results], list[str]]:
 
 
 def history(runs: Iterable[Results]) -> History:
-    """Return how every row's speed-up went; the control and rows that were not timed are left out."""
+    """Return the trend of every implementation that was timed, without the control, on every workload."""
     ordered = sorted(runs, key=lambda run: run.started)
-    stretches: list[Stretch] = []
-    points: dict[tuple[str, str], list[HistoryPoint]] = {}
+    changes = []
+    stretches: dict[tuple[str, str], dict[int, list[Estimate]]] = {}
     conditions: dict[str, str] = {}
     for run in ordered:
-        before, conditions = conditions, _conditions(run)
-        if conditions != before:
-            stretches.append(Stretch(run.date, _changes(before, conditions) if stretches else ""))
-        for row in run.rows:
-            if row.speed_up is not None and not row.is_control:
-                point = HistoryPoint(run.date, row.speed_up, len(stretches) - 1)
-                points.setdefault((row.workload, row.label), []).append(point)
-    return History(len(ordered), stretches, [Line(*key, of_row) for key, of_row in points.items()])
-
-
-def _conditions(run: Results) -> dict[str, str]:
-    machine = run.machine
-    return {
-        "processor": machine.cpu_model,
-        "CPUs": str(machine.usable_cpus),
-        "CPU quota": str(machine.cpu_quota or "none"),
-        "BLAS": machine.numpy_blas,
-        "Python": machine.python,
-        "data": run.data,
-        **dict(sorted(machine.versions.items())),
-    }
+        before, conditions = conditions, machine_facts(run) | versions(run)
+        if before and conditions != before:
+            changes.append((run.date, _changes(before, conditions)))
+        for result in run.rows:
+            if result.speed_up is not None and not result.is_control:
+                by_stretch = stretches.setdefault((result.workload, result.label), {})
+                by_stretch.setdefault(len(changes), []).append(result.speed_up)
+    trends = [Trend(*place, list(by_stretch.values())) for place, by_stretch in stretches.items()]
+    return History(len(ordered), changes, trends)
 
 
 def _changes(before: dict[str, str], now: dict[str, str]) -> str:

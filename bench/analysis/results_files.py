@@ -1,4 +1,4 @@
-"""Results files: read, or said in one line why not."""
+"""Read results files, or say in one line why they cannot be read."""
 
 import json
 import re
@@ -7,10 +7,11 @@ from typing import Any
 
 import msgspec
 
-from bench.records import MAX_LABEL, SCHEMA, Results
+from bench.records import SCHEMA, Results
 from impls.support.errors import UserError
 from impls.support.text import one_line
 
+NOT_OURS = "not a results file of backprop-bench"
 RESULTS = "results.json"  # in the folder of a run
 LATEST = Path("results/latest.json")  # of the current folder: what commands read that are not given a file
 BEGINNING = 10_000  # bytes that tell what a text is
@@ -40,40 +41,29 @@ def read(path: Path) -> Results:
     try:
         content = json.loads(data)
         ours: Any = _printable(content.get(Results.KEY)) if isinstance(content, dict) else None
-        schema = ours.get("schema") if isinstance(ours, dict) else None
     except (ValueError, RecursionError) as error:
-        words = _other(data) or f"not JSON, or truncated: {error}"
-        raise UserError(f"{path}: {words}") from error
+        kind = kind_of(data)
+        raise UserError(
+            f"{path}: {f'{NOT_OURS}, but {kind}' if kind else f'not JSON, or truncated: {error}'}"
+        ) from error
+    schema = ours.get("schema") if isinstance(ours, dict) else None
     if type(schema) is not int or schema < 1:
-        expected = f"not a results file of backprop-bench: expected the key {Results.KEY!r} with a schema number"
-        raise UserError(f"{path}: {(_other(data) if ours is None else '') or expected}")
+        kind = kind_of(data) if ours is None else ""
+        expected = f": expected the key {Results.KEY!r} with a schema number"
+        raise UserError(f"{path}: {NOT_OURS}{f', but {kind}' if kind else expected}")
     if schema != SCHEMA:
         hint = "install a newer backprop-bench" if schema > SCHEMA else "run backprop bench again"
         raise UserError(f"{path}: expected schema {SCHEMA}, found {schema}; {hint}")
     try:
-        return _dated(msgspec.convert(ours, Results))
-    except msgspec.ValidationError as error:
+        results = msgspec.convert(ours, Results)
+        _ = results.started  # Runs are put in order by their dates.
+    except (msgspec.ValidationError, ValueError) as error:
         raise UserError(f"{path}: damaged or edited by hand: {error}; run the benchmark again") from error
-
-
-def _other(data: bytes) -> str:
-    """Return what a file is that is no results file, if that is known."""
-    kind = kind_of(data)
-    return f"not a results file of backprop-bench, but {kind}" if kind else ""
-
-
-def _dated(results: Results) -> Results:
-    """Return results. Raises msgspec.ValidationError if their date is none: runs are put in order by it."""
-    try:
-        _ = results.started
-    except ValueError as error:
-        expected = "expected a date in ISO 8601, as 2026-01-31T12:00:00+01:00"
-        raise msgspec.ValidationError(f"{expected}, found {results.date[:MAX_LABEL]!r}") from error
     return results
 
 
 def _printable(value: Any) -> Any:
-    """Return what JSON holds with every text in it as one line: it will stand in a terminal, in XML, in Markdown."""
+    """Return a value of JSON with every text in it as one line: it is shown in terminals, in XML and in Markdown."""
     if isinstance(value, str):
         return value if value.isprintable() else one_line(value)
     if isinstance(value, list):
@@ -98,8 +88,6 @@ def _kind_of_json(content: Any) -> str:
         return "a run of pytest-benchmark without backprop-bench: pytest-benchmark compare shows it"
     if {"points", "predicted"} <= content.keys():
         return "what backprop scale measured: backprop report --scaling=FILE shows it"
-    if "speedscope" in str(content.get("$schema")):
-        return "a profile for https://www.speedscope.app"
     return ""
 
 
@@ -108,4 +96,4 @@ def _kind_of_text(text: str) -> str:
         return "a recording: backprop profile FILE draws it, backprop report --recordings=FOLDER shows it"
     if STACKS.match(text):
         return f"collapsed stacks without a first line that says what was recorded: {DRAWN}"
-    return "a picture: a browser shows it" if "<svg" in text else ""
+    return ""

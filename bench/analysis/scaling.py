@@ -26,8 +26,8 @@ FILE = Path("results/scaling/scaling.json")  # of the current folder
 MAX_RANKS = 4096
 
 
-class Point(msgspec.Struct, frozen=True):
-    """A number of ranks; the rest of a step, beyond compute and communication, is waiting for the slowest rank."""
+class ScalingPoint(msgspec.Struct, frozen=True):
+    """What a number of ranks took; the rest of a step is waiting for the slowest rank."""
 
     scaling: str  # "strong": one mini-batch for all ranks; "weak": one for each
     ranks: int
@@ -81,7 +81,7 @@ class Scaling(msgspec.Struct, frozen=True):
     dtype: str
     generations: int
     buffer_bytes: int  # of the Allreduce
-    points: list[Point]
+    points: list[ScalingPoint]
     compute: Compute
     here: Fabric  # between two ranks of this machine
 
@@ -100,7 +100,7 @@ class Scaling(msgspec.Struct, frozen=True):
         alone = self.compute.seconds(examples)
         return alone / (alone + fabric.allreduce_seconds(ranks, self.buffer_bytes))
 
-    def errors(self) -> list[tuple[Point, float]]:
+    def errors(self) -> list[tuple[ScalingPoint, float]]:
         """Return by what share of the measured step the model misses it, for each point of several ranks.
 
         More ranks than CPUs take turns.

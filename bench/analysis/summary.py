@@ -1,4 +1,4 @@
-"""Estimates made from the samples of a workload's rows."""
+"""Estimates made from the samples of a workload's results."""
 
 from bench.analysis import estimates, precision
 from bench.records import Outcome, Process, Rate, Row, Workload, WorkloadResult
@@ -9,39 +9,42 @@ PAIRED_OUTCOMES = (Outcome.OK, Outcome.CRASHED, Outcome.TIMED_OUT)
 
 def summarise(
     workload: Workload,
-    rows: list[Row],
+    results: list[Row],
     peak: Rate | str,
     reference: Rate | str,
     data_examples: int,
     asked_precision: float | None = None,
 ) -> WorkloadResult:
-    """Fill in the estimates of a workload's rows, the baseline first among them; return the workload's record.
+    """Fill in the estimates of a workload's results, the baseline first among them; return the workload's record.
 
-    `peak` and `reference` are what the rows are measured against, or in words why there is no such rate.
+    `peak` and `reference` are what the results are measured against, or in words why there is no such rate.
     `data_examples` is how many examples an epoch goes through, `asked_precision` the precision at which the run ended,
-    if one was asked for. Figures made of samples are there only where the outcome is ok. A baseline that crashed or
-    hung late has been right until then: speed-ups are from what was paired before.
+    if one was asked for. Only results with the outcome ok have estimates. A baseline that crashed or hung late was
+    correct until then: speed-ups are from what was paired before.
     """
     examples = workload.examples(data_examples)
     flops = workload.flops(examples)
     for rate in (peak, reference):
         if isinstance(rate, Rate):
             rate.flops_per_second = rate.flops / estimates.seconds(rate.samples)
-    for row in rows:
-        row.processes = [process for process in row.processes if process.samples]  # others were interrupted
-    baseline = rows[0]
+    for result in results:
+        result.processes = [process for process in result.processes if process.samples]  # others were interrupted
+    baseline = results[0]
     paired = baseline.outcome in PAIRED_OUTCOMES
-    for row in rows:
-        if row.outcome != Outcome.OK or not row.processes:
+    for result in results:
+        if result.outcome != Outcome.OK or not result.processes:
             continue
-        if paired and row is not baseline and estimates.pairs(baseline.samples, row.samples):
-            row.speed_up = precision.ratio(baseline.samples, row.samples, asked_precision)
-        row.seconds = _seconds(row, baseline)
-        row.spread = estimates.spread(row.samples)
-        row.cores_used = _cores_used(row.processes)
-        if isinstance(peak, Rate) and not row.device and estimates.pairs(peak.samples, row.samples):
+        if paired and result is not baseline and estimates.pairs(baseline.samples, result.samples):
+            result.speed_up = precision.ratio(baseline.samples, result.samples, asked_precision)
+        if result.speed_up:
+            result.seconds = estimates.seconds(baseline.samples) / result.speed_up.value  # The two agree.
+        else:
+            result.seconds = estimates.seconds(result.samples)
+        result.spread = estimates.spread(result.samples)
+        result.cores_used = _cores_used(result.processes)
+        if isinstance(peak, Rate) and not result.device and estimates.pairs(peak.samples, result.samples):
             percent = 100 * flops / peak.flops
-            row.percent_of_peak = precision.ratio(peak.samples, row.samples, asked_precision).scaled(percent)
+            result.percent_of_peak = precision.ratio(peak.samples, result.samples, asked_precision).scaled(percent)
     return WorkloadResult(
         workload,
         examples,
@@ -50,13 +53,6 @@ def summarise(
         no_peak=peak if isinstance(peak, str) else "",
         reference=reference if isinstance(reference, Rate) else None,
     )
-
-
-def _seconds(row: Row, baseline: Row) -> float:
-    """Return the seconds that agree with the row's speed-up, if it has one."""
-    if row.speed_up is None:
-        return estimates.seconds(row.samples)
-    return estimates.seconds(baseline.samples) / row.speed_up.value
 
 
 def _cores_used(processes: list[Process]) -> float | None:

@@ -1,10 +1,10 @@
 """How an implementation's time changed between two runs, what can be said of it, and how much a gate allows.
 
 The unit is the process, as within a run. The figure of an implementation in a process is the logarithm of its speed-up
-over the baseline of that generation, so that what slowed both counts for nothing; the baseline's own is over the peak.
-The change is the difference of the two means with Welch's interval, for two samples of different spread and size.
+over the baseline in the processes started with it, so that what slowed both cancels; the baseline's own is over the
+peak. The change is the difference of the two means with Welch's interval, for two samples of different spread and size.
 
-Two runs of unchanged code differ by a little more than their processes tell: the machine is not quite what it was.
+Two runs of unchanged code differ by a little more than their processes do: the machine is not quite what it was.
 `FLOOR` is added to the standard error of each run. It was measured (docs/compare.md) from runs of unchanged
 code: the standard deviation of the means of runs, less what the variances of their processes explain.
 
@@ -21,6 +21,7 @@ A limits file is TOML:
 """
 
 import math
+import re
 import statistics
 import tomllib
 from collections.abc import Sequence
@@ -28,7 +29,7 @@ from pathlib import Path
 
 import msgspec
 
-from bench.analysis.estimates import CONFIDENCE, lower_quartile, pairs, student_quantile
+from bench.analysis.estimates import CONFIDENCE, Samples, lower_quartile, pairs, student_quantile
 from bench.records import Estimate
 from impls.support.errors import UserError
 
@@ -37,14 +38,8 @@ PEAK_FLOOR = 0.008  # … and of what is relative to the peak: a core's clock is
 MARGIN = 0.03  # within which a change between two runs does not matter, where no limit is given …
 AGAINST_MARGIN = 0.015  # … and one between two implementations in the same rounds
 ALL = "*"
-FASTER, SLOWER, SAME, CANT_TELL = "faster", "slower", "same", "can't tell"
-
-
-class Change(msgspec.Struct, frozen=True):
-    """How many times as long a call takes as before, with its interval, and how clear that is."""
-
-    ratio: Estimate
-    clearness: float  # standard errors from 1
+PERCENTAGE = re.compile(r"(\d+(?:\.\d+)?)\s*%", re.ASCII)
+FASTER, SLOWER, SAME, INCONCLUSIVE = "faster", "slower", "same", "inconclusive"
 
 
 class Limits(msgspec.Struct, frozen=True, rename="kebab", forbid_unknown_fields=True):
@@ -56,18 +51,15 @@ class Limits(msgspec.Struct, frozen=True, rename="kebab", forbid_unknown_fields=
 
     def limit(self, workload: str, label: str) -> float:
         """Return how much longer an implementation may take, as a share; the most particular limit counts."""
-        of_workload = self.workloads.get(workload, {})
-        text = of_workload.get(label) or self.rows.get(label) or of_workload.get(ALL) or self.fail_on
+        by_label = self.workloads.get(workload, {})
+        text = by_label.get(label) or self.rows.get(label) or by_label.get(ALL) or self.fail_on
         return percent(text, f"limit of {label} on {workload}")
 
 
 def percent(text: str, what: str) -> float:
     """Return "5%" as 0.05. Raises UserError that begins with `what` if the text is not a percentage above 0."""
-    try:
-        plain = text.isascii() and "_" not in text and text.strip().endswith("%")  # float() takes more than we write
-        value = float(text.strip().removesuffix("%")) / 100 if plain else 0.0
-    except ValueError:
-        value = 0.0
+    match = PERCENTAGE.fullmatch(text)
+    value = float(match[1]) / 100 if match else 0.0
     if not 0.0 < value <= 100.0:
         raise UserError(f"{what}: expected a percentage above 0 %, as 5%, found {text!r}")
     return value
@@ -81,23 +73,22 @@ def read_limits(path: Path) -> Limits:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error
     except (ValueError, msgspec.ValidationError) as error:
         raise UserError(f"{path}: not a limits file: {error}") from error
-    percent(limits.fail_on, f"{path}: fail-on")
-    for by_label in (limits.rows, *limits.workloads.values()):
+    for by_label in ({"fail-on": limits.fail_on}, limits.rows, *limits.workloads.values()):
         for label, text in by_label.items():
-            percent(text, f"{path}: limit of {label}")
+            percent(text, f"{path}: {label}")
     return limits
 
 
-def logs(one: Sequence[dict[int, float]], other: Sequence[dict[int, float]]) -> list[float]:
+def logs(numerator: Samples, denominator: Samples) -> list[float]:
     """Return the logarithm of the ratio of two times in each process that both have."""
-    return [math.log(lower_quartile(first) / lower_quartile(second)) for first, second in pairs(one, other)]
+    return [math.log(lower_quartile(above) / lower_quartile(below)) for above, below in pairs(numerator, denominator)]
 
 
-def change(old: Sequence[float], new: Sequence[float], floor: float = FLOOR, intervals: int = 1) -> Change | None:
-    """Return the change from the per-process logarithms of a time relative to that of the same other code.
+def change(old: Sequence[float], new: Sequence[float], floor: float = FLOOR, intervals: int = 1) -> Estimate | None:
+    """Return how many times as long a call takes as before, from the per-process logarithms of its relative time.
 
     The interval is so wide that all of `intervals` such intervals hold together in 95 of 100 cases (Bonferroni). None
-    if a run has one process only.
+    if a run has fewer than two processes.
     """
     if len(old) < 2 or len(new) < 2:
         return None
@@ -105,25 +96,23 @@ def change(old: Sequence[float], new: Sequence[float], floor: float = FLOOR, int
     variance = sum(parts) + 2 * floor**2
     # Welch-Satterthwaite; the floor is known, as if from any number of runs
     freedom = variance**2 / max(1e-300, sum(part**2 / (len(v) - 1) for part, v in zip(parts, (old, new), strict=True)))
-    error = math.sqrt(variance)
     difference = statistics.fmean(new) - statistics.fmean(old)
-    margin = student_quantile(min(freedom, 1e6), 1 - (1 - CONFIDENCE) / intervals) * error
-    ratio = Estimate(math.exp(difference), math.exp(difference - margin), math.exp(difference + margin))
-    return Change(ratio, abs(difference) / error if error else math.inf if difference else 0.0)
+    margin = student_quantile(min(freedom, 1e6), 1 - (1 - CONFIDENCE) / intervals) * math.sqrt(variance)
+    return Estimate(math.exp(difference), math.exp(difference - margin), math.exp(difference + margin))
 
 
 def verdict(ratio: Estimate | None, margin: float) -> str:
     """Return one word for a ratio of times, new over old, given the margin within which a change does not matter.
 
     Same: the whole interval is inside the margin. Slower (faster): the interval excludes 1, and the ratio is outside
-    the margin. Anything else can't be told.
+    the margin. Anything else is inconclusive.
     """
     if ratio is None or ratio.low is None or ratio.high is None:
-        return CANT_TELL
+        return INCONCLUSIVE
     if 1 / (1 + margin) <= ratio.low and ratio.high <= 1 + margin:
         return SAME
     if ratio.low > 1.0 and ratio.value > 1 + margin:
         return SLOWER
     if ratio.high < 1.0 and ratio.value < 1 / (1 + margin):
         return FASTER
-    return CANT_TELL
+    return INCONCLUSIVE

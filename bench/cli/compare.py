@@ -6,12 +6,9 @@ from pathlib import Path
 import click
 import msgspec
 
-from bench.analysis.compare_implementations import compare_rows
+from bench.analysis.compare_implementations import compare_implementations, compare_with_before
 from bench.analysis.compare_runs import Comparison, compare_runs
-from bench.analysis.estimates import FEW_ROUNDS
-from bench.analysis.notes import MIN_PROCESSES, few_processes_text, few_rounds_text
 from bench.analysis.results_files import LATEST, RESULTS, file_of, read
-from bench.analysis.revision_changes import compare_with_before
 from bench.analysis.verdict import FLOOR, Limits, percent, read_limits
 from bench.output.changes import lines, markdown, side_by_side
 from bench.output.text import interval_text, number_text
@@ -27,10 +24,12 @@ PASSED, FAILED, UNCLEAR, INCOMPARABLE = 0, 3, 4, 5  # exit statuses; 1 is a faul
 @click.argument("runs", nargs=-1, type=click.Path(path_type=Path), metavar="[RUN]...")
 @click.option("--between", metavar="A,B", help="Compare two implementations of one run.")
 @click.option("--fail-on", metavar="5%", help="Exit with 3 if an implementation slows down by more than this.")
-@click.option("--limits", type=click.Path(path_type=Path), help="TOML file with limits by row and by workload.")
+@click.option(
+    "--limits", type=click.Path(path_type=Path), help="TOML file with limits by implementation and by workload."
+)
 @click.option("--strict", is_flag=True, help="Exit with 4 if a comparison is inconclusive.")
 @click.option("--floor", metavar="0.4%", help="What runs of unchanged code differ by.")
-@click.option("--all", "everything", is_flag=True, help="Show rows that stayed the same, too.")
+@click.option("--all", "everything", is_flag=True, help="Show results that stayed the same, too.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--markdown", "as_markdown", is_flag=True, help="Print Markdown, for a pull request.")
 @click.pass_context
@@ -49,7 +48,7 @@ def compare(
     """Compare two runs, OLD and NEW, or with --between two implementations of one run.
 
     A RUN is a results file or the folder of a run. For each implementation: how many times as long it takes as before,
-    with a 95 % interval, and one word: faster, slower, same (within 3 %, or --fail-on) or can't tell. Without a RUN,
+    with a 95 % interval, and one word: faster, slower, same (within 3 %, or --fail-on) or inconclusive. Without a RUN,
     the latest one is compared with the one before. More than two are shown side by side. One alone is compared with the
     latest, unless it was made with `backprop bench --against=…`: then with the other revision that it has.
 
@@ -128,11 +127,6 @@ def _print_between(between: str, runs: tuple[Path, ...]) -> None:
     if len(runs) > 1:
         raise click.UsageError(f"--between: expected one run, found {len(runs)}")
     results = read(file_of(runs[0]) if runs else LATEST)
-    for workload, comparison in compare_rows(results, slow, fast).items():
-        interval = f" ({interval_text(comparison.ratio)})" if comparison.ratio.low is not None else ""
-        ratio = number_text(comparison.ratio.value)
-        click.echo(f"{workload}: {fast} is {ratio} times as fast as {slow}{interval}")
-        if comparison.processes < MIN_PROCESSES:
-            click.echo(f"note: {workload}: {few_processes_text(comparison.processes)}")
-        if comparison.rounds < FEW_ROUNDS:
-            click.echo(f"note: {workload}: {few_rounds_text(comparison.rounds)}")
+    for workload, ratio in compare_implementations(results, slow, fast).items():
+        interval = f" ({interval_text(ratio)})" if ratio.low is not None else "; one process gives no interval"
+        click.echo(f"{workload}: {fast} is {number_text(ratio.value)} times as fast as {slow}{interval}")

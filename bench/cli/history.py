@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from bench.analysis.history import History, Line, history, runs_of
+from bench.analysis.history import History, Trend, history, runs_of
 from bench.output.text import margin_text
 from bench.run import RUNS
 from bench.system.files import check_writable
@@ -35,7 +35,7 @@ def show_history(paths: tuple[Path, ...], out: Path | None) -> None:
     if skipped:
         click.echo(f"skipped: {len(skipped)} of {len(skipped) + len(runs)} files; {one_line(skipped[0])}", err=True)
     by_run = history(runs)
-    if not by_run.lines:
+    if not by_run.trends:
         raise UserError(
             f"{paths[0]}: expected runs that timed an implementation and its baseline, found none; run it to the end"
         )
@@ -52,20 +52,17 @@ def show_history(paths: tuple[Path, ...], out: Path | None) -> None:
 def _table(by_run: History) -> list[str]:
     """Return a line for each implementation on each workload: first and latest speed-up with their intervals, bars."""
     lines = [f"runs: {by_run.runs}; speed-up over the baseline, first and latest"]
-    lines += [f"| from {stretch.date[:16]}: {stretch.changed}" for stretch in by_run.stretches if stretch.changed]
-    names = [f"{line.workload} {line.label}" for line in by_run.lines]
-    for name, line in zip(names, by_run.lines, strict=True):
-        first, latest = (margin_text(line.points[end].speed_up) for end in (0, -1))
-        lines.append(f"{name:{max(map(len, names))}}  {first:>14}  {latest:>14}  {bars(line)}")
+    lines += [f"| from {date[:16]}: {changed}" for date, changed in by_run.changes]
+    names = [f"{trend.workload} {trend.label}" for trend in by_run.trends]
+    for name, trend in zip(names, by_run.trends, strict=True):
+        first, latest = (margin_text(trend.speed_ups[end]) for end in (0, -1))
+        lines.append(f"{name:{max(map(len, names))}}  {first:>14}  {latest:>14}  {bars(trend)}")
     return lines
 
 
-def bars(line: Line) -> str:
+def bars(trend: Trend) -> str:
     """Return a bar for each run, between the lowest and the highest speed-up, and breaks between stretches."""
-    values = [point.speed_up.value for point in line.points]
+    values = [speed_up.value for speed_up in trend.speed_ups]
     low, reach = min(values), (max(values) - min(values)) or 1.0
-
-    def bar(value: float) -> str:
-        return LEVELS[round((value - low) / reach * 7)]
-
-    return BROKEN.join("".join(bar(point.speed_up.value) for point in stretch) for stretch in line.stretches)
+    stretches = [[round((speed_up.value - low) / reach * 7) for speed_up in stretch] for stretch in trend.stretches]
+    return BROKEN.join("".join(LEVELS[height] for height in heights) for heights in stretches)

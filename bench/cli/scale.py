@@ -17,7 +17,7 @@ import msgspec
 from rich.console import Console
 
 from bench.analysis.estimates import geometric_mean, lower_quartile
-from bench.analysis.scaling import FILE, Point, Scaling, compute_of, fabric_between
+from bench.analysis.scaling import FILE, Scaling, ScalingPoint, compute_of, fabric_between
 from bench.cli.options import Seconds
 from bench.output.progress import report_progress
 from bench.output.scaling_table import lines
@@ -176,14 +176,16 @@ def scaling_of(name: str, task: Task, ranks: Sequence[int], times: Mapping[Job, 
     )
 
 
-def _point(kind: str, job: Job, times: Mapping[Job, list[JobTimes]], alone: Sequence[JobTimes], share: float) -> Point:
+def _point(
+    kind: str, job: Job, times: Mapping[Job, list[JobTimes]], alone: Sequence[JobTimes], share: float
+) -> ScalingPoint:
     """Return a point; each of its jobs is compared with the one of one rank that ran in the same repetition.
 
     `share` is a rank's share of the work in the job of one rank.
     """
     ratios = [share * one_rank.step / several.step for one_rank, several in zip(alone, times[job], strict=True)]
     step, compute, communication = (_mean(times[job], part) for part in ("step", "compute", "communication"))
-    return Point(kind, *job, step, compute, communication, geometric_mean(ratios))
+    return ScalingPoint(kind, *job, step, compute, communication, geometric_mean(ratios))
 
 
 def _mean(job_times: Sequence[JobTimes], part: str) -> Estimate:

@@ -8,13 +8,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from bench.analysis.compare_runs import Comparison, RowChange
-from bench.analysis.verdict import CANT_TELL, FASTER, SAME, SLOWER
+from bench.analysis.compare_runs import Comparison, ResultChange
+from bench.analysis.verdict import FASTER, INCONCLUSIVE, SAME, SLOWER
 from bench.output.text import number_text, seconds_text
 from bench.records import Estimate, Results
 
 COLUMNS = ("workload", "row", "verdict", "new / old time", "old", "new")
-COLOURS = {SLOWER: "red", FASTER: "green", CANT_TELL: "yellow"}
+COLOURS = {SLOWER: "red", FASTER: "green", INCONCLUSIVE: "yellow"}
 NOT_SHOWN = "–"
 UNCLEAR_SHOWN = 5  # changes that can't be told
 MARKDOWN = re.compile(r"([\\`*_{}\[\]<>|])")  # letters that mean something in Markdown
@@ -49,9 +49,9 @@ def _table(*columns: str) -> Table:
     return Table(*columns, box=None, pad_edge=False, padding=(0, 2, 0, 0))
 
 
-def _clear(changes: Sequence[RowChange]) -> list[RowChange]:
+def _clear(changes: Sequence[ResultChange]) -> list[ResultChange]:
     """Return what became faster or slower, and the clearest of what can't be told."""
-    unclear = [each for each in changes if each.verdict == CANT_TELL][:UNCLEAR_SHOWN]
+    unclear = [each for each in changes if each.verdict == INCONCLUSIVE][:UNCLEAR_SHOWN]
     return [each for each in changes if each.verdict in (SLOWER, FASTER) or each in unclear]
 
 
@@ -98,8 +98,8 @@ def _speed_up_text(run: Results, workload: str, label: str) -> str:
     return seconds_text(row.seconds) if row.seconds else row.outcome
 
 
-def _cells(each: RowChange) -> list[str]:
-    ratio = ratio_text(each.change.ratio) if each.change else each.reason or NOT_SHOWN
+def _cells(each: ResultChange) -> list[str]:
+    ratio = ratio_text(each.ratio) if each.ratio else each.reason or NOT_SHOWN
     seconds = (seconds_text(value) if value else NOT_SHOWN for value in (each.old_seconds, each.new_seconds))
     return [each.workload, each.label, each.verdict, ratio, *seconds]
 
@@ -115,7 +115,7 @@ def _after(comparison: Comparison) -> list[str]:
     sentences = []
     if comparison.changes:
         count = Counter(each.verdict for each in comparison.changes)
-        counts = ", ".join(f"{count[word]} {word}" for word in (SLOWER, FASTER, CANT_TELL, SAME) if count[word])
+        counts = ", ".join(f"{count[word]} {word}" for word in (SLOWER, FASTER, INCONCLUSIVE, SAME) if count[word])
         limits = sorted({each.limit for each in comparison.changes})
         margin = " or ".join(f"{100 * limit:g} %" for limit in limits)
         rows = f"{len(comparison.changes)} row{'s' * (len(comparison.changes) > 1)}"

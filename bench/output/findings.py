@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from bench.analysis.estimates import controls_off, measured_controls, paired_ratio, pairs
+from bench.analysis.estimates import failed_controls, measured_controls, paired_ratio, pairs
 from bench.analysis.notes import MIN_PROCESSES
 from bench.output.text import estimate_text, number_text
 from bench.records import Results, Row, WorkloadResult
@@ -58,9 +58,9 @@ def _controls(results: Results) -> str:
         return ""
     floor = max(abs(edge - 1.0) for e in controls.values() for edge in (e.low or 1.0, e.high or 1.0))
     noise = f"differences below {number_text(100 * floor, 2)} % are noise"
-    off = controls_off(results.rows)
-    if off:
-        return f"The A/A control failed on {', '.join(off)}, where identical code seemed to differ: {noise}."
+    failed = [control.workload for control in failed_controls(results.rows)]
+    if failed:
+        return f"The A/A control failed on {', '.join(failed)}, where identical code seemed to differ: {noise}."
     missed = [workload for workload, estimate in controls.items() if not estimate.holds(1.0)]
     chance = f" (that the interval of {', '.join(missed)} excludes 1 can be chance)" if missed else ""
     passed = "The A/A control" if len(controls) == 1 else f"All {len(controls)} A/A controls"

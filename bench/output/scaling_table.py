@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from bench.analysis.scaling import FABRICS, MAX_RANKS, Fabric, Point, Scaling
+from bench.analysis.scaling import FABRICS, MAX_RANKS, Fabric, Scaling, ScalingPoint
 from bench.output.text import estimate_text, number_text, seconds_text
 
 HEADER = ("scaling", "ranks", "batch", "step", "compute", "Allreduce", "waiting", "efficiency")
@@ -14,7 +14,7 @@ def fabric_cells(fabric: Fabric) -> tuple[str, str]:
     return seconds_text(fabric.latency_seconds), f"{number_text(fabric.bytes_per_second / 1e9)} GB/s"
 
 
-def cells(point: Point, cpus: int) -> tuple[str, ...]:
+def cells(point: ScalingPoint, cpus: int) -> tuple[str, ...]:
     """Return the cells of a point; more ranks than CPUs are marked."""
     step, compute, communication = point.step.value, point.compute.value, point.communication.value
     waiting = step - compute - communication if point.ranks > 1 else 0.0

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from bench.analysis.notes import OVER_SHARE, jittery, no_peak_text
+from bench.analysis.notes import NO_PEAK, OVER_SHARE, jittery
 from bench.output.findings import fastest, findings
 from bench.output.text import (
     flops_text,
@@ -192,7 +192,7 @@ def markdown(results: Results) -> str:
         lines.append([name, *("–" if each is None else number_text(each) for each in speed_ups)])
     table = "".join(f"| {' | '.join(line)} |\n" for line in lines)
     words = [JITTERY_WORDS] if any(JITTERY in cell for column in columns for cell in column.values()) else []
-    words += dict.fromkeys(no_peak_text(each.no_peak) for each in results.workloads if each.no_peak)
+    words += dict.fromkeys(f"{NO_PEAK}: {each.no_peak}" for each in results.workloads if each.no_peak)
     return table + "".join(f"\n{line}\n" for line in words)
 
 

@@ -11,7 +11,7 @@ A block is Python that prints what stands below it. All names of this module are
 from collections.abc import Iterable, Sequence
 from functools import cache
 
-from bench.analysis.compare_implementations import compare_rows
+from bench.analysis.compare_implementations import compare_implementations
 from bench.analysis.results_files import read
 from bench.output.text import cpus_text, estimate_text, seconds_text
 from bench.records import Results, Row
@@ -64,7 +64,7 @@ def speed_up(run: str, workload: str, label: str, over: str = "") -> str:
         return "1"
     if not (timed_row(run, workload, label) and timed_row(run, workload, over)):
         return NOT_MEASURED
-    return estimate_text(compare_rows(results, over, label)[workload].ratio)
+    return estimate_text(compare_implementations(results, over, label)[workload])
 
 
 def speed_ups(run: str, workloads: str, label: str, over: str = "") -> list[str]:

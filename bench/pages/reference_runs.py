@@ -8,7 +8,7 @@ from typing import Any
 
 from PIL import Image
 
-from bench.analysis.compare_implementations import compare_rows
+from bench.analysis.compare_implementations import compare_implementations
 from bench.analysis.compare_runs import compare_runs
 from bench.analysis.results_files import RESULTS, read
 from bench.analysis.verdict import Limits
@@ -51,7 +51,7 @@ def compact(content: dict[str, Any]) -> dict[str, Any]:
 
 def repeated(control: Sequence[Results], seven: Sequence[Results], ten: Sequence[Results]) -> dict[str, Any]:
     """Return the tables of A/A runs, and of gates on runs whose `twin` is 7 or 10 % slower."""
-    columns = [[compare_rows(run, over, label)["book"].ratio for run in control] for label, over in RATIOS]
+    columns = [[compare_implementations(run, over, label)["book"] for run in control] for label, over in RATIOS]
     return {
         "conditions": conditions(control[0]),
         "runs": [

@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import count, groupby
 from pathlib import Path
 
-from bench.analysis.precision import MAX_GENERATIONS, narrow_enough
-from bench.analysis.revision_changes import look_slower
+from bench.analysis.compare_implementations import look_slower
+from bench.analysis.precision import MAX_PROCESSES, narrow_enough
 from bench.records import Outcome, Rate, Settings, Workload
 from bench.runner.candidates import Candidate, Kind, Participant, RateWorkers, WorkerKey
 from bench.runner.process import WorkerFailed, WorkerProcess
@@ -135,7 +135,7 @@ class Sampler:
         if generations < 2 * self.settings.generations and look_slower(rows):
             return True  # before it is called slower, it is measured once more
         precision = self.settings.precision
-        if precision is None or generations >= MAX_GENERATIONS:
+        if precision is None or generations >= MAX_PROCESSES:
             return False
         return not narrow_enough(rows, precision)
 

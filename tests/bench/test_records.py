@@ -159,7 +159,7 @@ BAD_FILES: dict[str, tuple[str, str]] = {
     "no such dtype": (changed(GOOD, "", "workloads", 0, "workload", "dtype"), "workloads[0].workload.dtype"),
     "no units": (changed(GOOD, [784, 0], "workloads", 0, "workload", "sizes"), ">= 1 - at `$.workloads[0].workload.s"),
     "no time": (changed(GOOD, 0.0, "rows", 0, "seconds"), ">= 1e-12 - at `$.rows[0].seconds`"),
-    "no date": (changed(GOOD, "", "date"), "as 2026-01-31T12:00:00+01:00, found ''; run the benchmark again"),
+    "no date": (changed(GOOD, "", "date"), "Invalid isoformat string: ''; run the benchmark again"),
     **{
         f"sample {sample}": (changed(GOOD, [sample], "rows", 0, "processes", 0, "samples"), ".samples[0]")
         for sample in ([0, 1e10], 1e-4, [1], [0, "1"], [0.5, 1.0])
@@ -182,10 +182,8 @@ def test_a_damaged_file_is_told_in_one_line(backprop: Backprop, tmp_path: Path, 
 OTHER_FILES = {
     '{"machine_info": {}, "benchmarks": []}': "a run of pytest-benchmark without backprop-bench",
     '{"schema": 1, "points": [], "predicted": []}': "what backprop scale measured: backprop report --scaling=FILE",
-    '{"$schema": "https://www.speedscope.app/file-format-schema.json"}': "a profile for https://www.speedscope.app",
     '# {"row": "in_place", "steps_per_second": 1.0}\na;b 3\n': "a recording: backprop profile FILE draws it",
     "main;f (a.py:3) 12\nmain;g 4\n": "collapsed stacks without a first line that says what was recorded",
-    '<?xml version="1.0"?>\n<svg width="10">': "a picture: a browser shows it",
 }
 
 

@@ -1,6 +1,6 @@
 """Scaling that nobody measured: two and four ranks, strong and weak."""
 
-from bench.analysis.scaling import Compute, Fabric, Point, Scaling
+from bench.analysis.scaling import Compute, Fabric, Scaling, ScalingPoint
 from bench.records import Estimate, Machine
 
 SLOW = Fabric("slow", 1e-5, 1e9)
@@ -10,10 +10,10 @@ EXACT = Compute(0.001, 0.0001)
 def made_up(cpus: int = 2, cpu_model: str = "Abacus 3000") -> Scaling:
     """Return scaling on a machine with so many CPUs."""
 
-    def point(kind: str, ranks: int, efficiency: float) -> Point:
+    def point(kind: str, ranks: int, efficiency: float) -> ScalingPoint:
         batch = 64 if kind == "strong" else 64 * ranks
         parts = Estimate(0.008), Estimate(0.006), Estimate(0.001 if ranks > 1 else 1e-9)
-        return Point(kind, ranks, batch, *parts, Estimate(efficiency, efficiency - 0.1, efficiency + 0.1))
+        return ScalingPoint(kind, ranks, batch, *parts, Estimate(efficiency, efficiency - 0.1, efficiency + 0.1))
 
     return Scaling(
         schema=1,

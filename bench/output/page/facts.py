@@ -3,12 +3,13 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any
 
 from markupsafe import Markup
 
 from bench.analysis import estimates, precision
-from bench.analysis.history import HistoryPoint, Line
+from bench.analysis.history import Trend
 from bench.output.plots.palette import in_order, look
 from bench.output.text import cpus_text, estimate_text, number_text, seconds_text
 from bench.records import Results, Row, Workload, WorkloadResult
@@ -146,29 +147,29 @@ class Course:
     breaks: list[float]  # x
 
 
-def course(line: Line) -> Course:
+def course(trend: Trend) -> Course:
     """Return where the speed-ups of an implementation and their intervals stand."""
-    edges = [math.log(edge) for point in line.points for edge in _edges(point)]
+    edges = [math.log(edge) for speed_up in trend.speed_ups for edge in speed_up.ends]
     middle, reach = (min(edges) + max(edges)) / 2, max(LEAST_REACH, max(edges) - min(edges))
-    step = (COURSE - 12) / max(1, len(line.points) - 1)
-    numbers = {id(point): number for number, point in enumerate(line.points)}
+    step = (COURSE - 12) / max(1, len(trend.speed_ups) - 1)
 
-    def x(point: HistoryPoint) -> float:
-        return round(6 + numbers[id(point)] * step, 1)
+    def x(number: float) -> float:
+        return round(6 + number * step, 1)
 
     def y(value: float) -> float:
         return round(COURSE_HEIGHT / 2 - (math.log(value) - middle) / reach * (COURSE_HEIGHT - 6), 1)
 
+    starts = [0, *accumulate(map(len, trend.stretches))]  # the number of the first run of each stretch
     return Course(
-        curves=[" ".join(f"{x(p)},{y(p.speed_up.value)}" for p in stretch) for stretch in line.stretches],
-        intervals=[(x(point), y(_edges(point)[1]), y(_edges(point)[2])) for point in line.points],
-        breaks=[round(x(stretch[0]) - step / 2, 1) for stretch in line.stretches[1:]],
+        curves=[
+            " ".join(f"{x(number)},{y(speed_up.value)}" for number, speed_up in enumerate(stretch, start))
+            for start, stretch in zip(starts, trend.stretches, strict=False)
+        ],
+        intervals=[
+            (x(number), y(speed_up.ends[0]), y(speed_up.ends[1])) for number, speed_up in enumerate(trend.speed_ups)
+        ],
+        breaks=[x(start - 0.5) for start in starts[1:-1]],
     )
-
-
-def _edges(point: HistoryPoint) -> tuple[float, float, float]:
-    speed_up = point.speed_up
-    return speed_up.value, speed_up.low or speed_up.value, speed_up.high or speed_up.value
 
 
 # --- Several machines --------------------------------------------------------------------------------------------

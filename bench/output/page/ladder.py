@@ -9,7 +9,7 @@ from pathlib import Path
 from pygments.lexers import get_lexer_for_filename
 from pygments.token import Comment, Keyword, Name, Number, Operator, String
 
-from bench.analysis.compare_implementations import compare_rows
+from bench.analysis.compare_implementations import compare_implementations
 from bench.output.page.facts import Recorded
 from bench.records import Estimate, Results
 from impls import ROOT
@@ -84,7 +84,7 @@ def ladder(results: Results, recordings: Sequence[Recorded]) -> list[Step]:
                 slow=slow,
                 fast=fast,
                 words=words,
-                ratio=compare_rows(results, slow, fast)[WORKLOAD].ratio,
+                ratio=compare_implementations(results, slow, fast)[WORKLOAD],
                 shares=_shares(shares[slow], shares[fast]) if {slow, fast} <= shares.keys() else [],
                 left_file=left.name if left else "",
                 right_file=right.name if right else "",

@@ -8,7 +8,7 @@ outside, and otherwise it is inconclusive.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from bench.analysis.compare_implementations import compare_rows
+from bench.analysis.compare_implementations import compare_implementations
 from bench.output.page.facts import Recorded
 from bench.output.text import estimate_text
 from bench.records import Estimate, Results
@@ -85,7 +85,7 @@ def _ratio_on(results: Results, workload: str, slow: str, fast: str) -> Estimate
         row = results.row(workload, label)
         if row is None or not row.timed:
             raise UserError(f"{label} was not timed on {workload}")
-    return compare_rows(results, slow, fast)[workload].ratio
+    return compare_implementations(results, slow, fast)[workload]
 
 
 def _on_several_cores(results: Results) -> str:

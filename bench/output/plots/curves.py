@@ -11,7 +11,7 @@ from matplotlib.text import Annotation
 from matplotlib.ticker import FixedLocator, FuncFormatter, Locator, LogLocator, NullLocator
 
 from bench.analysis.estimates import seconds_estimate
-from bench.analysis.history import History, Line
+from bench.analysis.history import History, Trend
 from bench.analysis.scaling import FABRICS, MAX_RANKS, Scaling
 from bench.output.plots.dots import speedups
 from bench.output.plots.drawing import (
@@ -117,9 +117,9 @@ def history_plot(history: History) -> Figure:
 
     At each place is a small chart of the speed-up from run to run. A new machine or version begins a new curve.
     """
-    workloads = list(dict.fromkeys(line.workload for line in history.lines))[:MAX_HISTORY_NAMES]
-    labels = in_order(line.label for line in history.lines)[:MAX_HISTORY_NAMES]
-    lines = {(line.label, line.workload): line for line in history.lines}
+    workloads = list(dict.fromkeys(trend.workload for trend in history.trends))[:MAX_HISTORY_NAMES]
+    labels = in_order(trend.label for trend in history.trends)[:MAX_HISTORY_NAMES]
+    by_place = {(trend.label, trend.workload): trend for trend in history.trends}
     size = max(1.6, 3.2 / len(workloads)), 0.6
     figure, grid = panels(len(labels) * len(workloads), len(workloads), size, gap=(0.1, 0.15), left=1.8)
     for axes, (label, workload) in zip(grid, product(labels, workloads), strict=True):
@@ -128,9 +128,9 @@ def history_plot(history: History) -> Figure:
             axes.set_title(workload, fontsize=9)
         if workload == workloads[0]:
             axes.text(-0.08, 0.5, short(label), transform=axes.transAxes, ha="right", va="center", fontsize=8)
-        if (label, workload) in lines:
-            _draw_history(axes, lines[label, workload])
-    changes = [f"from {stretch.date[:10]}: {stretch.changed}" for stretch in history.stretches if stretch.changed]
+        if (label, workload) in by_place:
+            _draw_history(axes, by_place[label, workload])
+    changes = [f"from {date[:10]}: {changed}" for date, changed in history.changes]
     words = "; ".join(changes) or "one machine, one set of versions"
     write_title(figure, "Speed-up over the baseline, from run to run", words)
     return figure
@@ -226,21 +226,21 @@ def _efficiency_figure(title: str, words: str, scaling: Scaling, curves: list[Cu
     return curve_figure(title, " · ".join(filter(None, parts)), {"": [*curves, ideal]}, across, up)
 
 
-def _draw_history(axes: Axes, line: Line) -> None:
+def _draw_history(axes: Axes, trend: Trend) -> None:
     """Draw one small chart: points with intervals, the latest value in figures."""
-    dates = list(dict.fromkeys(point.date for point in line.points))
-    for stretch in line.stretches:
-        points = [(dates.index(point.date), point.speed_up) for point in stretch]
-        _draw_curve(axes, Curve("", points, look(line.label)))
-        if stretch[0].stretch:
-            axes.axvline(points[0][0] - 0.5, color=GREY, linewidth=0.6, linestyle=":")
+    runs = 0
+    for stretch in trend.stretches:
+        if runs:
+            axes.axvline(runs - 0.5, color=GREY, linewidth=0.6, linestyle=":")
+        _draw_curve(axes, Curve("", list(enumerate(stretch, runs)), look(trend.label)))
+        runs += len(stretch)
     axes.set_yscale("log")
     low, high = axes.get_ylim()
     middle = (low * high) ** 0.5
-    axes.set_ylim(min(low, middle / 1.05), max(high, middle * 1.05))  # Noise is not blown up to fill the chart.
-    axes.set_xlim(-0.7, len(dates) + 1.5)
-    latest = line.points[-1].speed_up.value
-    axes.text(len(dates) - 0.7, latest, number_text(latest), fontsize=7, va="center")
+    axes.set_ylim(min(low, middle / 1.05), max(high, middle * 1.05))  # noise is not blown up to fill the chart
+    axes.set_xlim(-0.7, runs + 1.5)
+    latest = trend.speed_ups[-1].value
+    axes.text(runs - 0.7, latest, number_text(latest), fontsize=7, va="center")
 
 
 def _draw_curve(axes: Axes, curve: Curve) -> None:

@@ -5,6 +5,7 @@ import json
 import tempfile
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,44 +35,42 @@ ODD = st.one_of(
     st.booleans(),
     st.integers(-(10**20), 10**20),
     st.floats(allow_nan=False, allow_infinity=False),
-    st.sampled_from(["", "book", "control", "ok", "float32", "wrong after 3 calls", "</script>", "\x00", "é" * 300]),
+    st.sampled_from(["", "book", "control", "ok", "float32", "</script>", "\x00", "é" * 300]),
     st.just([]),
     st.just({}),
 )
 
 
-def places(value: Any, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     """Return the paths to everything within a value."""
     inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    return [at, *(place for key, each in inner for place in places(each, (*at, key)))]
+    return [path, *(place for key, item in inner for place in places(item, (*path, key)))]
 
 
-KINDS: dict[tuple[Any, ...], list[tuple[Any, ...]]] = {}  # places by their names: most are in samples
-for found_place in places(WHOLE)[1:]:
-    KINDS.setdefault(tuple(key if isinstance(key, str) else 0 for key in found_place), []).append(found_place)
+PLACES_BY_NAME: dict[tuple[Any, ...], list[tuple[Any, ...]]] = {}  # Most places are in samples.
+for place in places(WHOLE)[1:]:
+    PLACES_BY_NAME.setdefault(tuple(key if isinstance(key, str) else 0 for key in place), []).append(place)
 
 
 @st.composite
 def edited(draw: st.DrawFn) -> dict[str, Any]:
     """Draw results, of a sweep or not, with a few things replaced, removed or doubled."""
-    found = copy.deepcopy(WHOLE)
-    found["workloads"][0]["workload"]["sweep"] = draw(st.sampled_from(["", "dtype", "strong", *SWEEPS]))
+    content = copy.deepcopy(WHOLE)
+    content["workloads"][0]["workload"]["sweep"] = draw(st.sampled_from(["", "dtype", "strong", *SWEEPS]))
     for _ in range(draw(st.integers(1, 3))):
-        *way, last = draw(st.sampled_from(draw(st.sampled_from(list(KINDS.values())))))
-        holder: Any = found
-        try:
+        *way, last = draw(st.sampled_from(draw(st.sampled_from(list(PLACES_BY_NAME.values())))))
+        holder: Any = content
+        with suppress(KeyError, IndexError, TypeError):  # an earlier edit took the place away
             for key in way:
                 holder = holder[key]
-            what = draw(st.sampled_from(("replace", "remove", "double")))
-            if what == "replace":
+            edit = draw(st.sampled_from(("replace", "remove", "double")))
+            if edit == "replace":
                 holder[last] = draw(ODD)
-            elif what == "remove":
+            elif edit == "remove":
                 del holder[last]
             elif isinstance(holder, list):
                 holder.insert(last, copy.deepcopy(holder[last]))
-        except (KeyError, IndexError, TypeError):
-            continue  # an earlier edit took the place away
-    return found
+    return content
 
 
 @pytest.mark.slow("draws hundreds of edited results")
@@ -80,12 +79,12 @@ def edited(draw: st.DrawFn) -> dict[str, Any]:
 def test_edited_results_are_refused_in_a_line_or_shown(content: dict[str, Any], tmp_path: Path) -> None:
     path = tmp_path / "results.json"
     path.write_text(json.dumps({Results.KEY: content}))
-    said = ""
+    message = ""
     try:
         show(read(path))
     except UserError as error:
-        said = str(error)
-    assert "\n" not in said
+        message = str(error)
+    assert "\n" not in message
 
 
 def show(results: Results) -> None:
@@ -93,45 +92,36 @@ def show(results: Results) -> None:
     whole = made_up_results()
     with tempfile.TemporaryDirectory() as folder:
         draw(results, Path(folder))
-        found_history = history([whole, results])
         with style():
-            save(history_plot(found_history), Path(folder) / "history.png")
+            save(history_plot(history([whole, results])), Path(folder) / "history.png")
     page(results, [])
     page(whole, [], [results, whole])
     markdown(results)
     summary_lines(results)
     for pair in ((results, whole), (whole, results)):
-        found = compare_runs(*pair, gate=True)
-        changes.lines(found, everything=True)
-        changes.markdown(found)
+        comparison = compare_runs(*pair, gate=True)
+        changes.lines(comparison, everything=True)
+        changes.markdown(comparison)
 
 
 def swept(sweep: str, number: int = 1, **workload: Any) -> dict[str, Any]:
-    """Return the content of a results file: a sweep of so many workloads that are all the same, and one row."""
+    """Return the content of a results file: a sweep of so many workloads that are all the same, and one result."""
     content = copy.deepcopy(WHOLE)
-    of, row = content["workloads"][0], content["rows"][3]
-    of["workload"] |= {"sweep": sweep, **workload}
-    names = [f"w{each}" for each in range(number)]
-    content["workloads"] = [of | {"workload": of["workload"] | {"name": name}} for name in names]
+    workload_result, row = content["workloads"][0], content["rows"][3]
+    changed_workload = workload_result["workload"] | {"sweep": sweep, **workload}
+    names = [f"w{place}" for place in range(number)]
+    content["workloads"] = [workload_result | {"workload": changed_workload | {"name": name}} for name in names]
     content["rows"] = [row | {"workload": name} for name in names]
     return {Results.KEY: content}
 
 
-def without_samples() -> dict[str, Any]:
-    """Return a sweep whose row has a time, but no sample that it could be made from."""
+def with_samples(*processes_samples: list[list[float]]) -> dict[str, Any]:
+    """Return a sweep whose result has a time and these samples in its processes."""
     content = swept("batch")
-    row = content[Results.KEY]["rows"][0]
-    row["processes"] = [process | {"samples": []} for process in row["processes"]]
-    return content
-
-
-def extreme() -> dict[str, Any]:
-    """Return a sweep whose row has as short and as long samples as a file may hold, in two processes."""
-    content = swept("batch")
-    row = content[Results.KEY]["rows"][0]
-    for process, seconds in zip(row["processes"], (1e-12, 1e9), strict=False):
-        process["samples"] = [[number, seconds] for number in range(5)]
-    del row["processes"][2:]
+    (row,) = content[Results.KEY]["rows"]
+    row["processes"] = [
+        process | {"samples": samples} for process, samples in zip(row["processes"], processes_samples, strict=False)
+    ]
     return content
 
 
@@ -141,14 +131,14 @@ def extreme() -> dict[str, Any]:
         (swept("data", epoch_examples=0), ""),
         (swept("depth", sizes=[784, 10]), ""),
         (swept("batch", number=4, batch_size=8), ""),
-        (without_samples(), ""),
-        (extreme(), ""),
+        (with_samples([], []), ""),
+        (with_samples(*([[number, seconds] for number in range(5)] for seconds in (1e-12, 1e9))), ""),
         (swept("batch", batch_size=0), ">= 1 - at `$.workloads[0].workload.batch_size`"),
         (swept("width", sizes=[784]), ">= 2 - at `$.workloads[0].workload.sizes`"),
         (swept("width", sizes=[784, 10**9, 10]), "<= 1048576 - at `$.workloads[0].workload.sizes[1]`"),
     ],
 )
-def test_a_workload_that_no_plot_can_show_is_left_out_or_told(
+def test_a_workload_that_no_plot_can_show_is_omitted_or_refused(
     backprop: Backprop, tmp_path: Path, content: dict[str, Any], words: str
 ) -> None:
     path, out = tmp_path / "results.json", tmp_path / "out"
@@ -169,27 +159,22 @@ def test_a_run_with_nothing_to_draw_says_so(backprop: Backprop, tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    ("date", "status"),
-    [
-        ("x", 2),
-        ("0001-01-01T00:00:00+14:00", 0),
-        ("9999-12-31T23:59:59-12:00", 0),
-    ],
+    ("date", "status"), [("x", 2), ("0001-01-01T00:00:00+14:00", 0), ("9999-12-31T23:59:59-12:00", 0)]
 )
-def test_a_date_that_is_none_is_told(backprop: Backprop, tmp_path: Path, date: str, status: int) -> None:
-    """Runs are put in order by it, in `report` and in `history`, whether it has a time zone or not.
-
-    `history` goes on without such a run.
-    """
-    for name, content in (("one", WHOLE), ("two", WHOLE | {"date": date})):
+def test_a_date_that_is_none_is_refused(backprop: Backprop, tmp_path: Path, date: str, status: int) -> None:
+    """Runs are put in order by it, in `report` and in `history`, which goes on without such a run."""
+    for name, content in (("good", WHOLE), ("bad", WHOLE | {"date": date})):
         (tmp_path / name).mkdir()
         (tmp_path / name / "results.json").write_text(json.dumps({Results.KEY: content}))
-    report = ("report", tmp_path / "one", tmp_path / "two", f"--recordings={tmp_path}", f"--out={tmp_path / 'r.html'}")
-    for command in (report, ("history", tmp_path)):
+    options = (f"--recordings={tmp_path}", f"--out={tmp_path / 'r.html'}")
+    for command, expected in (
+        (("report", tmp_path / "good", tmp_path / "bad", *options), status),
+        (("history", tmp_path), 0),
+    ):
         ended, _, err = backprop(*command)
-        assert ended == (status if command is report else 0), err
+        assert ended == expected, err
         assert err.count("\n") == (1 if status else 0)
-        assert f"expected a date in ISO 8601, as 2026-01-31T12:00:00+01:00, found {date!r}" in err or not status
+        assert f"Invalid isoformat string: {date!r}" in err or not status
 
 
 def test_text_in_a_file_is_one_line_of_printable_letters(tmp_path: Path) -> None:
@@ -198,18 +183,17 @@ def test_text_in_a_file_is_one_line_of_printable_letters(tmp_path: Path) -> None
     content = copy.deepcopy(WHOLE)
     content["machine"] |= {"cpu_model": evil, "numpy_blas": evil, "versions": {evil: evil, "numpy": evil}}
     content |= {"data": evil, "notes": [{"text": evil}], "against": evil}
-    for of in content["workloads"]:
-        of["peak"]["what"] = evil
+    content["workloads"][0]["peak"]["what"] = evil
     path = tmp_path / "results.json"
     path.write_text(json.dumps({Results.KEY: content}))
     results = read(path)
-    said = (*summary_lines(results), *changes.lines(compare_runs(results, made_up_results()), everything=True))
+    shown = (*summary_lines(results), *changes.lines(compare_runs(results, made_up_results()), everything=True))
     assert "a\ufffd[31m\ufffd\ufffd <b> $x$ 批" in map(str, results.notes)
-    assert not [line for line in said if not line.isprintable()]
-    drawn = draw(results, tmp_path / "plots", "svg")
-    assert drawn
-    for each in drawn:
-        ET.parse(each)
-    (of,) = results.workloads
-    of.workload = msgspec.structs.replace(of.workload, sweep="../../evil")
+    assert not [line for line in shown if not line.isprintable()]
+    plots = draw(results, tmp_path / "plots", "svg")
+    assert plots
+    for plot in plots:
+        ET.parse(plot)
+    (workload_result,) = results.workloads
+    workload_result.workload = msgspec.structs.replace(workload_result.workload, sweep="../../evil")
     assert draw(results, tmp_path / "plots") == []

@@ -77,8 +77,8 @@ def test_a_row_that_failed_or_was_interrupted_early_has_no_figures(peak: Rate, b
         assert not row.timed
 
 
-@pytest.mark.parametrize("outcome", ["wrong", "wrong after 300 calls", "unfinished", "implausible", "left out"])
-def test_a_baseline_that_is_not_right_gives_no_speed_up(peak: Rate, fast: Row, outcome: Outcome) -> None:
+@pytest.mark.parametrize("outcome", [Outcome.INCORRECT_AFTER_TIMING, Outcome.RETURNED_EARLY, Outcome.TOO_SLOW])
+def test_a_baseline_that_is_incorrect_gives_no_speed_up(peak: Rate, fast: Row, outcome: Outcome) -> None:
     summarise(BOOK, [sampled("per_example", 4e-4, outcome), fast], peak, NOT_TRIED, 1500)
     assert fast.seconds == pytest.approx(4e-5)
     assert fast.speed_up is None
@@ -93,10 +93,6 @@ def test_a_baseline_that_is_lost_late_leaves_what_was_paired(baseline: Row, fast
     summarise(BOOK, [baseline, fast], NOT_TRIED, NOT_TRIED, 1500)
     assert (value(fast.speed_up), fast.seconds) == pytest.approx((10, 4e-5))
     assert (baseline.seconds, baseline.speed_up) == (None, None)
-    baseline.processes.clear()
-    fast.speed_up = None
-    summarise(BOOK, [baseline, fast], NOT_TRIED, NOT_TRIED, 1500)
-    assert fast.speed_up is None
 
 
 def test_the_columns_of_a_row_agree(peak: Rate) -> None:
@@ -106,28 +102,22 @@ def test_the_columns_of_a_row_agree(peak: Rate) -> None:
     peak.processes = disturbed("peak", 1e-3, 4).processes
     workload_result = summarise(BOOK, [baseline, row, strided], peak, NOT_TRIED, 1500)
     assert baseline.seconds is not None
-    for each in (row, strided):
-        assert baseline.seconds / (each.seconds or 0.0) == pytest.approx(value(each.speed_up))
-    for each in (baseline, row):
-        percent = 100 * (workload_result.peak_seconds or 0.0) / (each.seconds or 1.0)
-        assert percent == pytest.approx(value(each.percent_of_peak))
+    for result in (row, strided):
+        assert baseline.seconds / (result.seconds or 0.0) == pytest.approx(value(result.speed_up))
+    for result in (baseline, row):
+        percent = 100 * (workload_result.peak_seconds or 0.0) / (result.seconds or 1.0)
+        assert percent == pytest.approx(value(result.percent_of_peak))
     assert row.seconds == pytest.approx(estimates.seconds(row.samples))  # sampled in all rounds of the baseline
 
 
-@pytest.mark.parametrize(("generations", "wider"), [(10, False), (11, True)])
-def test_a_run_with_a_precision_quotes_wider_intervals_after_ten_generations(generations: int, wider: bool) -> None:
+def test_a_run_with_a_precision_quotes_the_interval_that_it_stopped_by() -> None:
     rows = [disturbed("per_example", 4e-4, 1), disturbed("in_place", 4e-5, 2)]
     for row in rows:
         row.processes = [
-            msgspec.structs.replace(row.processes[number % GENERATIONS], generation=number)
-            for number in range(generations)
+            msgspec.structs.replace(row.processes[number % GENERATIONS], generation=number) for number in range(11)
         ]
-    half_widths = []
-    for precision in (None, 0.01):
-        summarise(BOOK, rows, NOT_TRIED, NOT_TRIED, 1500, precision)
-        assert rows[1].speed_up is not None
-        half_widths.append(rows[1].speed_up.half_width or 0.0)
-    assert (half_widths[1] > half_widths[0]) is wider
+    summarise(BOOK, rows, NOT_TRIED, NOT_TRIED, 1500, 0.01)
+    assert rows[1].speed_up == estimates.paired_ratio(rows[0].samples, rows[1].samples, 0.96)
 
 
 def test_without_a_peak_there_is_no_share_of_it(baseline: Row, fast: Row) -> None:
@@ -155,17 +145,6 @@ def test_processes_that_an_interrupt_left_without_samples_are_dropped(baseline: 
     summarise(BOOK, [baseline, fast], NOT_TRIED, NOT_TRIED, 1500)
     assert [process.generation for process in fast.processes] == [0, 1, 2, 4]
     assert value(fast.speed_up) == pytest.approx(10)
-
-
-def test_samples_are_paired_by_generation_and_round(baseline: Row, fast: Row) -> None:
-    """The baseline is twice as slow in the second generation, and so is the row; it lacks a round in each."""
-    for generation, seconds in enumerate((1.0, 2.0)):
-        baseline.processes[generation].samples = [Sample(0, 100.0), Sample(1, seconds), Sample(2, seconds)]
-        fast.processes[generation].samples = [Sample(1, seconds / 4), Sample(2, seconds / 4)]
-    del baseline.processes[2:], fast.processes[2:]
-    summarise(BOOK, [baseline, fast], NOT_TRIED, NOT_TRIED, 1500)
-    assert fast.speed_up is not None
-    assert (fast.speed_up.value, fast.speed_up.low, fast.speed_up.high) == pytest.approx((4.0, 4.0, 4.0))
 
 
 def test_cores_are_unknown_where_the_cpu_time_is(fast: Row) -> None:

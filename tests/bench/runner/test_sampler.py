@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sampling import FAULTY, SMALL, by_label, outcomes, run, sample, summary
 
-from bench.analysis.notes import notes_on_rows
+from bench.analysis.notes import notes_on_workloads
 from bench.records import CONTROL, Outcome, Rate, Row, Settings, Workload
 from bench.runner import sampler as sampler_module
 from bench.runner.candidates import PEAK, REFERENCE, Candidate, Participant, RateWorkers, plan
@@ -45,7 +45,7 @@ def test_a_faulty_row_costs_only_itself() -> None:
     assert details["Raises"].startswith(f'Traceback (most recent call last):\n  File "{FAULTY}", line ')
     assert (details["ExitsHard"], details["Wrong"], details["in_place"]) == ("goodbye", "", "")
     summary(sampler)
-    assert any("Segfaults: crashed" in str(note) for note in notes_on_rows(list(rows.values())))
+    assert any("Segfaults: crashed" in str(note) for note in notes_on_workloads([list(rows.values())]))
     assert not any(rows[label].timed or rows[label].speed_up for label in reasons)
     speed_up = rows["in_place"].speed_up
     assert speed_up is not None
@@ -318,7 +318,7 @@ def test_a_compilation_within_the_samples_is_said() -> None:
     sampler = sample([f"{FAULTY}:Recompiles", "in_place"], workload_seconds=0.3)
     summary(sampler)
     assert by_label(sampler)["Recompiles"].compilations > 0
-    lines = map(str, notes_on_rows(list(by_label(sampler).values())))
+    lines = map(str, notes_on_workloads([list(by_label(sampler).values())]))
     notes = [line for line in lines if "compilations within" in line]
     assert ["Recompiles" in note for note in notes] == [True]
 

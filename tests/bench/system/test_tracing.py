@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from made_up_results import row
 
-from bench.analysis.environment_notes import notes_on_tracing
+from bench.analysis.notes import notes_on_tracing
 from bench.analysis.results_files import read
 from bench.runner import worker_environment
 from bench.system import processes, tracers
@@ -203,7 +203,7 @@ def test_what_holds_for_all_rows_is_told_once() -> None:
         each.note_tracing(["tracemalloc was on", "tracemalloc was on", "of unknown\norigin"])
     assert [note.text for note in notes_on_tracing(rows)] == ["numba: tracemalloc was on", "numba: of unknown origin"]
     rows[0].note_tracing(["tracemalloc was on"])
-    assert notes_on_tracing(rows)[0].text == "all rows: tracemalloc was on"
+    assert notes_on_tracing(rows)[0].text == "all: tracemalloc was on"
 
 
 # --- Where workers keep files ------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ import pytest
 from made_up_results import made_up_results
 from sampling import by_label, sample, summary
 
-from bench.analysis.notes import notes_on_peaks
+from bench.analysis.notes import NO_PEAK, notes_on_missing_rates
 from bench.analysis.results_files import read
 from bench.output.plots.run_plots import draw
 from bench.output.table import markdown, summary_lines
@@ -163,7 +163,7 @@ def sampled() -> tuple[Results, list[PrepareRate]]:
         patch.setattr(WorkerProcess, "ask", note)
         sampler = sample(["in_place"], generations=2, workload_seconds=0.2)
     result, rows = summary(sampler), list(by_label(sampler).values())
-    notes = notes_on_peaks([result])
+    notes = notes_on_missing_rates(NO_PEAK, {result.workload.name: result.peak or result.no_peak})
     return msgspec.structs.replace(made_up_results(), workloads=[result], rows=rows, notes=notes), asked
 
 

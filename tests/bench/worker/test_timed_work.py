@@ -5,7 +5,7 @@ import re
 import pytest
 from sampling import by_label, sample, summary
 
-from bench.analysis.notes import notes_on_rows
+from bench.analysis.notes import notes_on_workloads
 from bench.records import Outcome, Row, Workload
 from bench.system.cpus import cores
 from bench.workloads.names import default_workloads
@@ -55,7 +55,7 @@ def test_a_row_that_passes_the_gate_and_is_wrong_when_it_is_timed(
     assert row.speed_up is None
     assert {other.outcome for other in rows.values()} == {"ok"}  # it costs only itself
     assert all(other.worst_error is not None and other.worst_error < 0.3 for other in rows.values())
-    assert any(f"{fraud}: {row.outcome_text}: " in str(note) for note in notes_on_rows([*rows.values(), row]))
+    assert any(f"{fraud}: {row.outcome_text}: " in str(note) for note in notes_on_workloads([[*rows.values(), row]]))
 
 
 @pytest.mark.slow("runs benchmarks")
