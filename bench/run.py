@@ -36,7 +36,7 @@ from bench.system.files import check_writable, temporary_folder, write_whole
 from bench.workloads.data import load, one_hot
 from bench.workloads.names import check_fits, select
 from bench.workloads.problem import EPOCH_EXAMPLES
-from impls.registry import RESERVED, Entry, entries, find_all
+from impls.registry import Entry, entries, find_all
 from impls.support.errors import UserError
 from impls.support.tracebacks import in_words
 
@@ -224,7 +224,7 @@ class Run:
 def _planned(asked: Asked, stack: ExitStack) -> dict[str, list[Candidate]]:
     """Return the candidates of each workload; the folder for those of another revision is gone with the stack."""
     if asked.implementations:
-        chosen = find_all(asked.implementations, reserved=RESERVED)
+        chosen = find_all(asked.implementations)
     else:
         known = entries().values()
         chosen = [entry for entry in known if asked.all_rows or not (entry.framework or entry.unavailable())]

@@ -47,7 +47,7 @@ class InPlace(Implementation):
 
     def _first_rows(self, rows: int) -> tuple[list[Layer], Array]:
         """Return the layers with the first rows of their work space, and as many ones, (B, 1)."""
-        work = [[buffer[:rows] for buffer in of_layer] for of_layer in self._buffers]
+        work = [[buffer[:rows] for buffer in buffers] for buffers in self._buffers]
         layers = [
             (W.T, b, b[:, np.newaxis], a, a.T, delta, delta.T, slope)
             for W, b, (a, delta, slope) in zip(self.weights, self.biases, work, strict=True)
@@ -66,12 +66,12 @@ class InPlace(Implementation):
         )
 
     def gradients(self, batch: Batch) -> Parameters:
-        found, scale, inputs = Parameters([], []), 1.0 / len(batch.x), batch.x  # (B, n_in)
+        gradient, scale, inputs = Parameters([], []), 1.0 / len(batch.x), batch.x  # (B, n_in)
         for _, _, _, a, _, delta, delta_T, _ in self._backprop(batch):
-            found.weights.append(scale * (delta_T @ inputs))  # (n_out, n_in)
-            found.biases.append(scale * delta.sum(axis=0))  # (n_out,)
+            gradient.weights.append(scale * (delta_T @ inputs))  # (n_out, n_in)
+            gradient.biases.append(scale * delta.sum(axis=0))  # (n_out,)
             inputs = a
-        return found
+        return gradient
 
     def step(self, batch: Batch, learning_rate: float) -> None:
         layers = self._backprop(batch)

@@ -63,7 +63,7 @@ class Implementation:
     - results: Gradient, step and epoch are those of the cost, as near as rounding allows: for any layer sizes, for
       mini-batches up to the batch size, with more threads than examples, and for orders that leave out or repeat
       examples; whatever was called before, and however often.
-    - saturation: Finite inputs give finite results, right ones also where units are saturated. Warnings are allowed.
+    - saturation: Finite inputs give finite results, correct ones also where units are saturated. Warnings are allowed.
     - NaN: NaN in the input reaches the output, or is refused with a ValueError; it never vanishes, nor stays behind.
     - types: Gradients and parameters are NumPy arrays of the network's dtype. A learning rate is a Python float.
     - layouts: Arrays that are passed in may have any memory layout and be read-only.
@@ -181,7 +181,7 @@ class Implementation:
     def epoch(self, data: Any, order: NDArray[np.intp], learning_rate: float) -> None:
         """Step through the examples of a prepared data set in the given order, `batch_size` at a time.
 
-        The last mini-batch may be smaller. One turn of the loop in the book's `SGD`.
+        The last mini-batch may be smaller. One iteration of the loop in the book's `SGD`.
         """
         for start in range(0, len(order), self.batch_size):
             self.step(self.take(data, order[start : start + self.batch_size]), learning_rate)
@@ -191,7 +191,7 @@ class Implementation:
         return self.threads > 1 and examples * self._product_flops >= self.worth_sharing
 
     def compilations(self) -> int:
-        """Return how often code was compiled in this process so far, as far as the library tells; it never shrinks.
+        """Return how often code was compiled in this process so far, as far as the library reports; it never shrinks.
 
         A number that grows while samples are taken means that one of them holds a compilation.
         """

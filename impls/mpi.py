@@ -1,7 +1,7 @@
 """Beyond one machine: every rank takes a share of each mini-batch, and one Allreduce a step adds their gradients up.
 
 All ranks run the same program and make the same calls with the same arguments, as under `mpiexec -n 4`; a process that
-was not launched is one rank of its own, and adds nothing up. Another row of the registry, the engine, computes the
+was not launched is one rank of its own, and adds nothing up. Another implementation, the engine, computes the
 gradient of a rank's share; its tensors go into one flat buffer, each rank's weighted by its share of the examples, so
 that one Allreduce gives the mean over the whole mini-batch to all ranks. Each then takes the same step.
 
@@ -44,7 +44,7 @@ class Shard(NamedTuple):
 
 
 class Mpi(Implementation):
-    """One Allreduce of one flat buffer a step; another row computes."""
+    """One Allreduce of one flat buffer a step; another implementation computes."""
 
     engine: ClassVar[str] = "in_place"  # a name in the registry
     check_every: ClassVar[int] = 1000  # steps, between two comparisons of the ranks' parameters
@@ -160,11 +160,10 @@ class Mpi(Implementation):
 
     def _raise(self, error: Exception | None) -> None:
         """Raise this rank's own error, or that of the first rank that has one, on all ranks."""
-        told = self._comm.allgather("" if error is None else in_words(error))
+        messages = self._comm.allgather("" if error is None else in_words(error))
         if error is not None:
             raise error
-        rank = next(rank for rank, words in enumerate(told) if words)
-        raise RuntimeError(f"rank {rank} failed: {told[rank]}")
+        raise RuntimeError(next(f"rank {rank} failed: {message}" for rank, message in enumerate(messages) if message))
 
     def _hand_to_engine(self) -> None:
         if not self._shared:

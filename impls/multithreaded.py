@@ -24,7 +24,7 @@ from impls.interface import Array, Batch, Implementation, Parameters
 from impls.support.aligned import aligned, zeros
 
 Job = Callable[[int], None]  # for one thread, by its number
-Done = SimpleQueue[BaseException | None]  # where each thread tells that it is through, and what it raised
+Done = SimpleQueue[BaseException | None]  # where each thread puts that it has finished, and what it raised
 
 
 class Multithreaded(Implementation):

@@ -5,7 +5,7 @@ Python is made or looked up between two products; and `epoch` is one call. Produ
 ships, through the C function pointer that it publishes, so that alpha and beta of GEMM do the update here too.
 
 With several threads, each takes a slice of the examples forward and back, then a slice of every layer's units to
-update, as in `multithreaded`, by that row's team; BLAS is held at one thread. In the middle of a step they wait for
+update, as in `multithreaded`, by its team; BLAS is held at one thread. In the middle of a step they wait for
 each other awake: they are woken once a step, and in an epoch once in all.
 
 All parameters lie in one array and all work space in another: Numba unpacks every argument of every call, which for

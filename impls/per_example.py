@@ -1,4 +1,4 @@
-"""The book's loop: one example at a time, column vectors, fresh arrays at every turn. The baseline.
+"""The book's loop: one example at a time, column vectors, fresh arrays for each of them. The baseline.
 
 Follows `network.py` of Nielsen's *Neural Networks and Deep Learning* line by line: `backprop` for one example,
 sums over the mini-batch in new lists, then the update. The one change is a sigmoid that does not overflow.

@@ -1,6 +1,6 @@
 """Lists and loops: the algorithm with no library at all.
 
-What it leaves out on purpose: every trick. A float of Python is a float64, so there is no float32 row.
+What it leaves out on purpose: every trick. A float of Python is a float64, so there is no float32.
 """
 
 from collections.abc import Sequence

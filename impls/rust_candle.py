@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from numpy.typing import DTypeLike
 
-from impls.support.rust_crate import RustCrate
+from impls.support.rust import RustCrate
 
 
 class RustCandle(RustCrate):

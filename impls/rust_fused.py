@@ -3,7 +3,7 @@
 BACKPROP_RUST_SIMD forces an instruction set.
 """
 
-from impls.support.rust_crate import RustCrate
+from impls.support.rust import RustCrate
 
 
 class RustFused(RustCrate):

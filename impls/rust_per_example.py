@@ -3,7 +3,7 @@
 Matrices are multiplied by ndarray's own matrixmultiply.
 """
 
-from impls.support.rust_crate import RustCrate
+from impls.support.rust import RustCrate
 
 
 class RustPerExample(RustCrate):

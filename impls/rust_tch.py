@@ -3,8 +3,8 @@
 What changed from `torch`: the language alone. The same libtorch does the work, and no Python runs in a step, which is
 written as the examples of tch write theirs (`impls/rust_tch/src/network.rs`).
 
-A release of tch binds one release of libtorch. Therefore the row has an environment of its own, `.venv-tch`, which
-`make rust-tch` makes. Threads are libtorch's own setting, which holds for the process.
+A release of tch binds one release of libtorch. Therefore this implementation has an environment of its own,
+`.venv-tch`, which `make rust-tch` makes. Threads are libtorch's own setting, which holds for the process.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ import numpy as np
 from backprop_bench_rust_tch import Batch, Network
 from numpy.typing import DTypeLike, NDArray
 
-from impls.support.rust_native import RustNative
+from impls.support.rust import RustNative
 
 
 class RustTch(RustNative):

@@ -23,7 +23,7 @@ from backprop_bench_rust_tensorflow import Batch, Network, load
 from numpy.typing import DTypeLike, NDArray
 
 from impls.support.errors import RowError
-from impls.support.rust_native import RustNative
+from impls.support.rust import RustNative
 
 LIBRARY = "libtensorflow_cc.so.2"
 
@@ -35,9 +35,9 @@ def load_library() -> str:
     if not (folder / LIBRARY).is_file():
         raise RowError(f"expected {LIBRARY} in {folder}, as in TensorFlow's package for Linux; found none")
     CDLL(str(folder / LIBRARY))  # from where it is, so that it finds what it needs itself
-    with TemporaryDirectory() as found:
-        (Path(found) / "libtensorflow.so").symlink_to(folder / LIBRARY)  # the only name that the crate looks for
-        os.environ["TENSORFLOW_DIR"] = found
+    with TemporaryDirectory() as link_folder:
+        (Path(link_folder) / "libtensorflow.so").symlink_to(folder / LIBRARY)  # the only name that the crate looks for
+        os.environ["TENSORFLOW_DIR"] = link_folder
         try:
             return load()
         finally:

@@ -1,6 +1,6 @@
 """scikit-learn's MLPClassifier, one `partial_fit` a step or an epoch: logistic units, plain SGD, nothing shuffled.
 
-It has no quadratic cost, so this row computes another gradient than all others. With each output as a label of its
+It has no quadratic cost, so its gradient is another than that of all others. With each output as a label of its
 own, its network is the same sigmoid network, and its cost is the cross-entropy of Nielsen's chapter 3,
 C = -1/B * sum over the batch of y ln a + (1 - y) ln(1 - a). The one difference in the equations is the last delta,
 a - y instead of (a - y) a (1 - a): a little less work. It follows that y must be 0 or 1. NaN is refused.

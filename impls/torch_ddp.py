@@ -1,7 +1,7 @@
 """PyTorch on several ranks: what a user would pick, DistributedDataParallel over gloo.
 
 What changed from `torch`: the module is wrapped, and while the backward pass runs, the gradients that are ready are
-averaged over the ranks, in buckets. MPI only starts the processes and tells them where to meet. As in `mpi`,
+averaged over the ranks, in buckets. MPI only starts the processes and says where they meet. As in `mpi`,
 all ranks make the same calls, and each computes with its share of a mini-batch: its part of the cost is multiplied by
 the number of ranks, so that the library's average is the sum. A rank without an example of a mini-batch computes with
 none, because the others wait for its gradient.
@@ -25,7 +25,7 @@ from impls.support.ranks import agree, bounded, check_same, communicator, time_o
 from impls.torch import Torch
 
 
-class Share(NamedTuple):
+class BatchShare(NamedTuple):
     """What a rank holds of a mini-batch, as tensors."""
 
     x: Any  # (b, n_0)
@@ -64,7 +64,7 @@ class TorchDdp(Torch):
         self._comm, self._rank, self._ranks = comm, comm.rank, comm.size
         self._parallel = DistributedDataParallel(self._model)
 
-    def prepare(self, x: Array, y: Array) -> Share:
+    def prepare(self, x: Array, y: Array) -> BatchShare:
         return self._mine(super().prepare(x, y))
 
     def take(self, data: Batch, indices: Any) -> Any:
@@ -75,11 +75,11 @@ class TorchDdp(Torch):
         weights, biases = self.parameters()
         check_same(self._comm, weights + biases, "parameters")
 
-    def _mine(self, batch: Batch) -> Share:
+    def _mine(self, batch: Batch) -> BatchShare:
         """Return this rank's share of a mini-batch."""
         examples = len(batch.x)
         part = slice(examples * self._rank // self._ranks, examples * (self._rank + 1) // self._ranks)
-        return Share(batch.x[part], batch.y[part], examples)
+        return BatchShare(batch.x[part], batch.y[part], examples)
 
     def _backward(self, batch: Any) -> None:
         x, y, examples = batch

@@ -18,7 +18,7 @@ from bench.records import BEFORE
 from impls import ROOT
 from impls.registry import Entry
 from impls.support.errors import UserError
-from impls.support.needs import Needs
+from impls.support.needs import lacking
 from impls.support.text import one_line
 
 BUILT = shutil.ignore_patterns("__pycache__", "target")  # what Python and cargo leave there
@@ -45,11 +45,11 @@ class Before:
             return replace(before, target=replace(entry.target, module=str(self._file(path))))
         if entry.needs and entry.needs.distribution:
             words = f"{entry.needs.distribution} of that revision: the installed one would be compared with itself"
-            return replace(before, needs=_lacks(f"{words}; time each in a run of its own, then: backprop compare"))
+            return replace(before, needs=lacking(f"{words}; time each in a run of its own, then: backprop compare"))
         tree = self._impls()
         file = tree.joinpath(*module.split(".")).with_suffix(".py")
         if not file.is_file():
-            return replace(before, needs=_lacks(f"{module}, which {self._given} does not have"))
+            return replace(before, needs=lacking(f"{module}, which {self._given} does not have"))
         return replace(before, tree=str(tree))
 
     def _impls(self) -> Path:
@@ -98,10 +98,6 @@ class Before:
             ZipFile(io.BytesIO(archive)).extractall(folder)
             self._trees[root, what] = folder
         return self._trees[root, what]
-
-
-def _lacks(words: str) -> Needs:
-    return Needs((), lambda: "", lambda: words)
 
 
 def _repository(folder: Path, given: str) -> Path:

@@ -63,8 +63,8 @@ def _import_path(path: Path) -> object:
         return importlib.import_module(f"impls.{path.stem}")  # what Numba keeps on disk has a module's name in it
     name = str(path)  # no other module's name, so that an implementation in json.py does not replace json
     spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise RowError(f"{path}: not a Python file")
+    assert spec is not None
+    assert spec.loader is not None, "every file that ends in .py has a loader"
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # its dataclasses look it up
     if str(path.parent) not in sys.path:

@@ -6,14 +6,13 @@ import sys
 from pathlib import Path
 
 EXPECTED = "BACKPROP_RANKS"  # how many ranks our own launcher started
-RANK = ("OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK")  # where launchers tell a process its number
-LAUNCHED = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "PMIX_RANK", "PMI_RANK")  # what launchers set, one or the other
+RANK = ("OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK")  # where launchers put a process's number
 ONE_MACHINE = {"OMPI_MCA_pml": "ob1", "OMPI_MCA_btl": "self,sm"}  # Open MPI looks for no network, which takes a second
 
 
 def launched() -> bool:
     """Return whether a launcher such as mpiexec started this process. Imports nothing."""
-    return any(name in os.environ for name in LAUNCHED)
+    return any(name in os.environ for name in RANK)
 
 
 def rank() -> int:

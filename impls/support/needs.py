@@ -1,4 +1,4 @@
-"""What rows need beyond the project's own dependencies, how it is found out, and the commands that install it."""
+"""What implementations need beyond the project's own dependencies, and the commands that install it."""
 
 import importlib.metadata
 import importlib.util
@@ -14,14 +14,10 @@ from pathlib import Path
 
 from impls import ROOT
 
-NO_DRIVER, DRIVER_SECONDS = 3, 20.0
-ASK_DRIVER = f"""
+DRIVER_SECONDS = 20.0
+ASK_DRIVER = """
 import ctypes, sys
-try:
-    driver = ctypes.CDLL(sys.argv[1])
-except OSError:
-    sys.exit({NO_DRIVER})
-count = ctypes.c_int(0)
+driver, count = ctypes.CDLL(sys.argv[1]), ctypes.c_int(0)
 sys.exit(not (driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 and count.value > 0))
 """
 
@@ -33,33 +29,27 @@ def in_checkout() -> bool:
 
 @cache
 def no_gpu() -> str | None:
-    """Return what is missing for a row on an NVIDIA GPU, or None. Asks the driver, which no package installs.
+    """Return what is missing for an implementation on an NVIDIA GPU, or None.
 
-    Another process asks, because a driver may hang or crash.
+    Another process asks the driver, which may hang or crash, and which no package installs.
     """
     library = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
     command = [sys.executable, "-I", "-S", "-c", ASK_DRIVER, library]
     try:
-        status = subprocess.run(command, capture_output=True, timeout=DRIVER_SECONDS, check=False).returncode
-    except (OSError, subprocess.TimeoutExpired):
-        return f"an NVIDIA GPU: the driver gave no answer within {DRIVER_SECONDS:g} s"
-    if status == NO_DRIVER:
-        return "an NVIDIA GPU: no driver found"
-    return (
-        None
-        if status == 0
-        else ("an NVIDIA GPU: the driver shows none (CUDA_VISIBLE_DEVICES hides them if it is empty)")
-    )
+        subprocess.run(command, capture_output=True, timeout=DRIVER_SECONDS, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return "an NVIDIA GPU: no driver, or it shows none (CUDA_VISIBLE_DEVICES hides them if it is empty)"
+    return None
 
 
 def no_compiler() -> str | None:
-    """Return what is missing for a row that compiles C++ as it runs, or None."""
+    """Return what is missing for an implementation that compiles C++ as it runs, or None."""
     compilers = (os.environ.get("CXX", ""), "g++", "clang++", "cl")
     return None if any(map(shutil.which, filter(None, compilers))) else "a C++ compiler, such as g++, on PATH"
 
 
 def switched_off(compiler: str, *variables: str) -> str | None:
-    """Return what is missing for a row if one of these variables switches its compiler off, or None."""
+    """Return what is missing for an implementation if one of these variables switches its compiler off, or None."""
     for name in variables:
         value = os.environ.get(name, "")
         if value.lower() not in ("", "0", "false"):
@@ -118,10 +108,10 @@ def make_command(target: str) -> str:
 class Needs:
     """What an implementation needs beyond the project's own dependencies."""
 
-    modules: tuple[str, ...]
-    command: Callable[[], str]  # returns the command that installs them where the user stands
+    modules: tuple[str, ...] = ()
+    command: Callable[[], str] = str  # returns the command that installs them where the user stands
     machine: Callable[[], str | None] = lambda: None  # returns what the machine itself lacks, or None
-    distribution: str = ""  # that holds the implementation's own code, if it is installed and not of this checkout
+    distribution: str = ""  # holds the implementation's own code, if that is installed and not of this checkout
 
     def missing(self) -> str | None:
         """Return what is missing here, with what to do, or None. Imports nothing."""
@@ -130,3 +120,8 @@ class Needs:
             return f"needs {' and '.join(missing)}: {self.command()}"
         lack = self.machine()
         return f"needs {lack}" if lack else None
+
+
+def lacking(words: str) -> Needs:
+    """Return what cannot be met here, in words."""
+    return Needs(machine=lambda: words)

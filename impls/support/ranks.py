@@ -9,7 +9,7 @@ import threading
 import time
 import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from importlib.metadata import version
 from typing import Any, NoReturn
@@ -22,7 +22,7 @@ from impls.support.mpiexec import EXPECTED, ONE_MACHINE, launched, rank
 from impls.support.tracebacks import in_words
 
 TIME_OUT = "BACKPROP_MPI_TIME_OUT"
-TIME_OUT_SECONDS = 120.0  # that a rank waits for the others, if TIME_OUT says nothing else
+TIME_OUT_SECONDS = 120.0  # that a rank waits for the others unless TIME_OUT is set
 ENDED_BY_TIME_OUT = 75  # exit status
 SAME_ERROR_SECONDS = 0.5
 
@@ -68,25 +68,25 @@ def agree(comm: Any, **settings: object) -> None:
     """Raise RanksDiffer on all ranks unless they have the same settings, and the same versions. A collective call."""
     if comm.size == 1:
         return
-    mine = settings | {"backprop-bench": version("backprop-bench"), "NumPy": np.__version__}
+    mine = {"backprop-bench": version("backprop-bench"), "NumPy": np.__version__} | settings
     with bounded(comm, "to compare settings"):
-        found: list[dict[str, object]] = comm.allgather({name: str(value) for name, value in mine.items()})
-    for name, value in found[0].items():
-        for other, of_rank in enumerate(found):
-            if of_rank.get(name) != value:
+        settings_by_rank: list[dict[str, str]] = comm.allgather({name: str(value) for name, value in mine.items()})
+    for number, theirs in enumerate(settings_by_rank):
+        for name, value in settings_by_rank[0].items():
+            if theirs[name] != value:
                 raise RanksDiffer(
-                    f"{name}: expected the same on all ranks, found {value} on rank 0 and {of_rank.get(name)} on rank "
-                    f"{other}; give all ranks the same command and the same installation"
+                    f"{name}: expected the same on all ranks, found {value} on rank 0 and {theirs[name]} on rank "
+                    f"{number}; give all ranks the same command and the same installation"
                 )
 
 
-def digest(arrays: Iterable[Array]) -> int:
+def check_sum(arrays: Iterable[Array]) -> int:
     """Return a check sum of the bits of arrays; all NaN count as one, whose bits depend on the order of a sum."""
-    found = 0
+    result = 0
     for array in arrays:
         clean = np.where(np.isnan(array), np.array(np.nan, array.dtype), array)
-        found = zlib.crc32(np.ascontiguousarray(clean).data, found)
-    return found
+        result = zlib.crc32(np.ascontiguousarray(clean).data, result)
+    return result
 
 
 def check_same(comm: Any, arrays: Iterable[Array], what: str) -> None:
@@ -94,25 +94,23 @@ def check_same(comm: Any, arrays: Iterable[Array], what: str) -> None:
     if comm.size == 1:
         return
     with bounded(comm, f"to compare {what}"):
-        digests: list[int] = comm.allgather(digest(arrays))
-    for other, found in enumerate(digests):
-        if found != digests[0]:
-            raise RanksDiffer(
-                f"{what}: expected the same bits on all ranks, found check sum {digests[0]:08x} on rank 0 and "
-                f"{found:08x} on rank {other}; ranks must run the same libraries on the same kind of processor"
-            )
+        sums: list[int] = comm.allgather(check_sum(arrays))
+    different = [number for number in range(comm.size) if sums[number] != sums[0]]
+    if different:
+        raise RanksDiffer(
+            f"{what}: expected the same bits on all ranks, found check sum {sums[0]:08x} on rank 0 and "
+            f"{sums[different[0]]:08x} on rank {different[0]}; ranks must run the same libraries on the same kind of "
+            "processor"
+        )
 
 
 def time_out_seconds() -> float:
     """Return how long a rank waits for the others. Raises UserError if the environment says something else."""
-    text = os.environ.get(TIME_OUT, "")
-    try:
-        seconds = float(text) if text else TIME_OUT_SECONDS
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds < float("inf"):
-        raise UserError(f"{TIME_OUT}: expected a positive number of seconds, found {text!r}")
-    return seconds
+    text = os.environ.get(TIME_OUT) or str(TIME_OUT_SECONDS)
+    with suppress(ValueError):
+        if 0 < float(text) < float("inf"):
+            return float(text)
+    raise UserError(f"{TIME_OUT}: expected a positive number of seconds, found {text!r}")
 
 
 class Watch:
@@ -166,7 +164,7 @@ def end_job(message: str, status: int) -> NoReturn:
 
     To leave the usual way would be to wait for ranks that wait for this one.
     """
-    print(f"backprop: error: rank {rank()}: {' '.join(message.split())}", file=sys.stderr, flush=True)
+    print(f"backprop: error: rank {rank()}: {message}", file=sys.stderr, flush=True)
     sys.stdout.flush()
     os._exit(status)
 
@@ -180,7 +178,5 @@ def ending_the_job() -> Iterator[None]:
         if not launched():
             raise
         if rank() > 0:
-            time.sleep(SAME_ERROR_SECONDS)  # rank 0 tells what all of them found, and mpiexec ends the others
-        if isinstance(error, UserError):
-            end_job(str(error), error.exit_status)
-        end_job(in_words(error), 1)
+            time.sleep(SAME_ERROR_SECONDS)  # rank 0 says what all of them raise, and mpiexec ends the others
+        end_job(in_words(error), error.exit_status if isinstance(error, UserError) else 1)

@@ -5,31 +5,21 @@ the harness. An implementation that is itself an installed package has no such f
 """
 
 import os
-import sysconfig
 import traceback
 from collections.abc import Sequence
 from functools import cache
-from itertools import takewhile
 from pathlib import Path
 from types import TracebackType
 
+from impls import ROOT
 from impls.support.errors import UserError
 from impls.support.text import one_line, printable_lines
 
-IMPLS = Path(__file__).parent
-HARNESS_FILES = (
-    IMPLS.parent / "bench",
-    IMPLS.parent / "profiles",
-    IMPLS / "conformance",
-    IMPLS / "loading.py",
-    IMPLS / "registry.py",
+HARNESS_FILES = tuple(
+    ROOT / name for name in ("bench", "profiles", "impls/conformance", "impls/registry.py", "impls/support/loading.py")
 )
-BETWEEN_FILES = (  # of the standard library and of the contract: they call implementations and are called by them
-    Path(os.__file__).parent,
-    Path(sysconfig.get_path("stdlib")),
-    Path(sysconfig.get_path("platstdlib")),
-    IMPLS / "interface.py",
-)
+# They call implementations and are called by them: the standard library and the contract.
+BETWEEN_FILES = (Path(os.__file__).parent, ROOT / "impls" / "interface.py")
 PACKAGE_FOLDERS = ("site-packages", "dist-packages")
 OUTSIDE, HARNESS, BETWEEN = "outside of packages", "harness", "between"  # owners of files
 
@@ -47,8 +37,7 @@ def in_words(error: BaseException) -> str:
     """
     if isinstance(error, UserError):
         return one_line(str(error))
-    causes = _with_causes(error)
-    messages = dict.fromkeys(_message(each) for each in (causes[0], causes[-1]))
+    messages = dict.fromkeys(_message(exception) for exception in (error, _with_causes(error)[-1]))
     place = "".join(f" ({_place(frame)})" for frame in _frames_to_show(error)[-1:])
     return one_line(", caused by ".join(messages) + place)
 
@@ -81,14 +70,12 @@ def shortened(lines: Sequence[str]) -> str:
 
 def _message(error: BaseException) -> str:
     """Return an exception's type and message in one line."""
-    text = error.msg if isinstance(error, SyntaxError) else error  # str(error) repeats the place
     try:
-        letters = str(text)[: 4 * MAX_MESSAGE]
-    except (Exception, SystemExit) as failure:
-        letters = f"its message cannot be read: {type(failure).__name__}"
-    message = one_line(letters) or "no message"
-    message = message if len(message) <= MAX_MESSAGE else f"{message[:MAX_MESSAGE]}…"
-    return f"{type(error).__name__}: {message}"
+        text = str(error.msg if isinstance(error, SyntaxError) else error)  # str(SyntaxError) repeats the place
+    except Exception as failure:
+        text = f"its message cannot be read: {type(failure).__name__}"
+    message = one_line(text[: 4 * MAX_MESSAGE]) or "no message"
+    return f"{type(error).__name__}: {message[:MAX_MESSAGE]}{'…' * (len(message) > MAX_MESSAGE)}"
 
 
 def _place(frame: traceback.FrameSummary) -> str:
@@ -99,12 +86,10 @@ def _place(frame: traceback.FrameSummary) -> str:
 
 
 def _with_causes(error: BaseException) -> list[BaseException]:
-    """Return an exception, what it was raised from, and so on; the cause of a group is the first exception in it."""
+    """Return an exception, what it was raised from, and so on."""
     chain = [error]
     while len(chain) < MAX_CAUSES:
         cause = chain[-1].__cause__
-        if cause is None and isinstance(chain[-1], BaseExceptionGroup):
-            cause = chain[-1].exceptions[0]
         if cause is None or cause.__traceback__ is None:  # one that was never raised has no place
             break
         chain.append(cause)
@@ -116,9 +101,9 @@ def _frames_to_show(error: BaseException) -> list[traceback.FrameSummary]:
 
     Without any, those of the installed package that the harness called, or else the harness's.
     """
-    of_causes = [_extracted(each) for each in _with_causes(error)]
-    for owner in (OUTSIDE, _called(of_causes[0])):
-        for extracted in reversed(of_causes):
+    tracebacks = [_extracted(exception) for exception in _with_causes(error)]
+    for owner in (OUTSIDE, _called(tracebacks[0])):
+        for extracted in reversed(tracebacks):
             shown = [frame for frame in extracted if _owner(frame.filename) == owner]
             if shown:
                 return shown
@@ -127,9 +112,11 @@ def _frames_to_show(error: BaseException) -> list[traceback.FrameSummary]:
 
 def _called(extracted: Sequence[traceback.FrameSummary]) -> str:
     """Return the owner of the first frame after the harness's last one, HARNESS if there is none."""
-    owners = [_owner(frame.filename) for frame in reversed(extracted)]
-    after = takewhile(lambda owner: owner != HARNESS, owners)
-    return next((owner for owner in reversed(list(after)) if owner != BETWEEN), HARNESS)
+    called = HARNESS
+    for owner in (_owner(frame.filename) for frame in extracted):
+        if owner == HARNESS or (called == HARNESS and owner != BETWEEN):
+            called = owner
+    return called
 
 
 def _extracted(error: BaseException) -> list[traceback.FrameSummary]:

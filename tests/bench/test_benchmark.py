@@ -370,8 +370,14 @@ POSITIVE = "expected a positive number and at most 1000000"
     [
         ("--workload=bok", "unknown workload 'bok'; did you mean book?"),
         ("--impl=in_plac", "unknown implementation 'in_plac'; did you mean in_place?"),
-        ("--impl=a=in_place --impl=a=batched_2d", "two rows would be called 'a': 2-D without temporaries, BLAS"),
-        ("--impl=control=in_place", "'control' is a row of the benchmark's own; name yours: mine=in_place"),
+        (
+            "--impl=a=in_place --impl=a=batched_2d",
+            "two implementations would be called 'a': 2-D without temporaries, BLAS",
+        ),
+        (
+            "--impl=control=in_place",
+            "'control' is a name of the benchmark's own; give yours another name: mine=in_place",
+        ),
         ("--sweep=bach", "unknown sweep 'bach'"),
         ("--generations=1.5", "--generations: expected a whole number of at least 1 and at most 1000000, found '1.5'"),
         ("--generations=1_0", "--generations: expected a whole number"),

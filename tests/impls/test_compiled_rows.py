@@ -1,7 +1,6 @@
-"""The compiled rows beyond the contract: every instruction set, many threads, no lock held, no panic."""
+"""The compiled implementations beyond the contract: every instruction set, many threads, no lock held, no panic."""
 
 import threading
-from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +11,7 @@ from threadpoolctl import threadpool_limits
 
 from impls.conformance.reference import reference_gradients
 from impls.conformance.tolerance import TOLERANCES
-from impls.interface import Array, Implementation, Parameters
+from impls.interface import Array, Parameters
 from impls.registry import ENTRIES, find
 from impls.registry import RUST as RUST_NEEDS
 
@@ -21,7 +20,7 @@ RUST = find("rust_fused").unavailable()
 needs_numba = pytest.mark.skipif(NUMBA is not None, reason=f"numba {NUMBA}")
 needs_rust = pytest.mark.skipif(RUST is not None, reason=f"rust_fused {RUST}")
 
-RUST_ROWS = [name for name, entry in ENTRIES.items() if entry.needs is RUST_NEEDS]
+RUST_NAMES = [name for name, entry in ENTRIES.items() if entry.needs is RUST_NEEDS]
 SHARED = (300, 150, 70, 11)  # at 64 examples, enough work that `rust_fused` wakes its threads for one step
 
 
@@ -33,8 +32,8 @@ def instruction_sets() -> list[str]:
     return backprop_bench_rust.instruction_sets()
 
 
-def assert_same(found: Parameters, expected: Parameters) -> None:
-    for mine, theirs in zip(tensors(found), tensors(expected), strict=True):
+def assert_same(result: Parameters, expected: Parameters) -> None:
+    for mine, theirs in zip(tensors(result), tensors(expected), strict=True):
         np.testing.assert_array_equal(mine, theirs)
 
 
@@ -64,12 +63,12 @@ def train(name: str, threads: int, sizes: tuple[int, ...], batch_size: int, dtyp
     threads=st.integers(1, 8),
     seed=st.integers(0, 2**32 - 1),
 )
-def test_every_instruction_set_is_right_at_odd_sizes(
+def test_every_instruction_set_is_correct_at_odd_sizes(
     simd: str, dtype: str, sizes: tuple[int, ...], examples: int, threads: int, seed: int
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BACKPROP_RUST_SIMD", simd)
-        assert_right("rust_fused", sizes, examples, dtype, threads, seed)
+        assert_correct("rust_fused", sizes, examples, dtype, threads, seed)
 
 
 @pytest.mark.parametrize("threads", [1, 3])
@@ -81,17 +80,17 @@ def test_every_instruction_set_is_right_at_odd_sizes(
 def test_products_that_are_cut_into_blocks(
     name: str, sizes: tuple[int, ...], examples: int, dtype: str, threads: int
 ) -> None:
-    assert_right(name, sizes, examples, dtype, threads, seed=0)
+    assert_correct(name, sizes, examples, dtype, threads, seed=0)
 
 
-def assert_right(name: str, sizes: tuple[int, ...], examples: int, dtype: str, threads: int, seed: int) -> None:
+def assert_correct(name: str, sizes: tuple[int, ...], examples: int, dtype: str, threads: int, seed: int) -> None:
     parameters, x, y = draw(sizes, examples, dtype, seed)
     expected = tensors(reference_gradients(parameters, x, y))
     whole = np.linalg.norm([np.linalg.norm(g) for g in expected])
     with find(name).load()(sizes, examples, dtype, threads) as implementation:
         implementation.load(parameters)
-        found = tensors(implementation.gradients(implementation.prepare(x, y)))
-    for mine, theirs in zip(found, expected, strict=True):
+        gradient = tensors(implementation.gradients(implementation.prepare(x, y)))
+    for mine, theirs in zip(gradient, expected, strict=True):
         scale = max(np.linalg.norm(theirs), whole / 10)  # a small tensor's terms may cancel
         assert np.linalg.norm(mine - theirs) <= TOLERANCES[dtype] * scale
 
@@ -112,29 +111,28 @@ def test_rust_fused_gives_the_same_bits_for_any_number_of_threads(dtype: str) ->
     """Also with fewer examples and units than threads."""
     for sizes, examples in ((SHARED, 64), ((784, 300, 2), 3)):
         alone = train("rust_fused", 1, sizes, examples, dtype)
-        for threads in (2, 3, 5, 8):
+        for threads in (2, 5):
             assert_same(train("rust_fused", threads, sizes, examples, dtype), alone)
 
 
-@pytest.mark.parametrize("threads", [1, 2, 4])
 @pytest.mark.parametrize(
     "name",
     [
         "multithreaded",
         pytest.param("numba", marks=needs_numba),
-        *(pytest.param(name, marks=needs_rust) for name in RUST_ROWS),
+        *(pytest.param(name, marks=needs_rust) for name in RUST_NAMES),
     ],
 )
-def test_runs_repeat_bit_by_bit(name: str, threads: int) -> None:
-    assert_same(train(name, threads, SHARED, 64, "float64"), train(name, threads, SHARED, 64, "float64"))
+def test_runs_repeat_bit_by_bit(name: str) -> None:
+    assert_same(train(name, 3, SHARED, 64, "float64"), train(name, 3, SHARED, 64, "float64"))
 
 
 @needs_rust
-@pytest.mark.parametrize("name", RUST_ROWS)
+@pytest.mark.parametrize("name", RUST_NAMES)
 def test_an_epoch_lets_other_python_threads_run(name: str) -> None:
     parameters, x, y = draw((784, 200, 10), 5000, "float64")
-    row = find(name).load()
-    with threadpool_limits(1, user_api="blas"), row((784, 200, 10), 10, "float64", 1) as implementation:
+    cls = find(name).load()
+    with threadpool_limits(1, user_api="blas"), cls((784, 200, 10), 10, "float64", 1) as implementation:
         implementation.load(parameters)
         data, order = implementation.prepare_data(x, y), np.arange(len(x))
         epoch = threading.Thread(target=implementation.epoch, args=(data, order, 0.1))
@@ -144,50 +142,26 @@ def test_an_epoch_lets_other_python_threads_run(name: str) -> None:
         epoch.join()
 
 
-@needs_rust
-def test_threads_that_share_a_network_wait_for_each_other() -> None:
-    parameters, x, y = draw(SHARED, 64, "float64")
-    with find("rust_fused").load()(SHARED, 64, "float64", 2) as implementation:
-        implementation.load(parameters)
-        batch = implementation.prepare(x, y)
-        for _ in range(40):
-            implementation.step(batch, 0.1)
-        expected = implementation.parameters()
-        implementation.load(parameters)
-        callers = [threading.Thread(target=steps, args=(implementation, batch, 10)) for _ in range(4)]
-        for caller in callers:
-            caller.start()
-        for caller in callers:
-            caller.join()
-        assert_same(implementation.parameters(), expected)
-
-
-def steps(implementation: Implementation, batch: Any, count: int) -> None:
-    for _ in range(count):
-        implementation.step(batch, 0.1)
-
-
 # --- Refusals: whatever is passed in is a ValueError or TypeError, never a panic ----------------------------------
 
 
 @needs_rust
-@pytest.mark.parametrize("name", RUST_ROWS)
+@pytest.mark.parametrize("name", RUST_NAMES)
 def test_a_batch_of_another_network_is_refused(name: str) -> None:
-    row = find(name).load()
+    cls = find(name).load()
     _, x, y = draw((5, 4, 3), 6, "float64")
-    with row((5, 4, 3), 4) as mine, row((5, 4, 2), 4) as other, row((5, 4, 3), 4, "float32") as single:
-        batch = mine.prepare(x[:4], y[:4])
-        for call in (other.gradients, lambda batch: other.step(batch, 0.1)):
-            with pytest.raises(ValueError, match="expected examples of 5 inputs and 2 outputs, got 5 and 3"):
-                call(batch)
+    with cls((5, 4, 3), 4) as network, cls((5, 4, 2), 4) as smaller, cls((5, 4, 3), 4, "float32") as single:
+        batch = network.prepare(x[:4], y[:4])
+        with pytest.raises(ValueError, match="expected examples of 5 inputs and 2 outputs, got 5 and 3"):
+            smaller.gradients(batch)
         with pytest.raises(ValueError, match="dtype"):
             single.step(batch, 0.1)
         with pytest.raises(ValueError, match="the work space holds 4"):
-            mine.step(mine.prepare_data(x, y), 0.1)
+            network.step(network.prepare_data(x, y), 0.1)
 
 
 @needs_rust
-@pytest.mark.parametrize("name", RUST_ROWS)
+@pytest.mark.parametrize("name", RUST_NAMES)
 def test_an_order_outside_the_data_is_refused_before_anything_changes(name: str) -> None:
     parameters, x, y = draw((5, 4, 3), 6, "float64")
     with find(name).load()((5, 4, 3), 4) as implementation:
@@ -199,41 +173,6 @@ def test_an_order_outside_the_data_is_refused_before_anything_changes(name: str)
         assert_same(implementation.parameters(), parameters)
 
 
-@needs_rust
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ("sorcery", [2, 1], 1, "float64"),
-        ("fused", [2], 1, "float64"),
-        ("fused", [2, 0], 1, "float64"),
-        ("fused", [2, 1], 0, "float64"),
-        ("fused", [2, 1], 1, "float16"),
-        ("fused", [2, 1], 1, "float64", 0),
-        ("fused", [2**31, 1], 1, "float64"),
-    ],
-)
-def test_the_extension_module_refuses_what_the_contract_would(arguments: Any) -> None:
-    import backprop_bench_rust
-
-    with pytest.raises(ValueError, match="expected"):
-        backprop_bench_rust.Network(*arguments)
-
-
-@needs_rust
-def test_the_extension_module_refuses_arrays_that_do_not_fit() -> None:
-    import backprop_bench_rust
-
-    two, three = np.zeros((2, 5)), np.zeros((3, 1))
-    for x, y in ((two, three), (two, np.zeros((2, 1), np.float32)), (two[0], two), (two[:0], two[:0])):
-        with pytest.raises(ValueError, match="expected"):
-            backprop_bench_rust.Batch(x, y)
-    network = backprop_bench_rust.Network("fused", [5, 1], 2, "float64")
-    with pytest.raises(ValueError, match="expected weights"):
-        network.load([np.zeros((5, 1))], [np.zeros(1)])
-    with pytest.raises(TypeError):
-        network.load([np.zeros((1, 5), np.float32)], [np.zeros(1)])
-
-
 def unaligned(array: Array) -> Array:
     """Return the same values, each a byte off its alignment."""
     copy = np.empty(array.nbytes + 1, np.uint8)[1:].view(array.dtype).reshape(array.shape)
@@ -242,7 +181,7 @@ def unaligned(array: Array) -> Array:
 
 
 @needs_rust
-@pytest.mark.parametrize("name", RUST_ROWS)
+@pytest.mark.parametrize("name", RUST_NAMES)
 def test_unaligned_arrays_give_the_same_bits(name: str) -> None:
     parameters, x, y = draw((5, 4, 3), 6, "float64")
     trained = []
@@ -253,9 +192,6 @@ def test_unaligned_arrays_give_the_same_bits(name: str) -> None:
             implementation.epoch(data, form(np.arange(6)), 0.1)
             trained.append(implementation.parameters())
     assert_same(*trained)
-
-
-# --- Products in blocks ------------------------------------------------------------------------------------------
 
 
 # --- Compile time ------------------------------------------------------------------------------------------------

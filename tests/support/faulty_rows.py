@@ -122,13 +122,6 @@ class Colours(Batched2D):
         raise RuntimeError(f"\x1b[31mred\a\n{'long ' * 20_000}")
 
 
-class ColoursItsType(Batched2D):
-    """The type of an exception has a name of the row's own, and traceback's lines are the row's, too."""
-
-    def step(self, batch: Batch, learning_rate: float) -> None:
-        raise type("Bad\x1b[31m", (RuntimeError,), {})("\x1b[32m".join("ab"))
-
-
 class Hoards(Batched2D):
     """Sound, but takes 64 MB."""
 

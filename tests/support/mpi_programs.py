@@ -27,31 +27,31 @@ class Drifts(Mpi):
         super().step(batch, learning_rate)
 
 
-class Dies(Mpi):
-    """The last rank is killed while the others wait in an Allreduce."""
+class FailsInCompute(Mpi):
+    """The last rank fails in the fourth step, while the others wait in an Allreduce."""
+
+    def fail(self) -> None:
+        raise NotImplementedError
 
     def _compute(self, share: Any, scale: float) -> None:
         if self._rank == self._ranks - 1 and self._steps == 3:
-            os.kill(os.getpid(), signal.SIGKILL)
+            self.fail()
         super()._compute(share, scale)
 
 
-class Hangs(Mpi):
-    """The last rank stops for good."""
-
-    def _compute(self, share: Any, scale: float) -> None:
-        if self._rank == self._ranks - 1 and self._steps == 3:
-            os.kill(os.getpid(), signal.SIGSTOP)
-        super()._compute(share, scale)
+class Dies(FailsInCompute):
+    def fail(self) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
-class Raises(Mpi):
-    """The engine of the last rank raises an error."""
+class Hangs(FailsInCompute):
+    def fail(self) -> None:
+        os.kill(os.getpid(), signal.SIGSTOP)
 
-    def _compute(self, share: Any, scale: float) -> None:
-        if self._rank == self._ranks - 1 and self._steps == 3:
-            raise ArithmeticError("planted")
-        super()._compute(share, scale)
+
+class Raises(FailsInCompute):
+    def fail(self) -> None:
+        raise ArithmeticError("planted")
 
 
 class Leaves(Mpi):

@@ -158,7 +158,7 @@ def test_verify_is_not_fooled_by_what_a_row_prints(backprop: Backprop) -> None:
     ("arguments", "words"),
     [
         (("verify", "in_plaec"), "unknown implementation 'in_plaec'; did you mean in_place?"),
-        (("train", "--impl", "a=in_place", "--impl", "a=numba"), "two rows would be called 'a'"),
+        (("train", "--impl", "a=in_place", "--impl", "a=numba"), "two implementations would be called 'a'"),
         (("verify", "in_place=batched_2d"), "an implementation is already called 'in_place'"),
         (("verify", "in_place", "--time-out=nan"), "--time-out: expected a positive number and at most 1000000"),
         (("scale", "--time-out=1e10"), "--time-out: expected a positive number and at most 1000000, found '1e10'"),
