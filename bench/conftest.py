@@ -5,16 +5,16 @@ that no timeout, repetition or new attempt of a single test has a part in it. Ea
 through pytest-benchmark's `timer`, so that its table, JSON, comparison and storage work as its users know them.
 
 `pytest bench/` times what it collects. Where other tests are collected, too (`pytest .`), nothing is timed unless
---benchmark-only asks for it, and our tests are skipped. Where pytest-xdist runs tests side by side, rows are only
-checked: they would disturb each other. This file may also be loaded late, while `pytest .` collects; all options have
-their defaults then.
+--benchmark-only asks for it, and our tests are skipped. Where pytest-xdist runs tests side by side, implementations are
+only checked: they would disturb each other. This file may also be loaded late, while `pytest .` collects; all options
+have their defaults then.
 """
 
 import contextlib
 import importlib.util
 import textwrap
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,14 +28,17 @@ from bench.analysis.compare_implementations import compare_with_before
 from bench.cli.options import add_options, note_without_effect, settings_given
 from bench.output import changes
 from bench.output.table import WIDTH, summary_lines
-from bench.records import Results, Row
+from bench.records import Results
 from bench.run import Asked, Run
+from bench.runner.candidates import Candidate
 from impls.support.errors import UserError
 from impls.support.needs import pip_command
 from impls.support.text import one_line
 
-BESIDE_OTHERS = "rows are not timed beside other tests; to time them: pytest bench/ --benchmark-only"
-SIDE_BY_SIDE = "pytest-xdist runs tests side by side, which disturbs rows; add -n0 (PYTEST_ADDOPTS may hold another -n)"
+BESIDE_OTHERS = "implementations are not timed beside other tests; to time them: pytest bench/ --benchmark-only"
+SIDE_BY_SIDE = (
+    "pytest-xdist runs tests side by side, which disturbs what is timed; add -n0 (PYTEST_ADDOPTS may hold another -n)"
+)
 ENDED_BY_INTERRUPT = 130
 
 
@@ -44,14 +47,20 @@ class Replay:
 
     __name__ = "backprop_bench_replay"  # pytest-benchmark stores it in the JSON
 
-    def __init__(self, workload: str, label: str) -> None:
-        """Take the names of the workload and of the implementation whose samples are to be played back."""
-        self.workload, self.label = workload, label
+    def __init__(self, candidate: Candidate, replayed: list[Any]) -> None:
+        """Take the candidate whose samples are played back, and where pytest-benchmark's record of them goes."""
+        self.candidate = candidate
+        self.key = candidate.workload.name, candidate.label
+        self._replayed = replayed
         self._readings: list[float] = []
 
-    def load(self, seconds: Sequence[float]) -> None:
-        """Play back these samples next; each takes two readings of the timer."""
-        self._readings = [reading for sample in reversed(seconds) for reading in (sample, 0.0)]
+    def play(self, benchmark: Any) -> None:
+        """Play back all samples to pytest-benchmark's fixture; each takes two readings of the timer."""
+        samples = [seconds for process in self.candidate.row.samples for seconds in process.values()]
+        self._readings = [reading for sample in reversed(samples) for reading in (sample, 0.0)]
+        benchmark.pedantic(lambda: None, rounds=max(1, len(samples)), iterations=1)
+        if benchmark.enabled:
+            self._replayed.append(benchmark.stats)
 
     def __call__(self) -> float:
         """Return the next reading in seconds; the real time when there is nothing to play back."""
@@ -67,16 +76,6 @@ class State:
     replayed: list[Any] = field(default_factory=list)  # pytest-benchmark's records of the tests that were replayed
     written: list[str] = field(default_factory=list)  # lines about the files, for the summary
     session: pytest.Session | None = None  # its exit status may have to change while the summary is printed
-
-
-@dataclass
-class Subject:
-    """The result that a test is about, why it failed, its timer, and where pytest-benchmark's record of it goes."""
-
-    result: Row
-    failure: str
-    replay: Replay
-    replayed: list[Any]
 
 
 STATE = pytest.StashKey[State]()
@@ -118,8 +117,6 @@ def _in_parallel(config: pytest.Config) -> bool:
 
 def _check_options(config: pytest.Config) -> None:
     """Refuse options that cannot work together or lack what they need. Raises UserError."""
-    if config.getoption("benchmark_only") and config.getoption("benchmark_skip"):
-        raise UserError("--benchmark-only and --benchmark-skip exclude each other: give one of them")
     if config.getoption("benchmark_only") and _in_parallel(config):
         raise UserError(f"nothing can be timed: {SIDE_BY_SIDE}")
     for option in ("against", "data", "results"):
@@ -140,30 +137,30 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
     Other tests have no part in it: pytest calls this for those of this folder only.
     """
-    if "subject" in metafunc.fixturenames:
-        tests = []
-        for workload, candidates in metafunc.config.stash[STATE].run.candidates.items():
+    if "replay" in metafunc.fixturenames:
+        state, tests = metafunc.config.stash[STATE], []
+        for workload, candidates in state.run.candidates.items():
             for candidate in candidates:
-                label, group = candidate.label, f"{workload}: {candidate.workload.describe()}"
-                mark = pytest.mark.benchmark(group=group, timer=Replay(workload, label))
-                tests.append(pytest.param(workload, label, id=f"{workload}-{label}", marks=mark))
+                group = f"{workload}: {candidate.workload.describe()}"
+                mark = pytest.mark.benchmark(group=group, timer=Replay(candidate, state.replayed))
+                name = f"{workload}-{candidate.label}"
+                tests.append(pytest.param(workload, candidate.label, id=name, marks=mark))
         metafunc.parametrize(("workload", "label"), tests)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Generator[None]:
     """Select in the run what is selected here; keep the tests of baselines and controls: a speed-up needs them."""
-    collected = list(items)
+    collected = {item: replay.key for item in items if (replay := _replay(item))}
     yield
     state = config.stash[STATE]
-    ours = [item for item in items if _key(item)]
+    ours = {item: collected[item] for item in items if item in collected}
     if len(ours) < len(items) and not (config.getoption("benchmark_only") or config.getoption("benchmark_disable")):
         for item in ours:
             item.add_marker(pytest.mark.skip(reason=BESIDE_OTHERS))
             state.not_timed = BESIDE_OTHERS
-    state.run.select(key for item in ours if (key := _key(item)) and not item.get_closest_marker("skip"))
-    kept = {id(item) for item in items}
-    items += [item for item in collected if id(item) not in kept and _key(item) in state.run.selected]
+    state.run.select(key for item, key in ours.items() if not item.get_closest_marker("skip"))
+    items += [item for item, key in collected.items() if item not in ours and key in state.run.selected]
 
 
 def _replay(item: pytest.Item) -> Replay | None:
@@ -173,12 +170,6 @@ def _replay(item: pytest.Item) -> Replay | None:
     return timer if isinstance(timer, Replay) else None
 
 
-def _key(item: pytest.Item) -> tuple[str, str] | None:
-    """Return the workload and the label of one of our tests, None for any other test."""
-    replay = _replay(item)
-    return (replay.workload, replay.label) if replay else None
-
-
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtestloop(session: pytest.Session) -> None:
     """Have all samples taken, before any test begins; pytest goes on with the tests."""
@@ -186,21 +177,17 @@ def pytest_runtestloop(session: pytest.Session) -> None:
     failed = session.testsfailed and not config.getoption("continue_on_collection_errors")
     if not run.selected or failed or config.getoption("collectonly") or config.getoption("setuponly", False):
         return
-    if run.timed:
+    with config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
         try:
-            run.check_writable()
+            run.sample(Console())
         except UserError as error:
             raise pytest.UsageError(one_line(str(error))) from error
-    with config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
-        run.sample(Console())
 
 
 @pytest.fixture
-def subject(request: pytest.FixtureRequest, workload: str, label: str) -> Subject:
-    """Return what a test is about."""
-    state, replay = request.config.stash[STATE], _replay(request.node)
-    assert replay is not None
-    return Subject(state.run.row(workload, label), state.run.failure(workload, label), replay, state.replayed)
+def replay(request: pytest.FixtureRequest, workload: str, label: str) -> Replay | None:  # noqa: ARG001 (parameters)
+    """Return what a test plays back."""
+    return _replay(request.node)
 
 
 def pytest_benchmark_update_machine_info(machine_info: dict[str, Any]) -> None:
@@ -222,11 +209,9 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if state is None or state.run.results is None:
         return
     run, results, state.session = state.run, state.run.results, session
-    run.ending = True
     if run.timed:
         try:
-            for line in run.write(_json(session.config, state)):
-                state.written.append(line)
+            state.written.extend(run.write(_json(session.config, state)))
         except UserError as error:
             state.written.append(f"error: {error}")
             session.exitstatus = session.exitstatus or pytest.ExitCode.TESTS_FAILED

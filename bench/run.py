@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,8 @@ from bench.analysis.notes import (
 )
 from bench.analysis.results_files import LATEST, RESULTS
 from bench.analysis.summary import summarise
-from bench.output.progress import ended_by_signals, observed, report_progress
-from bench.records import SCHEMA, Machine, MemoryRate, Note, Results, Row, Settings, Workload
+from bench.output.progress import Conditions, ended_by_signals, observed, report_progress
+from bench.records import SCHEMA, Machine, MemoryRate, Note, Results, Settings, Workload
 from bench.runner import machine, worker_environment
 from bench.runner.candidates import PEAK, REFERENCE, Candidate, plan
 from bench.runner.machine import memory_rates
@@ -77,21 +78,15 @@ class Run:
         self.results: Results | None = None  # once the samples were taken
         self.failed = False  # by a fault of the benchmark itself: not all samples were taken, or not all files made
         self.selected: set[tuple[str, str]] = set()  # implementations to sample, by workload and label
-        self._started = False
         self._sampler: Sampler | None = None
-        self.ending = False  # from now on, no signal ends the run
 
     def close(self) -> None:
         """Remove what the run needed for itself."""
         self._stack.close()
 
-    def check_writable(self) -> None:
-        """Raise UserError if the results cannot be written: better before a run than after it."""
-        check_writable(self._asked.folder or RUNS)
-
-    def select(self, rows: Iterable[tuple[str, str]]) -> None:
+    def select(self, results: Iterable[tuple[str, str]]) -> None:
         """Choose what to sample, by workload and label; the baseline and the control of a workload come along."""
-        chosen = set(rows)
+        chosen = set(results)
         workloads = {workload for workload, _ in chosen}
         baselines = {(name, c.label) for name in workloads for c in self.candidates[name] if c.is_baseline}
         self.selected = chosen | baselines
@@ -99,24 +94,12 @@ class Run:
     def sample(self, console: Console) -> Results:
         """Take the samples of what was selected and return the results.
 
-        Only once, however it ended: a second start would mix its samples with those of the first.
+        From the last sample on, signals are ignored: what was sampled is being kept.
+        Raises UserError if the results could not be written: better before a run than after it.
         """
-        if self._started:
-            raise RuntimeError("the samples of a run can be taken only once")
-        self._started = True
-        self._stack.enter_context(ended_by_signals(self._is_ending))
-        try:
-            self.results = self._sampled(console)
-        finally:
-            self.ending = self.results is not None
-            self._sampler = None
-        return self.results
-
-    def _is_ending(self) -> bool:
-        """Return whether what was sampled is being kept: no signal may come between."""
-        return self.ending or (self._sampler is not None and self._sampler.ended)
-
-    def _sampled(self, console: Console) -> Results:
+        if self.timed:
+            check_writable(self._asked.folder or RUNS)
+        self._stack.enter_context(ended_by_signals(lambda: self._sampler is not None and self._sampler.ended))
         selected = {
             workload: [candidate for candidate in candidates if (workload, candidate.label) in self.selected]
             for workload, candidates in self.candidates.items()
@@ -124,26 +107,43 @@ class Run:
         selected = {workload: candidates for workload, candidates in selected.items() if candidates}
         workloads = [candidates[0].workload for candidates in selected.values()]
         examples = max(workload.epoch_examples or EPOCH_EXAMPLES for workload in workloads)
-        x, y = self.dataset.x_train[:examples], one_hot(self.dataset.labels_train[:examples])
+        data = self.dataset.x_train[:examples], one_hot(self.dataset.labels_train[:examples])
         memory, notes = _memory_rates([workload.threads for workload in workloads]) if self.timed else ([], [])
         with observed() as conditions, report_progress(console) as progress:
-            sampler = self._sampler = Sampler(selected, self.settings, (x, y), progress)
-            sampler.run()
-        rows = {workload: [candidate.row for candidate in candidates] for workload, candidates in selected.items()}
-        epoch_examples = min(len(x), EPOCH_EXAMPLES)
-        results = [
-            summarise(
-                workload,
-                rows[workload.name],
-                sampler.rate(workload.name, PEAK),
-                sampler.rate(workload.name, REFERENCE),
-                epoch_examples,
-                self.settings.precision,
-            )
-            for workload in workloads
-        ]
+            self._sampler = Sampler(selected, self.settings, data, progress)
+            self._sampler.run()
         facts = msgspec.structs.replace(machine.facts(), memory_rates=memory)
-        self.failed = bool(sampler.failure)
+        self.failed = bool(self._sampler.failure)
+        self.results = self._results(self._sampler, conditions, facts, notes)
+        return self.results
+
+    def _results(self, sampler: Sampler, conditions: Conditions, facts: Machine, notes: list[Note]) -> Results:
+        """Return the results of what was sampled, with these notes and all others."""
+        precision, epoch_examples = self.settings.precision, min(sampler.data_examples, EPOCH_EXAMPLES)
+        rows = {name: [candidate.row for candidate in candidates] for name, candidates in sampler.candidates.items()}
+        all_rows = [row for rows_of_workload in rows.values() for row in rows_of_workload]
+        references = {name: sampler.rate(name, REFERENCE) for name in rows}
+        workloads = [
+            summarise(
+                candidates[0].workload,
+                rows[name],
+                sampler.rate(name, PEAK),
+                references[name],
+                epoch_examples,
+                precision,
+            )
+            for name, candidates in sampler.candidates.items()
+        ]
+        if self.timed:
+            notes = [
+                *notes,
+                *note_on_variables(facts),
+                *note_on_environment(worker_environment.debugging(), tracers.KEEP, kept=tracers.kept()),
+                *notes_on_tracing(all_rows),
+                *note_on_kernels(facts, all_rows),
+                *notes_on_missing_rates(NO_PEAK, {name: sampler.rate(name, PEAK) for name in rows}),
+                *notes_on_missing_rates("no reference rate", references),
+            ]
         return Results(
             schema=SCHEMA,
             date=conditions.date.isoformat(timespec="seconds"),
@@ -157,41 +157,16 @@ class Run:
             other_cpus=conditions.other_cpus,
             throttled_seconds=conditions.throttled_seconds,
             against=self._asked.against or "",
-            workloads=results,
-            rows=[row for rows_of_workload in rows.values() for row in rows_of_workload],
+            workloads=workloads,
+            rows=all_rows,
             notes=[
                 *notes_on_run(sampler.interrupted, conditions.steal_percent, conditions.other_cpus, sampler.failure),
                 *notes_on_quota(facts, conditions.duration_seconds, conditions.throttled_seconds),
                 *conditions.cpus_changed,
                 *notes,
-                *(self._notes_on_timing(facts, rows, sampler) if self.timed else ()),
-                *notes_on_workloads(rows.values(), self.settings.precision),
+                *notes_on_workloads(rows.values(), precision),
             ],
         )
-
-    def _notes_on_timing(self, facts: Machine, rows: dict[str, list[Row]], sampler: Sampler) -> list[Note]:
-        """Return what may have changed the times, and what they could not be compared with."""
-        all_rows = [row for rows_of_workload in rows.values() for row in rows_of_workload]
-        return [
-            *note_on_variables(facts),
-            *note_on_environment(worker_environment.debugging(), tracers.KEEP, kept=tracers.kept()),
-            *notes_on_tracing(all_rows),
-            *note_on_kernels(facts, all_rows),
-            *notes_on_missing_rates(NO_PEAK, {workload: sampler.rate(workload, PEAK) for workload in rows}),
-            *notes_on_missing_rates("no reference rate", {name: sampler.rate(name, REFERENCE) for name in rows}),
-        ]
-
-    def row(self, workload: str, label: str) -> Row:
-        """Return the result of an implementation on a workload."""
-        return self._candidate(workload, label).row
-
-    def failure(self, workload: str, label: str) -> str:
-        """Return why an implementation failed: in one line, and further lines such as a traceback."""
-        candidate = self._candidate(workload, label)
-        return "\n".join(filter(None, (f"{candidate.row.outcome_text}: {candidate.row.reason}", candidate.details)))
-
-    def _candidate(self, workload: str, label: str) -> Candidate:
-        return next(candidate for candidate in self.candidates[workload] if candidate.label == label)
 
     def write(self, content: dict[str, Any]) -> Iterator[str]:
         """Write the results file, then what is made of it, and give a line about each file as soon as it is there.
@@ -216,7 +191,7 @@ class Run:
             except UserError as error:
                 self.failed = True
                 yield f"error: {error}"
-            except Exception as error:  # of whatever draws: it costs no other file
+            except Exception as error:  # A fault of what draws one file costs no other file.
                 self.failed = True
                 yield f"error: {in_words(error)}; try again: backprop plot {path}, backprop report {path}"
 
@@ -230,16 +205,17 @@ def _planned(asked: Asked, stack: ExitStack) -> dict[str, list[Candidate]]:
         chosen = [entry for entry in known if asked.all_rows or not (entry.framework or entry.unavailable())]
     if asked.against:
         before = Before(asked.against, stack.enter_context(temporary_folder())).entries(chosen)
-        taken = {entry.name for entry in before} & {entry.name for entry in chosen}
-        if taken:
-            raise UserError(f"--against: two rows would be called {min(taken)!r}; give yours another label")
+        both = {entry.name for entry in before} & {entry.name for entry in chosen}
+        if both:
+            raise UserError(f"--against: two implementations would be called {min(both)!r}; give yours another label")
         chosen = [*chosen, *before]
     workloads = select(asked.workloads, asked.sweeps)
     candidates = {
         name: plan(workload, [entry for entry in chosen if asked.implementations or _is_usual(entry, workload)])
         for name, workload in workloads.items()
     }
-    check_fits({name: len(of_workload) for name, of_workload in candidates.items()}, workloads, EPOCH_EXAMPLES)
+    counts = {name: len(candidates_of_workload) for name, candidates_of_workload in candidates.items()}
+    check_fits(counts, workloads, EPOCH_EXAMPLES)
     return candidates
 
 
@@ -252,7 +228,7 @@ def _memory_rates(threads: Iterable[int]) -> tuple[list[MemoryRate], list[Note]]
     """Return the memory rates and no note, or no rates and a note that says why: no result is lost for them."""
     try:
         return memory_rates(threads), []
-    except (RuntimeError, MemoryError, OSError) as error:  # no room for another thread or for the arrays
+    except (RuntimeError, MemoryError, OSError) as error:  # There is no room for another thread or for the arrays.
         return [], [Note(f"no memory rates: {in_words(error)}")]
 
 
@@ -277,7 +253,7 @@ def _report(results: Results, folder: Path) -> list[Path]:
     from profiles.page import recorded
 
     path, recordings, scaling = folder / REPORT, [], None
-    with suppress(UserError):  # it is the report's own business: `backprop report` tells what is wrong with them
+    with suppress(UserError):  # `backprop report` says what is wrong with them
         recordings = recorded(RECORDINGS)
     with suppress(UserError):
         scaling = read_scaling(SCALING)
@@ -288,9 +264,9 @@ def _report(results: Results, folder: Path) -> list[Path]:
 def _new_folder(date: datetime) -> Path:
     """Return a folder for a run of that date which no other run has."""
     stamp = f"{date:%Y-%m-%d-%H%M%S}"
-    for attempt in range(100):
-        folder = RUNS / (f"{stamp}-{attempt + 1}" if attempt else stamp)
+    for attempt in count(1):
+        folder = RUNS / (f"{stamp}-{attempt}" if attempt > 1 else stamp)
         with suppress(FileExistsError):
             folder.mkdir(parents=True)
-            return folder
-    return RUNS / stamp
+            break
+    return folder

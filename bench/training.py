@@ -22,15 +22,19 @@ from scipy.special import expit
 from threadpoolctl import threadpool_limits
 
 from bench.system.files import write_whole
-from bench.workloads.data import CLASSES, Dataset, one_hot
+from bench.workloads.data import CLASSES, PIXELS, Dataset, one_hot
 from impls.interface import Array, Implementation, Parameters
 from impls.support.errors import UserError
 
-FREE_SETTINGS = {"epochs", "threads"}  # that a training may be resumed with whatever they were before
+FREE_SETTINGS = {"epochs", "threads"}  # A training may be resumed with others; a checkpoint's epochs are those done.
 
 
 class TrainingSettings(msgspec.Struct, frozen=True):
-    """How to train a network; the defaults are the book's."""
+    """How to train a network; the defaults are the book's.
+
+    A checkpoint holds them with the name of the implementation, that of the data set, each of which is known byte for
+    byte, and the number of ranks, whose sum is rounded in another way than that of one.
+    """
 
     sizes: tuple[int, ...] = (784, 30, 10)  # units per layer, inputs first
     epochs: int = 30
@@ -39,15 +43,9 @@ class TrainingSettings(msgspec.Struct, frozen=True):
     seed: int = 0
     dtype: str = "float64"
     threads: int = 1
-
-
-class Course(TrainingSettings, frozen=True, kw_only=True):
-    """What the course of a training depends on; in a checkpoint, `epochs` are those that are done."""
-
-    implementation: str
-    data: str  # the name of the data set, each of which is known byte for byte
-    ranks: int  # the sum of several is rounded in another way than that of one
-    schema: int = 2
+    implementation: str = ""
+    data: str = ""
+    ranks: int = 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,14 +56,6 @@ class Epoch:
     correct: int  # test examples that are classified correctly after it
     total: int  # test examples
     seconds: float  # of wall-clock time in the implementation's `epoch`, without the test
-    parameters: Parameters
-
-
-@dataclass(frozen=True, eq=False)
-class Resumed:
-    """Where an interrupted training goes on: after so many epochs, with these parameters."""
-
-    epochs: int
     parameters: Parameters
 
 
@@ -87,7 +77,7 @@ def predict(parameters: Parameters, x: Array) -> Array:
 def accuracy(parameters: Parameters, x: Array, labels: NDArray[np.intp]) -> int:
     """Return for how many of the inputs `x` (N, n_0) the largest output is the one of `labels` (N,).
 
-    An example with NaN among its outputs counts as wrong.
+    An example with NaN among its outputs counts as incorrect.
     """
     outputs = predict(parameters, x)  # (N, n_L)
     correct = (outputs.argmax(axis=1) == labels) & ~np.isnan(outputs).any(axis=1)  # (N,)
@@ -98,51 +88,39 @@ def train(
     implementation_class: type[Implementation],
     dataset: Dataset,
     settings: TrainingSettings,
-    resumed: Resumed | None = None,
+    done: int = 0,
+    parameters: Parameters | None = None,
 ) -> Iterator[Epoch]:
-    """Return an iterator that trains by one epoch each time: the book's `SGD`.
+    """Train by one epoch each time: the book's `SGD`.
 
     Each epoch goes through all examples in a fresh random order, `batch_size` at a time. BLAS is limited to `threads`
-    from the first epoch to the last. With `resumed`, the epochs that are done are not done again: those that follow are
-    what they would have been, bit for bit.
-    Raises UserError at once if the settings do not fit the data set.
+    from the first epoch to the last. After `done` epochs that led to `parameters`, those that follow are what they
+    would have been, bit for bit.
+    Raises UserError before the first epoch if the settings do not fit the data set.
     """
-    inputs, sizes = dataset.x_train.shape[1], settings.sizes
-    if (sizes[0], sizes[-1]) != (inputs, CLASSES):
-        raise UserError(
-            f"sizes: expected {inputs} inputs and {CLASSES} outputs for {dataset.name}, as {inputs}-30-{CLASSES}, "
-            f"found {'-'.join(map(str, sizes))}"
-        )
+    sizes = settings.sizes
+    if (sizes[0], sizes[-1]) != (PIXELS, CLASSES):
+        text = "-".join(map(str, sizes))
+        raise UserError(f"sizes: expected {PIXELS} inputs and {CLASSES} outputs, as 784-30-10, found {text}")
     if not 0 < settings.learning_rate < math.inf:
         raise UserError(f"learning_rate: expected a positive finite number, found {settings.learning_rate}")
-    return _epochs(implementation_class, dataset, settings, resumed)
-
-
-def _epochs(
-    implementation_class: type[Implementation],
-    dataset: Dataset,
-    settings: TrainingSettings,
-    resumed: Resumed | None,
-) -> Iterator[Epoch]:
     dtype, threads, examples = settings.dtype, settings.threads, len(dataset.x_train)
     batch_size = min(settings.batch_size, examples)  # no mini-batch is larger
     rng = np.random.default_rng(settings.seed)
-    initial = initial_parameters(settings.sizes, rng, dtype)  # also where training is resumed: it moves the generator
-    start = resumed or Resumed(0, initial)
+    initial = initial_parameters(settings.sizes, rng, dtype)  # Drawing them moves the generator for the orders.
     x_test = dataset.x_test.astype(dtype, copy=False)  # (M, n_0)
-    # BLAS first: an implementation that splits the work itself then holds it at one thread
+    # BLAS comes first: an implementation that splits the work itself then holds it at one thread.
     with (
         threadpool_limits(limits=threads, user_api="blas"),
         implementation_class(settings.sizes, batch_size, dtype, threads) as implementation,
     ):
-        implementation.load(start.parameters)
+        implementation.load(parameters or initial)
         check_ranks = getattr(implementation, "check_ranks", lambda: None)  # only where several ranks compute
-        data = implementation.prepare_data(
-            dataset.x_train.astype(dtype, copy=False), one_hot(dataset.labels_train, dtype)
-        )
+        x = dataset.x_train.astype(dtype, copy=False)  # (N, n_0)
+        data = implementation.prepare_data(x, one_hot(dataset.labels_train, dtype))
         for index in range(settings.epochs):
             order = rng.permutation(examples)  # (N,)
-            if index < start.epochs:
+            if index < done:
                 continue
             before = time.perf_counter()
             implementation.epoch(data, order, settings.learning_rate)
@@ -162,33 +140,33 @@ def save(path: Path, parameters: Parameters, **more: Array) -> None:
     write_whole(path, content.getvalue())
 
 
-def write_checkpoint(path: Path, course: Course, epoch: Epoch) -> None:
+def write_checkpoint(path: Path, settings: TrainingSettings, epoch: Epoch) -> None:
     """Write a checkpoint after an epoch, whole or not at all. Raises UserError if that is not possible."""
-    header = msgspec.json.encode(msgspec.structs.replace(course, epochs=epoch.index + 1))
+    header = msgspec.json.encode(msgspec.structs.replace(settings, epochs=epoch.index + 1))
     save(path, epoch.parameters, checkpoint=np.frombuffer(header, np.uint8))
 
 
-def resume(path: Path, content: bytes, course: Course) -> Resumed:
-    """Return where the content of a checkpoint goes on.
+def resume(path: Path, content: bytes, settings: TrainingSettings) -> tuple[int, Parameters]:
+    """Return how many epochs are done according to the content of a checkpoint, and the parameters after them.
 
     Raises UserError if it is none, is damaged, or belongs to another training.
     """
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as archive:
             arrays = dict(archive)
-        header = msgspec.json.decode(arrays["checkpoint"].tobytes(), type=Course)
+        header = msgspec.json.decode(arrays["checkpoint"].tobytes(), type=TrainingSettings)
         parameters = _network(arrays, header)
     except Exception as error:  # zipfile, zlib and NumPy raise all sorts for a damaged file
         words = f"not a checkpoint, or damaged: {type(error).__name__}: {error}"
         raise UserError(f"{path}: {words}; leave --resume out to start again") from error
-    for name in sorted(set(Course.__struct_fields__) - FREE_SETTINGS):
-        expected, actual = getattr(course, name), getattr(header, name)
+    for name in sorted(set(header.__struct_fields__) - FREE_SETTINGS):
+        expected, actual = getattr(settings, name), getattr(header, name)
         if expected != actual:
             raise UserError(
                 f"{path}: expected a checkpoint of {name} {expected}, found {actual}; resume with the settings that it "
                 "was made with, or name another file"
             )
-    return Resumed(header.epochs, parameters)
+    return header.epochs, parameters
 
 
 def _network(arrays: dict[str, Array], settings: TrainingSettings) -> Parameters:
@@ -197,7 +175,7 @@ def _network(arrays: dict[str, Array], settings: TrainingSettings) -> Parameters
     for layer, (n_in, n_out) in enumerate(pairwise(settings.sizes)):
         W, b = arrays[f"weights_{layer}"], arrays[f"biases_{layer}"]
         if (W.shape, b.shape) != ((n_out, n_in), (n_out,)) or not W.dtype == b.dtype == settings.dtype:
-            raise ValueError(f"layer {layer} is not the one that its settings say")
+            raise ValueError(f"layer {layer} is not as its settings say")
         weights.append(W)
         biases.append(b)
     return Parameters(weights, biases)

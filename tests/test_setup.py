@@ -95,10 +95,6 @@ def test_make_works_in_a_path_with_blanks_and_rebuilds_a_stale_environment(check
 # --- Packaging ---------------------------------------------------------------------------------------------------
 
 
-def test_types_are_published() -> None:
-    assert (ROOT / "impls" / "py.typed").is_file()
-
-
 @pytest.mark.slow("runs benchmarks")
 @pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not a clone")
 def test_sdist_and_wheel_hold_what_is_tracked(tmp_path: Path) -> None:

@@ -1,13 +1,11 @@
 """`backprop bench`: the benchmark, which is pytest on the folder `bench/`."""
 
-from importlib.metadata import version
 from pathlib import Path
 
 import click
 import pytest
 
 from bench.cli.main import INTERRUPTED
-from bench.cli.options import complete_bench
 from impls.support.errors import UserError
 
 BENCH = Path(__file__).parent.parent
@@ -22,41 +20,31 @@ SHOW = {  # options that ask for pytest-benchmark's own tables
     "--benchmark-verbose",
 }
 BRIEF = ("--brief", "-q", "--no-header", "--tb=no", "-rN", "--benchmark-quiet", "-o", "console_output_style=classic")
-USAGE = 2
-
-
-class _Interrupts:
-    """A plugin that knows whether Ctrl-C ended pytest: its exit status for it, 2, may also mean other things."""
-
-    seen = False
-
-    def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
-        """Take note, unless it was only a call of pytest.exit."""
-        self.seen = self.seen or not excinfo.errisinstance(pytest.exit.Exception)
+STATUSES: dict[int, int] = {pytest.ExitCode.USAGE_ERROR: 2, pytest.ExitCode.INTERRUPTED: INTERRUPTED}
 
 
 @click.command(
     context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []},
     add_help_option=False,
 )
-@click.argument("options", nargs=-1, type=click.UNPROCESSED, shell_complete=complete_bench)
+@click.argument("options", nargs=-1, type=click.UNPROCESSED)
 def bench(options: tuple[str, ...]) -> int:
-    """Check and time the rows, then draw the plots: pytest on the folder bench/, told briefly.
+    """Check and time the implementations, then draw the plots: pytest on the folder bench/, with little output.
 
     \b
-    --impl=NAME|PATH:CLASS  time only these rows plus the baseline; repeatable; --impl=LABEL=… names a row
-    --all                   the frameworks' rows, too, and those that cannot run here
+    --impl=NAME|PATH:CLASS  time only these implementations and the baseline; repeatable; --impl=LABEL=… gives a label
+    --all                   the frameworks' implementations, too, and those that cannot run here
     --workload=NAME|SPEC    a workload, such as book or 784-64-10:32:float32:2; repeatable
     --sweep=NAME            batch, batch-grid, width, width-grid, depth, threads,
                             strong, weak, data or dtype
     --data=digits|mnist|DIR what the images are (mnist if BACKPROP_MNIST is set, else digits)
-    --generations=N         processes per row (10)
+    --generations=N         processes per implementation (10)
     --seconds=S             sampling time per workload (4)
     --precision=1%          go on until every interval is that narrow, for at most …
     --most-seconds=S        … so long (600)
-    --budget=S              longest call that a row may take (0.1)
+    --budget=S              longest call that an implementation may take (0.1)
     --time-out=S            longest silence of a worker (120)
-    --against=REV|DIR       time the rows of another revision or folder, too, in the same rounds, and compare
+    --against=REV|DIR       time the implementations of another revision or folder, too, in the same rounds, and compare
     --results=DIR           where the results go (results/runs/DATE-TIME)
     -v                      every column and note, whole tracebacks, and pytest-benchmark's own tables
 
@@ -68,9 +56,6 @@ def bench(options: tuple[str, ...]) -> int:
     if options in (("--help",), ("-h",)):
         click.echo(bench.get_help(click.get_current_context()))
         return 0
-    if options == ("--version",):
-        click.echo(f"backprop-bench {version('backprop-bench')}, pytest {pytest.__version__}")
-        return 0
     if "[" in str(BENCH):
         raise UserError(f"{BENCH}: pytest takes what follows a [ for the name of a test; move the checkout elsewhere")
     arguments = [str(BENCH), "-p", "no:cacheprovider"]
@@ -78,8 +63,5 @@ def bench(options: tuple[str, ...]) -> int:
         arguments.append("--benchmark-only")
     if not any(option.split("=")[0] in SHOW for option in options):
         arguments += BRIEF
-    interrupts = _Interrupts()
-    status = int(pytest.main([*arguments, *options], plugins=[interrupts]))
-    if interrupts.seen:
-        return INTERRUPTED
-    return USAGE if status == pytest.ExitCode.USAGE_ERROR else status
+    status = int(pytest.main([*arguments, *options]))
+    return STATUSES.get(status, status)

@@ -1,5 +1,7 @@
 """The commands of `backprop`: each is imported when it is used."""
 
+import importlib
+
 import click
 
 COMMANDS = {
@@ -16,6 +18,7 @@ COMMANDS = {
     "train": "Train a network and print its accuracy.",
     "verify": "Check an implementation against the contract.",
 }
+FUNCTIONS = {"history": "show_history", "list": "list_implementations"}  # that are not called as their commands
 
 
 class Commands(click.Group):
@@ -27,7 +30,12 @@ class Commands(click.Group):
 
     def get_command(self, _ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import and return a command, None if there is none of that name."""
-        return _measuring(cmd_name) or _reading(cmd_name)
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = getattr(
+            importlib.import_module(f"bench.cli.{cmd_name}"), FUNCTIONS.get(cmd_name, cmd_name)
+        )
+        return command
 
     def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the table of commands, importing none of them."""
@@ -45,68 +53,8 @@ def cli(debug: bool) -> None:
     backprop bench
     backprop verify in_place
 
-    Completion of commands, options and rows in bash (zsh, fish: their names in place of bash):
+    Completion of commands, options and implementations in bash (zsh, fish: their names in place of bash):
 
     \b
     eval "$(_BACKPROP_COMPLETE=bash_source backprop)"
     """
-
-
-def _measuring(command: str) -> click.Command | None:
-    """Return a command that runs implementations."""
-    match command:
-        case "bench":
-            from bench.cli.bench import bench
-
-            return bench
-        case "profile":
-            from bench.cli.profile import profile
-
-            return profile
-        case "scale":
-            from bench.cli.scale import scale
-
-            return scale
-        case "train":
-            from bench.cli.train import train
-
-            return train
-        case "verify":
-            from bench.cli.verify import verify
-
-            return verify
-    return None
-
-
-def _reading(command: str) -> click.Command | None:
-    """Return a command that reads what there is."""
-    match command:
-        case "compare":
-            from bench.cli.compare import compare
-
-            return compare
-        case "data":
-            from bench.cli.data import data
-
-            return data
-        case "figures":
-            from bench.cli.figures import figures
-
-            return figures
-        case "history":
-            from bench.cli.history import show_history
-
-            return show_history
-        case "list":
-            from bench.cli.list import list_implementations
-
-            return list_implementations
-        case "plot":
-            from bench.cli.plot import plot
-
-            return plot
-        case "report":
-            from bench.cli.report import report
-
-            return report
-    return None

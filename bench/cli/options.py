@@ -17,21 +17,18 @@ if TYPE_CHECKING:
     import pytest  # a command that needs none of it starts sooner
 
 MAX_NUMBER = 1e6  # of anything that is counted or timed: 11 days in seconds
-WITHOUT_EFFECT = {  # options of pytest-benchmark about sampling, which is not its part here
-    "--benchmark-calibration-precision",
+WITHOUT_EFFECT = (  # how options of pytest-benchmark begin that are about sampling, which is not its part here
+    "--benchmark-calibration",
     "--benchmark-disable-gc",
-    "--benchmark-max-time",
-    "--benchmark-min-rounds",
-    "--benchmark-min-time",
+    "--benchmark-m",  # --benchmark-max-time, --benchmark-min-rounds, --benchmark-min-time
     "--benchmark-timer",
     "--benchmark-warmup",
-    "--benchmark-warmup-iterations",
-}
+)
 
 NUMBERS = {  # of the settings: option, placeholder, help
-    "generations": ("--generations", "N", "processes per row"),
+    "generations": ("--generations", "N", "processes per implementation"),
     "workload_seconds": ("--seconds", "S", "sampling time per workload"),
-    "budget_seconds": ("--budget", "S", "longest call that a row may take"),
+    "budget_seconds": ("--budget", "S", "longest call that an implementation may take"),
     "time_out": ("--time-out", "S", "longest wait for a worker"),
     "most_seconds": ("--most-seconds", "S", "longest time that --precision may take"),
 }
@@ -41,15 +38,15 @@ SWEEPS = "batch, batch-grid, width, width-grid, depth, threads, strong, weak, da
 def add_options(parser: "pytest.Parser") -> None:
     """Add the options of `pytest bench/`."""
     add = parser.getgroup("backprop-bench").addoption
-    rows = "time this row, under the label if one is given; repeatable"
-    add("--impl", action="append", default=[], metavar="[LABEL=]NAME|PATH:CLASS", help=rows)
-    every = "the frameworks' rows, too, and those that cannot run here"
+    named = "time this implementation, under the label if one is given; repeatable"
+    add("--impl", action="append", default=[], metavar="[LABEL=]NAME|PATH:CLASS", help=named)
+    every = "the frameworks' implementations, too, and those that cannot run here"
     add("--all", dest="all_rows", action="store_true", help=every)
     add("--workload", action="append", default=[], metavar="NAME|SPEC", help="workload; repeatable")
     add("--sweep", action="append", default=[], metavar="NAME", help=SWEEPS)
-    against = "time the rows of another revision or folder, too, in the same rounds"
+    against = "time the implementations of another revision or folder, too, in the same rounds"
     add("--against", metavar="REV|DIR", help=against)
-    add("--brief", action="store_true", help="tell little; what `backprop bench` does without -v")
+    add("--brief", action="store_true", help="print little; what `backprop bench` does without -v")
     data = "data set (default: mnist if BACKPROP_MNIST is set, else digits)"
     add("--data", metavar="digits|mnist|DIR", help=data)
     for name, (option, metavar, words) in NUMBERS.items():
@@ -95,18 +92,14 @@ def per_cent(option: str, text: str) -> float:
 
 def note_without_effect(arguments: Iterable[str]) -> str:
     """Return a note if there are options of pytest-benchmark among the arguments that have no effect; or ""."""
-    options = sorted({argument.split("=")[0] for argument in arguments} & WITHOUT_EFFECT)
-    words = "no effect here; --seconds and --generations say how much is sampled"
-    return f"note: {', '.join(options)}: {words}" if options else ""
+    options = ", ".join(argument.partition("=")[0] for argument in arguments if argument.startswith(WITHOUT_EFFECT))
+    return options and f"note: {options}: no effect here; --seconds and --generations say how much is sampled"
 
 
 class Seconds(click.FloatRange):
     """A time that an option of click gives, in seconds."""
 
     name = "seconds"
-
-    def __init__(self) -> None:
-        super().__init__(min=0, min_open=True, max=MAX_NUMBER)
 
     def convert(self, value: Any, parameter: click.Parameter | None, _context: click.Context | None) -> float:
         """Return the seconds. Raises UserError."""
@@ -119,14 +112,3 @@ def complete_implementations(
     """Return the implementations whose names begin like that; if none does, the shell completes a file's name."""
     known = [(name, entry.summary) for name, entry in entries().items() if name.startswith(incomplete)]
     return [CompletionItem(name, help=summary) for name, summary in known] or [CompletionItem(incomplete, type="file")]
-
-
-def complete_bench(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Return the values of an option of `backprop bench` that begin like that; the options themselves are pytest's."""
-    from bench.workloads.names import default_workloads, sweeps
-
-    option = next((word for word in reversed(context.params[parameter.name or ""] or ()) if word != "="), "")
-    if option == "--impl":
-        return complete_implementations(context, parameter, incomplete)
-    names = [*default_workloads()] if option == "--workload" else [*sweeps()] if option == "--sweep" else []
-    return [CompletionItem(name) for name in names if name.startswith(incomplete)]

@@ -7,28 +7,27 @@ full, and it may be closed from the start. What is written then is dropped, and 
 import os
 import sys
 from collections.abc import Generator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 
 class Output:
     """A stream for text that takes any letter, and drops what cannot be written."""
 
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
+    def __init__(self, stream: Any) -> None:
+        """Take a stream, None for one that is closed."""
+        self._stream = stream or Path(os.devnull).open("w")  # noqa: SIM115 (until this process ends)
+        self._stream.reconfigure(errors="backslashreplace")  # Letters that the encoding lacks are \\xb5 and the like.
         self.error: OSError | None = None  # the first one
 
     def write(self, text: str) -> int:
-        """Write a text, or drop it; letters that the stream's encoding lacks as \\xb5 and the like."""
+        """Write a text, or drop it."""
         try:
-            return self._stream.write(text)
-        except UnicodeEncodeError:
-            encoding = self._stream.encoding
-            return self._stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
+            self._stream.write(text)
         except OSError as error:
             self._drop(error)
-            return len(text)
+        return len(text)
 
     def flush(self) -> None:
         """Write what is pending, or drop it."""
@@ -43,33 +42,22 @@ class Output:
     def _drop(self, error: OSError) -> None:
         """Have all that comes go nowhere, what is still pending, too."""
         self.error = self.error or error
-        with suppress(OSError, ValueError):
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, self._stream.fileno())
-            os.close(nowhere)
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self._stream.fileno())
+        os.close(nowhere)
 
 
 @contextmanager
 def standard_output() -> Generator[Output]:
     """Put both streams in the place of the standard ones; give that of standard output."""
-    _open_what_is_closed()
+    while (lowest := os.open(os.devnull, os.O_RDWR)) <= 2:  # This takes the place of a stream that is closed, …
+        os.set_inheritable(lowest, True)  # … which the next file to be opened would take.
+    os.close(lowest)
     before = sys.stdout, sys.stderr
-    out, errors = Output(sys.stdout), Output(sys.stderr)
-    sys.stdout, sys.stderr = out, errors
+    sys.stdout, sys.stderr = output, errors = Output(sys.stdout), Output(sys.stderr)
     try:
-        yield out
+        yield output
     finally:
-        out.flush()
+        output.flush()
         errors.flush()
         sys.stdout, sys.stderr = before
-
-
-def _open_what_is_closed() -> None:
-    """Open standard streams that are closed: the next files to be opened would take their places."""
-    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
-        try:
-            os.fstat(number)
-        except OSError:
-            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # takes the lowest number that is free: this one
-        if getattr(sys, name) is None:
-            setattr(sys, name, Path(os.devnull).open(mode))  # noqa: SIM115 (until this process ends)

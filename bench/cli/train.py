@@ -4,12 +4,13 @@ from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
 
 from bench import training
 from bench.cli.options import complete_implementations
 from bench.system.cpus import cores, cores_text
 from bench.system.files import check_file, check_writable
-from bench.training import Course, Epoch, Resumed, TrainingSettings
+from bench.training import Epoch, TrainingSettings
 from bench.workloads.data import Dataset, load
 from bench.workloads.names import DTYPES, MAX_SIZE, parse_sizes
 from impls.interface import Implementation, Parameters
@@ -59,7 +60,7 @@ def train(
 ) -> None:
     """Train a network by the book's stochastic gradient descent and print how many test images it gets right.
 
-    Under mpiexec, with a row such as mpi, all ranks train one network, each on its share of the examples.
+    Under mpiexec, with an implementation such as mpi, all ranks train one network, each on its share of the examples.
 
     Example, the learning curves of three implementations:
 
@@ -73,7 +74,7 @@ def train(
         raise UserError("--resume: expected --checkpoint=FILE beside it, found none; name the file to go on from")
     with ending_the_job():
         entries = find_all(implementations)
-        _check_paths(len(entries), save, checkpoint, plot)
+        _check_paths(len(entries), [path for path in (save, checkpoint) if path], plot)
         dataset, runs = load(data), dict[str, list[Epoch]]()
         for entry in entries:
             if len(entries) > 1 and rank() == 0:
@@ -88,14 +89,12 @@ def train(
             _draw(runs, dataset, settings, plot)
 
 
-def _check_paths(implementations: int, save: Path | None, checkpoint: Path | None, plot: Path | None) -> None:
+def _check_paths(implementations: int, paths: list[Path], plot: Path | None) -> None:
     """Raise UserError if a file cannot be written: better before hours of work than after them."""
-    for option, path in (("save", save), ("checkpoint", checkpoint)):
-        if path and implementations > 1:
-            message = f"expected one implementation, found {implementations}: each would overwrite it"
-            raise UserError(f"--{option} {path}: {message}")
-        if path:
-            check_file(path)
+    for path in paths:
+        if implementations > 1:
+            raise UserError(f"{path}: expected one implementation, found {implementations}: each would overwrite it")
+        check_file(path)
     if plot:
         check_writable(plot.parent)
 
@@ -105,24 +104,20 @@ def _train(
 ) -> tuple[list[Epoch], Parameters | None]:
     """Train, printing a line per epoch on rank 0; return the epochs and the parameters that they led to."""
     implementation_class, name = entry.load(), entry.implementation
-    course = Course(
-        **{field: getattr(settings, field) for field in settings.__struct_fields__},
-        implementation=name,
-        data=dataset.name,
-        ranks=_ranks(implementation_class, name),
-    )
-    start = _resume(checkpoint, course) if checkpoint and resume else None
-    if start and start.epochs >= settings.epochs and rank() == 0:
-        click.echo(f"{checkpoint}: {start.epochs} epochs are done, of {settings.epochs} asked for")
+    ranks = _ranks(implementation_class, name)
+    settings = msgspec.structs.replace(settings, implementation=name, data=dataset.name, ranks=ranks)
+    done, parameters = _resume(checkpoint, settings) if checkpoint and resume else (0, None)
+    if done >= settings.epochs and rank() == 0:
+        click.echo(f"{checkpoint}: {done} epochs are done, of {settings.epochs} asked for")
     epochs = []
-    for epoch in training.train(implementation_class, dataset, settings, start):
+    for epoch in training.train(implementation_class, dataset, settings, done, parameters):
         epochs.append(epoch)
+        parameters = epoch.parameters
         if rank() == 0:
             print(f"Epoch {epoch.index}: {epoch.correct} / {epoch.total}", flush=True)
             if checkpoint:
-                training.write_checkpoint(checkpoint, course, epoch)
-    last = epochs[-1] if epochs else start
-    return epochs, last.parameters if last else None
+                training.write_checkpoint(checkpoint, settings, epoch)
+    return epochs, parameters
 
 
 def _ranks(implementation_class: type[Implementation], name: str) -> int:
@@ -131,23 +126,23 @@ def _ranks(implementation_class: type[Implementation], name: str) -> int:
     ranks = int(communicator().size) if launched() or knows_ranks else 1
     if ranks > 1 and not knows_ranks:
         raise UserError(
-            f"--impl={name}: expected a row that {ranks} ranks compute together, such as mpi, found one that each "
-            "would train alone; add --impl=mpi or leave mpiexec out"
+            f"--impl={name}: expected an implementation that {ranks} ranks compute together, such as mpi, found one "
+            "that each would train alone; add --impl=mpi or leave mpiexec out"
         )
     return ranks
 
 
-def _resume(path: Path, course: Course) -> Resumed:
-    """Return where a checkpoint goes on, as rank 0 reads it."""
+def _resume(path: Path, settings: TrainingSettings) -> tuple[int, Parameters]:
+    """Return how many epochs are done according to a checkpoint, as rank 0 reads it, and the parameters after them."""
     try:
         content = path.read_bytes() if rank() == 0 else b""
     except OSError as error:
         words = "leave --resume out to start one"
         raise UserError(f"{path}: there is no checkpoint to resume ({error.strerror}); {words}") from error
-    if course.ranks > 1:
+    if settings.ranks > 1:
         with bounded(communicator(), "to read a checkpoint"):
             content = communicator().bcast(content)
-    return training.resume(path, content, course)
+    return training.resume(path, content, settings)
 
 
 def _draw(runs: dict[str, list[Epoch]], dataset: Dataset, settings: TrainingSettings, path: Path) -> None:

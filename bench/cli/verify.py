@@ -24,24 +24,28 @@ MOST_LINES = 3  # of what was found
 MOST_FRAMES = 3  # of a traceback
 MOST_NAMES = 8  # of other checks that fail
 QUIET = (  # what warnings of a correct implementation mean, and what to do about them
-    "The results are correct. scipy.special.expit, or np.errstate(over='ignore', invalid='ignore') around that line, "
-    "avoids the warning."
+    "The results are correct. scipy.special.expit avoids the warning,\n"
+    "or np.errstate(over='ignore', invalid='ignore') around that line."
 )
-EXAMPLES, SECONDS = 300, 8.0  # enough for all of them and a row in NumPy, within 15 s with the checks
+EXAMPLES, SECONDS = 300, 8.0  # enough for an implementation in NumPy to run all of them, within 15 s with the checks
 
 
 @click.command()
 @click.argument("implementation", metavar="[LABEL=]NAME|PATH:CLASS", shell_complete=complete_implementations)
 @click.option(
-    "--examples", type=click.IntRange(0, 1_000_000), default=EXAMPLES, show_default=True, help="Random programs to run."
+    "--examples",
+    type=click.IntRange(0, 1_000_000),
+    default=EXAMPLES,
+    show_default=True,
+    help="Random call sequences to run.",
 )
-@click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Run the programs of an earlier run again.")
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Run the call sequences of an earlier run again.")
 @click.option(
     "--seconds",
     type=Seconds(),
     default=SECONDS,
     show_default=True,
-    help="For the programs, and again to shrink one that fails.",
+    help="For the call sequences, and again to shrink one that fails.",
 )
 @click.option("--time-out", type=Seconds(), default=TIME_OUT_SECONDS, show_default=True, help="Seconds to wait.")
 @click.option("--all", "everything", is_flag=True, help="Print every violation, not the simplest failing case only.")
@@ -70,52 +74,51 @@ def verify(
     if reason:
         raise Unavailable(f"{entry.name} is unavailable: it {reason}")
     seed = secrets.randbelow(2**32) if seed is None else seed
-    repeat = f"backprop verify {shlex.quote(implementation)} --seed {seed}"
-    repeat += f" --examples {examples}" if examples != EXAMPLES else ""
+    repeat = f"backprop verify {shlex.quote(implementation)} --seed {seed} --examples {examples}"
     with temporary_folder() as folder:
         try:
-            found = _verified(entry.target, Verify(examples, seed, seconds, str(folder)), time_out)
+            verified = _verified(entry.target, Verify(examples, seed, seconds, str(folder)), time_out)
         except WorkerFailed as failure:
-            _say(f"{entry.name}: {failure.outcome}: {failure}")
-            _say_details(failure.details, verbose)
+            _print(f"{entry.name}: {failure.outcome}: {failure}")
+            _print_details(failure.details, verbose)
             program = folder / Verify.PROGRAM
             if program.is_file():
                 text = program.read_text(encoding="utf-8", errors="replace")
-                _say(f"\nIt was running this program ({repeat}):\n\n{text}")
+                _print(f"\nIt was running this program ({repeat}):\n\n{text}")
             return 1
-    if not found.violations:
-        _say(f"{entry.name}: conforms{_explored(found.programs, examples, seconds, seed)}")
-        for warning in found.warnings:
-            _say(f"  remark   {warning}")
-        if found.warnings:
-            _say(textwrap.fill(QUIET, WIDTH, initial_indent="           ", subsequent_indent="           "))
-    elif everything:
-        for violation in found.violations:
-            _say(f"{entry.name}: {violation}")
-    else:
-        _say(_lesson(entry.name, found.violations))
-    _say_details(_tracebacks(found.violations, everything), verbose)
-    for violation in found.violations:
+    if not verified.violations:
+        ended = f" in {seconds:g} s" if verified.programs < examples else ""
+        explored = f" (all checks and {verified.programs} random programs{ended}; --seed {seed} repeats them)"
+        _print(f"{entry.name}: conforms{explored if verified.programs else ''}")
+        for warning in verified.warnings:
+            _print(f"  remark   {warning}")
+        if verified.warnings:
+            _print(textwrap.indent(QUIET, "           "))
+        return 0
+    _print_violations(entry.name, verified.violations, everything, verbose)
+    for violation in verified.violations:
         if violation.program:
-            _say(f"\nThis program shows it; {repeat} finds it again.\n\n{violation.program}")
-    return 1 if found.violations else 0
+            _print(f"\nThis program shows it; {repeat} finds it again.\n\n{violation.program}")
+    return 1
 
 
-def _say(text: str) -> None:
-    """Print a text that may hold a row's own words."""
+def _print(text: str) -> None:
+    """Print a text that may hold an implementation's own words."""
     click.echo(printable_lines(text))
 
 
-def _say_details(details: str, verbose: bool) -> None:
+def _print_details(details: str, verbose: bool) -> None:
     """Print details such as a traceback, if there are any, or how to see them."""
     if details:
-        _say(f"\n{details}" if verbose else "(-v shows the details)")
+        _print(f"\n{details}" if verbose else "(-v shows the details)")
 
 
-def _tracebacks(violations: Sequence[Violation], everything: bool) -> str:
-    """Return the tracebacks of the violations that are printed, each once."""
-    shown = violations if everything or not violations else [simplest(violations)]
-    return "\n\n".join(dict.fromkeys(violation.traceback for violation in shown if violation.traceback))
+def _print_violations(name: str, violations: Sequence[Violation], everything: bool, verbose: bool) -> None:
+    """Print all violations or the simplest one, and the tracebacks of those, each once."""
+    shown = violations if everything else [simplest(violations)]
+    _print("\n".join(f"{name}: {violation}" for violation in shown) if everything else _lesson(name, violations))
+    tracebacks = dict.fromkeys(violation.traceback for violation in shown if violation.traceback)
+    _print_details("\n\n".join(tracebacks), verbose)
 
 
 def _verified(target: Target, request: Verify, time_out: float) -> Verified:
@@ -128,14 +131,6 @@ def _verified(target: Target, request: Verify, time_out: float) -> Verified:
         worker.close()
 
 
-def _explored(programs: int, examples: int, seconds: float, seed: int) -> str:
-    """Return in brackets what was run besides the checks."""
-    if not programs:
-        return ""
-    ended = f" in {seconds:g} s" if programs < examples else ""
-    return f" (all checks and {programs} random programs{ended}; --seed {seed} repeats them)"
-
-
 def _lesson(name: str, violations: Sequence[Violation]) -> str:
     """Return the simplest failing case, with the likely mistake, and what else fails."""
     first = simplest(violations)
@@ -145,12 +140,10 @@ def _lesson(name: str, violations: Sequence[Violation]) -> str:
     for number, frame in enumerate(first.frames[-MOST_FRAMES:]):
         lines += _entry("" if number else "at", frame)
     lines += _entry("diagnosis", first.diagnosis)
-    others = len(violations) - 1
-    if others:
-        checks = list(dict.fromkeys(violation.check for violation in violations if violation is not first))
-        counted = f"{len(checks)} checks" if checks[1:] else "1 check"
+    checks = list(dict.fromkeys(violation.check for violation in violations if violation is not first))
+    if checks:
         names = ", ".join(checks[:MOST_NAMES]) + (", …" if checks[MOST_NAMES:] else "")
-        text = f"and {others} more in {counted}: {names} (--all shows them)"
+        text = f"and {len(violations) - 1} more violations of: {names} (--all shows them)"
         lines += textwrap.wrap(text, WIDTH, break_on_hyphens=False)
     return "\n".join(lines)
 

@@ -153,7 +153,4 @@ def _describe(folder: Path, other_files: list[Path]) -> str:
     if not other_files:
         return "no other files"
     likely = min(other_files, key=lambda path: "ubyte" not in path.name)
-    return (
-        f"other files: {len(other_files):,}, such as {likely.relative_to(folder)}, which is damaged or of another data "
-        f"set (the first {MAX_FILES:,} files are looked at; a pickle is never loaded)"
-    )
+    return f"other files: {len(other_files):,}, such as {likely.relative_to(folder)}, damaged or of another data set"

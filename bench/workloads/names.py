@@ -17,19 +17,18 @@ SLOW_BASELINE = 1e8  # examples x weights from which the loop takes too long to 
 LARGE_BASELINE = 1e6  # … and weights, which are read from memory and written to it for each example
 ON_ALL_CORES = "large-all"  # the workload that is there with several cores only
 MAX_EPOCH = 1_000_000  # examples that an epoch goes through
-SHOWN = 80  # letters of what was asked for, in a message
 FORM = "SIZES[:BATCH[:DTYPE[:THREADS[:EPOCH]]]], as 784-64-10:32:float32:2"
 DEFAULTS = ("10", "float64", "1", "")  # of what follows the sizes
 
-# What a worker holds, in numbers: the parameters as drawn, of the turn, the row's own, its gradients, what was read,
-# and what is handed over; inputs and outputs of all layers and their errors; a data set as made, native, and gathered.
+# A worker holds so many copies of these: parameters as drawn, of the instance, the implementation's own, its gradients,
+# what was read and what is handed over; inputs, outputs and errors of all layers; a data set made, native and gathered.
 PARAMETERS, BATCHES, DATA_SETS = 8, 4, 3
-REFERENCES = 4  # times the numbers of a worker in float64, that the check of what was timed needs
+REFERENCES = 4  # times the numbers of a worker, in float64, are what the check of what was timed needs
 USABLE = 0.8  # of the memory that is available
 
 
 def default_workloads() -> dict[str, Workload]:
-    """Return the workloads of the default run, by name. One that needs several cores is left out on one core."""
+    """Return the workloads of the default run, by name. There is none for several cores on one core."""
     large = Workload("large", (784, 512, 512, 10), 256, baseline="batched_2d")  # the loop would take 0.26 s
     workloads = [
         Workload("book", (784, 30, 10), 10),
@@ -102,7 +101,7 @@ def parse(text: str) -> Workload:
         return known[text]
     if text == ON_ALL_CORES:
         raise UserError(f"--workload {text}: needs 2 cores at least; {cores_text()}")
-    form = f"--workload {printable(text, SHOWN)}: expected {FORM}"
+    form = f"--workload {printable(text, 80)}: expected {FORM}"
     sizes_text, *fields = text.split(":")
     if not fields and not text[:1].isdigit() and not text.startswith("-"):
         near = difflib.get_close_matches(text, known, n=1)
@@ -141,29 +140,30 @@ def select(names: Iterable[str], sweep_names: Iterable[str]) -> dict[str, Worklo
     return chosen or default_workloads()
 
 
-def check_fits(rows: Mapping[str, int], workloads: Mapping[str, Workload], data_examples: int) -> None:
+def check_fits(implementations: Mapping[str, int], workloads: Mapping[str, Workload], data_examples: int) -> None:
     """Raise UserError if the workers of a workload do not fit into the memory that is available.
 
-    `rows` has the number of implementations of each workload, the baseline and the control included. Their workers are
-    alive together. What one holds beyond parameters and layers, such as a gradient for each example, is not counted.
+    `implementations` has their number for each workload, the baseline and the control included. Their workers are alive
+    together. What one holds beyond parameters and layers, such as a gradient for each example, is not counted.
     """
     available = psutil.virtual_memory().available
     for name, workload in workloads.items():
-        needed = needed_bytes(workload, rows[name], data_examples)
+        needed = needed_bytes(workload, implementations[name], data_examples)
         if needed > USABLE * available:
             raise UserError(
                 f"workload {name}: expected to fit into {available / 1e9:.1f} GB of available memory, needs about "
-                f"{needed / 1e9:.1f} GB for {rows[name]} rows; choose a smaller one, or fewer rows with --impl"
+                f"{needed / 1e9:.1f} GB for {implementations[name]} implementations; choose a smaller one, or fewer of "
+                "them with --impl"
             )
 
 
-def needed_bytes(workload: Workload, rows: int, data_examples: int) -> int:
+def needed_bytes(workload: Workload, implementations: int, data_examples: int) -> int:
     """Return about how much memory the workers of so many implementations and the check of their results need."""
     parameters = workload.weights + sum(workload.sizes[1:])
     numbers = PARAMETERS * parameters + BATCHES * workload.batch_size * sum(workload.sizes)
     if workload.timed == "epoch":
         numbers += DATA_SETS * workload.examples(data_examples) * (workload.sizes[0] + workload.sizes[-1])
-    return numbers * (rows * np.dtype(workload.dtype).itemsize + REFERENCES * 8)
+    return numbers * (implementations * np.dtype(workload.dtype).itemsize + REFERENCES * 8)
 
 
 def _positive(form: str, what: str, text: str, most: int = MAX_SIZE) -> int:

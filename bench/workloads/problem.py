@@ -13,9 +13,9 @@ from bench.records import Workload
 from bench.workloads import Call
 from impls.interface import Array, Implementation, Parameters
 
-# The learning rates of the turns. The book's, 3.0, has a small network learn ten examples by heart within a sample of
-# hundreds of steps; the last steps are then so small that one more or less would hardly show. A wide hidden layer makes
-# the cost steeper: with the same rate, each step would blow up the rounding errors of those before.
+# The learning rates of the instances. The book's, 3.0, has a small network learn ten examples by heart within a sample
+# of hundreds of steps; the last steps are then so small that one more or less would hardly show. A wide hidden layer
+# makes the cost steeper: with the same rate, each step would blow up the rounding errors of those before.
 LEARNING_RATES = (0.2, 1.0)
 STEEP_UNITS = 100  # in the widest hidden layer, from which on the rates are smaller in proportion
 SCALES = (0.9, 1.1)  # of the initial parameters
@@ -39,10 +39,10 @@ class Turn:
 
 @dataclass(frozen=True)
 class Problem:
-    """A workload with its data: the same numbers for every implementation, generation and process."""
+    """A workload with its data: the same numbers for every implementation and process."""
 
     workload: Workload
-    parameters: Parameters  # that those of the turns are made of
+    parameters: Parameters  # that those of the instances are made of
     x: Array  # (N, n_0)
     y: Array  # (N, n_L)
     seed: int
@@ -51,8 +51,8 @@ class Problem:
     def make(cls, workload: Workload, data: tuple[str, str], seed: int) -> "Problem":
         """Draw initial parameters, and read examples from .npy files of x (N, 784) and y (N, 10).
 
-        Weights are normal with standard deviation 1 / sqrt(n_in), so that few units are saturated and no row is
-        slowed by denormal numbers. Networks of 784 inputs and 10 outputs get the data set's examples; others get
+        Weights are normal with standard deviation 1 / sqrt(n_in), so that few units are saturated and no implementation
+        is slowed by denormal numbers. Networks of 784 inputs and 10 outputs get the data set's examples; others get
         random ones.
         """
         rng = np.random.default_rng(seed)
@@ -65,8 +65,8 @@ class Problem:
         if workload.timed == "epoch":  # which gets all of them, converted once; some several times if there are too few
             count = workload.epoch_examples or min(len(x), EPOCH_EXAMPLES)
             if count != len(x):
-                taken = np.resize(np.arange(len(x)), count)
-                x, y = x[taken], y[taken]
+                order = np.resize(np.arange(len(x)), count)
+                x, y = x[order], y[order]
             x, y = np.ascontiguousarray(x, dtype), np.ascontiguousarray(y, dtype)
         return cls(
             workload, Parameters([W.astype(dtype) for W in weights], [b.astype(dtype) for b in biases]), x, y, seed
@@ -85,7 +85,7 @@ class Problem:
         rng = np.random.default_rng([self.seed, number])
         order = rng.permutation(len(self.x))
         scale = rng.uniform(*SCALES)
-        scaled = [[(scale * p).astype(p.dtype) for p in of_kind] for of_kind in self.parameters]
+        scaled = [[(scale * p).astype(p.dtype) for p in tensors] for tensors in self.parameters]
         examples = order if self.workload.timed == "epoch" else np.resize(order, self.workload.batch_size)
         low, high = LEARNING_RATES
         steepness = max(1.0, max(self.workload.sizes[1:-1], default=0) / STEEP_UNITS)

@@ -30,9 +30,8 @@ def arrays(path: Path) -> dict[str, Any]:
         return dict(archive)
 
 
-def same(one: Path, other: Path) -> bool:
-    first, second = arrays(one), arrays(other)
-    return first.keys() == second.keys() and all(first[name].tobytes() == second[name].tobytes() for name in first)
+def contents(path: Path) -> dict[str, bytes]:
+    return {name: array.tobytes() for name, array in arrays(path).items()}
 
 
 def mpi(ranks: int, *arguments: object, program: Path = PROGRAM) -> "subprocess.CompletedProcess[str]":
@@ -47,18 +46,18 @@ def mpi(ranks: int, *arguments: object, program: Path = PROGRAM) -> "subprocess.
     )
 
 
-@pytest.mark.parametrize("row", ["in_place", pytest.param("mpi", marks=needs_mpi)])
-def test_a_resumed_training_is_the_one_that_was_not_interrupted(backprop: Backprop, tmp_path: Path, row: str) -> None:
+@pytest.mark.parametrize("name", ["in_place", pytest.param("mpi", marks=needs_mpi)])
+def test_a_resumed_training_is_the_one_that_was_not_interrupted(backprop: Backprop, tmp_path: Path, name: str) -> None:
     whole, part, path = tmp_path / "whole.npz", tmp_path / "part.npz", tmp_path / "checkpoint.npz"
-    _, straight, _ = backprop(*SMALL, f"--impl={row}", "--epochs=3", f"--save={whole}")
-    _, first, _ = backprop(*SMALL, f"--impl={row}", "--epochs=1", f"--checkpoint={path}")
+    _, straight, _ = backprop(*SMALL, f"--impl={name}", "--epochs=3", f"--save={whole}")
+    _, first, _ = backprop(*SMALL, f"--impl={name}", "--epochs=1", f"--checkpoint={path}")
     status, rest, _ = backprop(
-        *SMALL, f"--impl={row}", "--epochs=3", f"--checkpoint={path}", "--resume", f"--save={part}"
+        *SMALL, f"--impl={name}", "--epochs=3", f"--checkpoint={path}", "--resume", f"--save={part}"
     )
     assert status == 0
     assert (first + rest).splitlines()[:3] == straight.splitlines()[:3]
-    assert same(whole, part)
-    status, again, _ = backprop(*SMALL, f"--impl={row}", "--epochs=3", f"--checkpoint={path}", "--resume")
+    assert contents(whole) == contents(part)
+    status, again, _ = backprop(*SMALL, f"--impl={name}", "--epochs=3", f"--checkpoint={path}", "--resume")
     assert (status, again) == (0, f"{path}: 3 epochs are done, of 3 asked for\n")
 
 
@@ -67,17 +66,9 @@ def change(path: Path, **changes: Any) -> None:
     np.savez(path, **{name: array for name, array in (arrays(path) | changes).items() if array is not None})
 
 
-def damage(path: Path) -> None:
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(content)
-
-
 NO_CHECKPOINTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "truncated": (lambda path: path.write_bytes(path.read_bytes()[:-200]), "not a checkpoint, or damaged: "),
-    "text": (lambda path: path.write_text("text"), "not a checkpoint, or damaged: "),
-    "damaged": (damage, "not a checkpoint, or damaged: "),
-    "shape": (lambda path: change(path, weights_0=np.zeros((8, 7))), "layer 0 is not the one that its settings say"),
+    "shape": (lambda path: change(path, weights_0=np.zeros((8, 7))), "layer 0 is not as its settings say"),
     "saved network": (lambda path: change(path, checkpoint=None), "not a checkpoint, or damaged: KeyError: "),
     "pickle": (lambda path: change(path, checkpoint=np.array([None])), "Object arrays cannot be loaded"),
     "missing": (
@@ -100,24 +91,21 @@ def test_a_file_that_is_no_checkpoint(
     assert errors.count("\n") == 1
 
 
-@pytest.mark.parametrize(
-    ("option", "words"),
-    [
+def test_a_checkpoint_of_another_training(backprop: Backprop, tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.npz"
+    backprop(*SMALL, "--epochs=1", f"--checkpoint={path}")
+    before = path.read_bytes()
+    for option, words in (
         ("--sizes=784-9-10", "of sizes (784, 9, 10), found (784, 8, 10); resume with the settings"),
         ("--batch-size=11", "of batch_size 11, found 10"),
         ("--learning-rate=1", "of learning_rate 1.0, found 3.0"),
         ("--seed=1", "of seed 1, found 0"),
         ("--dtype=float32", "of dtype float32, found float64"),
         ("--impl=batched_2d", "of implementation batched_2d, found in_place"),
-    ],
-)
-def test_a_checkpoint_of_another_training(backprop: Backprop, tmp_path: Path, option: str, words: str) -> None:
-    path = tmp_path / "checkpoint.npz"
-    backprop(*SMALL, "--epochs=1", f"--checkpoint={path}")
-    before = path.read_bytes()
-    status, _, errors = backprop(*SMALL, option, "--epochs=2", f"--checkpoint={path}", "--resume")
-    assert status == 2
-    assert f"expected a checkpoint {words}" in errors
+    ):
+        status, _, errors = backprop(*SMALL, option, "--epochs=2", f"--checkpoint={path}", "--resume")
+        assert status == 2
+        assert f"expected a checkpoint {words}" in errors
     assert path.read_bytes() == before
 
 
@@ -143,7 +131,7 @@ def test_two_ranks_train_as_one_and_resume_bit_for_bit(backprop: Backprop, tmp_p
     assert mpi(2, *SMALL, "--impl=mpi", "--epochs=1", f"--checkpoint={path}").returncode == 0
     again = mpi(2, *SMALL, "--impl=mpi", "--epochs=2", f"--checkpoint={path}", "--resume", f"--save={part}")
     assert again.returncode == 0, again.stderr
-    assert same(whole, part)
+    assert contents(whole) == contents(part)
 
 
 @pytest.mark.slow("starts MPI jobs")
@@ -151,7 +139,9 @@ def test_two_ranks_train_as_one_and_resume_bit_for_bit(backprop: Backprop, tmp_p
 def test_ranks_do_not_train_each_for_itself() -> None:
     done = mpi(2, *SMALL, "--impl=in_place", "--epochs=1")
     assert done.returncode != 0
-    assert "rank 0: --impl=in_place: expected a row that 2 ranks compute together, such as mpi" in done.stderr
+    assert (
+        "rank 0: --impl=in_place: expected an implementation that 2 ranks compute together, such as mpi" in done.stderr
+    )
     assert "Epoch" not in done.stdout
 
 

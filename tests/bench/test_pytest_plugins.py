@@ -72,7 +72,9 @@ def test_tests_with_our_fixtures_names_are_no_tests_of_ours(tmp_path: Path, plac
     assert "bench/test_speed.py::test_speed[book-in_place] SKIPPED" in done.stdout
     assert "::test_with_our_names[book-in_place] PASSED" in done.stdout
     assert " 3 passed, " in done.stdout
-    assert "rows are not timed beside other tests; to time them: pytest bench/ --benchmark-only" in done.stdout
+    assert (
+        "implementations are not timed beside other tests; to time them: pytest bench/ --benchmark-only" in done.stdout
+    )
 
 
 # --- Warnings ----------------------------------------------------------------------------------------------------

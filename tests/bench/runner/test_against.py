@@ -148,7 +148,9 @@ def test_what_cannot_be_found_is_told(repository: Path, tmp_path: Path, copies: 
 
 def test_a_row_that_has_the_name_of_an_earlier_one_is_told(tmp_path: Path) -> None:
     asked = Asked(("in_place", "in_place-before=batched_2d"), workloads=("4-3-2",), folder=tmp_path, against=str(ROOT))
-    with pytest.raises(UserError, match="two rows would be called 'in_place-before'; give yours another label"):
+    with pytest.raises(
+        UserError, match="two implementations would be called 'in_place-before'; give yours another label"
+    ):
         Run(asked)
 
 

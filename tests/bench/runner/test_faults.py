@@ -236,7 +236,6 @@ def test_an_interrupt_after_the_last_sample_loses_nothing(
         run = sampled(tmp_path)
     except KeyboardInterrupt:
         pytest.fail("the interrupt ended the run, and its samples are lost")
-    assert run.ending
     assert run.results is not None
     assert not run.results.interrupted  # all samples are there
     assert {row.outcome for row in run.results.rows} == {"ok"}
