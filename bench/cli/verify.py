@@ -136,7 +136,7 @@ def _lesson(name: str, violations: Sequence[Violation]) -> str:
     first = simplest(violations)
     lines = [f"{name}: {first.check}: {first.setting}"]
     lines += _entry("expected", first.promise)
-    lines += _entry("found", first.found)
+    lines += _entry("found", first.error)
     for number, frame in enumerate(first.frames[-MOST_FRAMES:]):
         lines += _entry("" if number else "at", frame)
     lines += _entry("diagnosis", first.diagnosis)

@@ -20,7 +20,7 @@ from bench.analysis.estimates import lower_quartile
 from bench.records import Outcome, Workload
 from bench.worker.protocol import HandedOver, Taken, Tensor
 from bench.workloads.problem import Problem
-from impls.conformance.reference import Step
+from impls.conformance.reference import GradientStep
 from impls.conformance.tolerance import trajectory
 from impls.interface import Array, Parameters
 
@@ -98,10 +98,12 @@ def _compared(problem: Problem, left: dict[str, Left], disturbances: int) -> dic
     return verdicts
 
 
-def _steps(batches: list[tuple[Array, Array]], learning_rate: float, times: int | None = None) -> Iterator[Step]:
+def _steps(
+    batches: list[tuple[Array, Array]], learning_rate: float, times: int | None = None
+) -> Iterator[GradientStep]:
     """Return the steps of so many calls, for ever if no number is given."""
     calls = repeat(batches) if times is None else repeat(batches, times)
-    return (Step(x, y, learning_rate) for call in calls for x, y in call)
+    return (GradientStep(x, y, learning_rate) for call in calls for x, y in call)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from impls.conformance.reference import reference_gradients
+from impls.conformance.reference import elementwise, reference_gradients
 from impls.interface import Array, Parameters
 
 Rows = NDArray[np.intp]  # indices of the examples of one mini-batch
@@ -21,7 +21,7 @@ Slope = Callable[[Array, Array], Array]  # of z and a = activation(z), both (B, 
 
 
 @dataclass(frozen=True)
-class Case:
+class Inputs:
     """The inputs of a gradient or of steps, in float64."""
 
     parameters: Parameters
@@ -32,25 +32,20 @@ class Case:
     learning_rate: float  # NaN where only a gradient is asked for
     dtype: str  # of the implementation
 
-    def examples(self, rows: Rows) -> "Case":
-        """Return the case with some of the examples."""
-        return replace(self, x=self.x[rows], y=self.y[rows])
 
-
-def case_of(
+def inputs_in_float64(
     parameters: Parameters, x: Array, y: Array, cost: str, batch_size: int, learning_rate: float = np.nan
-) -> Case:
-    """Return the case of parameters and examples in the implementation's dtype."""
-    weights, biases = ([np.asarray(tensor, np.float64) for tensor in tensors] for tensors in parameters)
-    wide_x, wide_y = np.asarray(x, np.float64), np.asarray(y, np.float64)
-    return Case(Parameters(weights, biases), wide_x, wide_y, cost, batch_size, learning_rate, x.dtype.name)
+) -> Inputs:
+    """Return the inputs, given parameters and examples in the implementation's dtype."""
+    wide = elementwise(lambda p: np.asarray(p, np.float64), parameters)
+    return Inputs(wide, x.astype(np.float64), y.astype(np.float64), cost, batch_size, learning_rate, x.dtype.name)
 
 
 @dataclass
 class Pass:
     """What backpropagation has computed so far. Errors are dC/da and deltas dC/dz, the last layer last."""
 
-    case: Case
+    inputs: Inputs
     zs: list[Array] = field(default_factory=list)  # L arrays (B, n_out)
     activations: list[Array] = field(default_factory=list)  # L + 1 arrays, x first
     errors: list[Array] = field(default_factory=list)  # (B, n_out)
@@ -80,21 +75,21 @@ class Backprop:
     output: Activation = sigmoid
     hidden_slope: Slope = slope_of_sigmoid
     output_slope: Slope | None = None  # None: as the cost asks for
-    error_back: Callable[[int, Pass], Array] = lambda layer, p: p.deltas[0] @ p.case.parameters.weights[layer + 1]
+    error_back: Callable[[int, Pass], Array] = lambda layer, p: p.deltas[0] @ p.inputs.parameters.weights[layer + 1]
     layer_inputs: Callable[[Pass], Sequence[Array]] = lambda p: p.activations[:-1]  # for the weights' gradients
     bias_gradient: Callable[[Array], Any] = lambda delta: delta.sum(axis=0)  # of delta (B, n_out)
 
-    def run(self, case: Case) -> Pass:
+    def run(self, inputs: Inputs) -> Pass:
         """Go forward and back."""
-        weights, biases = case.parameters
+        weights, biases = inputs.parameters
         last = len(weights) - 1
-        x, y = self.arrange(case.x), self.arrange(case.y)
-        result = Pass(case, activations=[x])
+        x, y = self.arrange(inputs.x), self.arrange(inputs.y)
+        result = Pass(inputs, activations=[x])
         for layer, (W, b) in enumerate(zip(weights, biases, strict=True)):
             z = result.activations[-1] @ W.T + self.bias_factor * b  # (B, n_out)
             result.zs.append(z)
             result.activations.append(self.output(z) if layer == last else self.hidden(z))
-        slope = self.output_slope or (no_slope if case.cost == "cross-entropy" else slope_of_sigmoid)
+        slope = self.output_slope or (no_slope if inputs.cost == "cross-entropy" else slope_of_sigmoid)
         error = (result.activations[-1] - y) * self.shares(len(x))[:, np.newaxis]  # (B, n_L)
         for layer in range(last, -1, -1):
             if layer < last:
@@ -103,12 +98,12 @@ class Backprop:
             result.deltas.insert(0, error * slope(result.zs[layer], result.activations[layer + 1]))
         return result
 
-    def gradient(self, case: Case) -> Parameters:
+    def gradient(self, inputs: Inputs) -> Parameters:
         """Return the gradient. Raises ValueError where shapes do not allow what replaces a part."""
-        result = self.run(case)
-        inputs = self.layer_inputs(result)
+        result = self.run(inputs)
+        layer_inputs = self.layer_inputs(result)
         return Parameters(
-            [delta.T @ a for delta, a in zip(result.deltas, inputs, strict=True)],  # (n_out, n_in)
+            [delta.T @ a for delta, a in zip(result.deltas, layer_inputs, strict=True)],  # (n_out, n_in)
             [np.asarray(self.bias_gradient(delta)) for delta in result.deltas],  # (n_out,)
         )
 
@@ -137,12 +132,8 @@ def _slopes(words: str, slope: Slope) -> list[Mistake]:
 def _activations(name: str, activation: Activation, slope: Slope) -> list[Mistake]:
     """Return two mistakes in the activation, each with the slope that belongs to it."""
     return [
-        Mistake(
-            f"the hidden layers compute {name} instead of the sigmoid", {"hidden": activation, "hidden_slope": slope}
-        ),
-        Mistake(
-            f"the output layer computes {name} instead of the sigmoid", {"output": activation, "output_slope": slope}
-        ),
+        Mistake(f"the {layers} {verb} {name} instead of the sigmoid", {part: activation, f"{part}_slope": slope})
+        for part, layers, verb in (("hidden", "hidden layers", "compute"), ("output", "output layer", "computes"))
     ]
 
 
@@ -160,7 +151,7 @@ def _reshaped(array: Array) -> Array:
 def _through_updated_weights(layer: int, p: Pass) -> Array:
     """Return dC/da through weights to which the step was already applied; NaN where there is no step."""
     dW = p.deltas[0].T @ p.activations[layer + 1]  # (n_out, n_in)
-    return p.deltas[0] @ (p.case.parameters.weights[layer + 1] - p.case.learning_rate * dW)
+    return p.deltas[0] @ (p.inputs.parameters.weights[layer + 1] - p.inputs.learning_rate * dW)
 
 
 MISTAKES = (
@@ -171,7 +162,7 @@ MISTAKES = (
     ),
     Mistake(
         "the error goes back through the weights instead of the delta: the slopes of later layers are missing",
-        {"error_back": lambda layer, p: p.errors[0] @ p.case.parameters.weights[layer + 1]},
+        {"error_back": lambda layer, p: p.errors[0] @ p.inputs.parameters.weights[layer + 1]},
     ),
     Mistake("the biases are ignored in the forward pass", {"bias_factor": 0.0}),
     *_activations("ReLU", lambda z: np.maximum(z, 0.0), lambda z, _: np.where(z > 0.0, 1.0, 0.0)),
@@ -182,7 +173,7 @@ MISTAKES = (
     *_slopes("the slope is z(1 - z) instead of a(1 - a)", lambda z, _: z * (1.0 - z)),
     Mistake(
         "delta goes back through the transposed weights",
-        {"error_back": lambda layer, p: p.deltas[0] @ p.case.parameters.weights[layer + 1].T},
+        {"error_back": lambda layer, p: p.deltas[0] @ p.inputs.parameters.weights[layer + 1].T},
     ),
     Mistake("delta goes back through weights that are already updated", {"error_back": _through_updated_weights}),
     Mistake(
@@ -206,42 +197,48 @@ MISTAKES = (
 # --- Steps and epochs ------------------------------------------------------------------------------------------------
 
 
-def correct_gradient(case: Case) -> Parameters:
+def correct_gradient(inputs: Inputs) -> Parameters:
     """Return the reference's gradient."""
-    return reference_gradients(case.parameters, case.x, case.y, case.cost)
+    return reference_gradients(inputs.parameters, inputs.x, inputs.y, inputs.cost)
 
 
 def descend(
-    case: Case,
+    inputs: Inputs,
     batches: Sequence[Rows],
-    gradient: Callable[[Case], Parameters] = correct_gradient,
+    gradient: Callable[[Inputs], Parameters] = correct_gradient,
     momentum: float = 0.0,
 ) -> Parameters:
     """Return the parameters after a gradient step with each of the mini-batches."""
-    weights, biases = case.parameters
-    tensors = [*weights, *biases]
-    velocities = [np.zeros_like(p) for p in tensors]
+    parameters = inputs.parameters
+    velocity = elementwise(np.zeros_like, parameters)
     for rows in batches:
-        parameters = Parameters(tensors[: len(weights)], tensors[len(weights) :])
-        dW, db = gradient(replace(case.examples(rows), parameters=parameters))
-        velocities = [momentum * v + dp for v, dp in zip(velocities, [*dW, *db], strict=True)]
-        tensors = [p - case.learning_rate * v for p, v in zip(tensors, velocities, strict=True)]
-    return Parameters(tensors[: len(weights)], tensors[len(weights) :])
-
-
-class StepMistake(NamedTuple):
-    sentence: str
-    parameters: Callable[[Case, Epochs], Parameters]  # after the steps
-
-
-def _other_batches(choose: Callable[[Rows, int], Sequence[Rows]]) -> Callable[[Case, Epochs], Parameters]:
-    """Return the mistake that every epoch has other mini-batches, given its order and the batch size."""
-
-    def parameters(case: Case, epochs: Epochs) -> Parameters:
-        chosen = [choose(np.concatenate(epoch), case.batch_size) for epoch in epochs]
-        return descend(case, [rows for batches in chosen for rows in batches])
-
+        now = gradient(replace(inputs, parameters=parameters, x=inputs.x[rows], y=inputs.y[rows]))
+        velocity = elementwise(lambda v, dp: momentum * v + dp, velocity, now)
+        parameters = elementwise(lambda p, v: p - inputs.learning_rate * v, parameters, velocity)
     return parameters
+
+
+def _all_batches(epochs: Epochs, _batch_size: int) -> list[Rows]:
+    return [rows for epoch in epochs for rows in epoch]
+
+
+@dataclass(frozen=True)
+class StepMistake:
+    """A mistake in steps or epochs, by the parts of `descend` that it replaces."""
+
+    sentence: str
+    batches: Callable[[Epochs, int], list[Rows]] = _all_batches  # of the epochs and the batch size
+    gradient: Callable[[Inputs], Parameters] = correct_gradient
+    momentum: float = 0.0
+
+    def parameters(self, inputs: Inputs, epochs: Epochs) -> Parameters:
+        """Return the parameters after the steps."""
+        return descend(inputs, self.batches(epochs, inputs.batch_size), self.gradient, self.momentum)
+
+
+def _in_each_epoch(choose: Callable[[Rows, int], list[Rows]]) -> Callable[[Epochs, int], list[Rows]]:
+    """Return the choice of other mini-batches in every epoch, given its order and the batch size."""
+    return lambda epochs, size: [rows for epoch in epochs for rows in choose(np.concatenate(epoch), size)]
 
 
 def _cut(order: Rows, batch_size: int) -> list[Rows]:
@@ -252,47 +249,34 @@ def _filled_up(order: Rows, batch_size: int) -> list[Rows]:
     return _cut(np.resize(order, -(-len(order) // batch_size) * batch_size), batch_size)
 
 
-def _mean_over_batch_size(case: Case) -> Parameters:
-    share = len(case.x) / case.batch_size
-    return Parameters(*([share * tensor for tensor in tensors] for tensors in correct_gradient(case)))
-
-
-def _shuffled_in_place(case: Case, epochs: Epochs) -> Parameters:
-    """Return where steps lead when each epoch's order is applied to the data as the one before has left it."""
-    left = np.arange(len(case.x))
+def _shuffled_in_place(epochs: Epochs, _batch_size: int) -> list[Rows]:
+    """Return the mini-batches if each epoch's order is applied to the data as the epoch before has left it."""
+    left = np.arange(sum(map(len, epochs[0])))
     batches: list[Rows] = []
     for epoch in epochs:
         batches += [left[rows] for rows in epoch]
         left = left[np.concatenate(epoch)]
-    return descend(case, batches)
+    return batches
 
 
-def _all(epochs: Epochs) -> list[Rows]:
-    return [rows for epoch in epochs for rows in epoch]
+def _mean_over_batch_size(inputs: Inputs) -> Parameters:
+    share = len(inputs.x) / inputs.batch_size
+    return elementwise(lambda dp: share * dp, correct_gradient(inputs))
 
 
 STEP_MISTAKES = (
     StepMistake(
         "the last, smaller mini-batch is left out",
-        _other_batches(lambda order, size: _cut(order[: len(order) // size * size], size)),
+        _in_each_epoch(lambda order, size: _cut(order[: len(order) // size * size], size)),
     ),
-    StepMistake("the last, smaller mini-batch is filled up with the first examples", _other_batches(_filled_up)),
-    StepMistake(
-        "the last, smaller mini-batch is averaged over the whole batch size",
-        lambda case, epochs: descend(case, _all(epochs), _mean_over_batch_size),
-    ),
+    StepMistake("the last, smaller mini-batch is filled up with the first examples", _in_each_epoch(_filled_up)),
+    StepMistake("the last, smaller mini-batch is averaged over the whole batch size", gradient=_mean_over_batch_size),
     StepMistake(
         "the order is ignored: the examples are taken as they are stored",
-        _other_batches(lambda order, size: _cut(np.sort(order), size)),
+        _in_each_epoch(lambda order, size: _cut(np.sort(order), size)),
     ),
     StepMistake("the data is shuffled in place: the next epoch's order means other examples", _shuffled_in_place),
-    StepMistake("only the first mini-batch is used", _other_batches(lambda order, size: [order[:size]])),
-    StepMistake(
-        "the gradients of earlier steps are not cleared: they accumulate",
-        lambda case, epochs: descend(case, _all(epochs), momentum=1.0),
-    ),
-    StepMistake(
-        "momentum: 0.9 of the last step is added to each step",
-        lambda case, epochs: descend(case, _all(epochs), momentum=0.9),
-    ),
+    StepMistake("only the first mini-batch is used", _in_each_epoch(lambda order, size: [order[:size]])),
+    StepMistake("the gradients of earlier steps are not cleared: they accumulate", momentum=1.0),
+    StepMistake("momentum: 0.9 of the last step is added to each step", momentum=0.9),
 )

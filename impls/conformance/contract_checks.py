@@ -1,10 +1,10 @@
 """Checks of what the contract asks for besides correct results: side effects, own memory, life cycle, refusals.
 
-Each check takes a trial and yields the errors that it finds as text, "" for none.
+Each check takes a trial and yields where it looked and the error there, "" for none.
 """
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from itertools import combinations
 
@@ -12,160 +12,167 @@ import numpy as np
 from threadpoolctl import ThreadpoolController, threadpool_limits
 
 from impls.conformance.reference import reference_epoch
-from impls.conformance.tolerance import Watch, differences, named_tensors, parameter_errors
-from impls.conformance.trial import CheckFunction, Trial, counted, prefixed
-from impls.interface import Parameters
+from impls.conformance.tolerance import differences, named_tensors, parameter_errors
+from impls.conformance.trial import CheckFunction, Errors, Trial, counted
+from impls.interface import Implementation, Parameters
 from impls.support.tracebacks import in_words
 
 # --- Side effects, and memory of earlier calls ---------------------------------------------------------------------
 
 
-def inputs_unchanged(trial: Trial) -> Iterator[str]:
+def inputs_unchanged(trial: Trial) -> Errors:
     """No call modifies its inputs."""
-    size = trial.network.batch_size
-    watch = Watch(trial.parameters, x=trial.x, y=trial.y, order=trial.order)
+    before = trial.checksums()
     with trial.open() as implementation:
-        batch = implementation.prepare(trial.x[:size], trial.y[:size])
+        batch = trial.prepare(implementation, trial.first_batch)
         data = implementation.prepare_data(trial.x, trial.y)
-        yield prefixed("load and prepare", watch.modifications())
+        yield "load and prepare", was_modified(trial.modified_inputs(before))
         implementation.gradients(batch)
-        yield prefixed("gradients", watch.modifications())
-        implementation.step(batch, 0.7)
-        yield prefixed("step", watch.modifications())
-        implementation.epoch(data, trial.order, 0.7)
-        yield prefixed("epoch", watch.modifications())
+        yield "gradients", was_modified(trial.modified_inputs(before))
+        implementation.step(batch, trial.learning_rate)
+        yield "step", was_modified(trial.modified_inputs(before))
+        implementation.epoch(data, trial.order, trial.learning_rate)
+        yield "epoch", was_modified(trial.modified_inputs(before))
 
 
-def parameters_unchanged(trial: Trial) -> Iterator[str]:
+def was_modified(names: list[str]) -> str:
+    """Return the error that these inputs were modified."""
+    return "; ".join(f"{name}: was modified" for name in names)
+
+
+def parameters_unchanged(trial: Trial) -> Errors:
     """`gradients` leaves the parameters unchanged."""
     with trial.open() as implementation:
-        implementation.gradients(implementation.prepare(trial.x, trial.y))
-        yield prefixed("after gradients", differences(implementation.parameters(), trial.parameters))
+        implementation.gradients(trial.prepare(implementation))
+        yield "after gradients", _changes(trial, implementation)
 
 
-def pending_work(trial: Trial) -> Iterator[str]:
+def _changes(trial: Trial, implementation: Implementation) -> str:
+    """Return which parameters are not those that were loaded."""
+    return differences(implementation.parameters(), trial.parameters)
+
+
+def pending_work(trial: Trial) -> Errors:
     """A step or an epoch is done when it returns: overwriting its examples and its order has no effect on it."""
-    everything = np.arange(trial.network.examples)
     x, y, order = trial.x.copy(), trial.y.copy(), trial.order.copy()
     with trial.open() as implementation:
-        implementation.step(implementation.prepare(x, y), 0.7)
+        implementation.step(implementation.prepare(x, y), trial.learning_rate)
         x.fill(7)
         y.fill(1)
-        yield prefixed("step", trial.parameter_errors(implementation.parameters(), 0.7, [everything]))
+        yield "step", trial.parameter_errors(implementation)
         x[...], y[...] = trial.x, trial.y
         implementation.load(trial.parameters)
-        implementation.epoch(implementation.prepare_data(x, y), order, 0.7)
+        implementation.epoch(implementation.prepare_data(x, y), order, trial.learning_rate)
         x.fill(7)
         y.fill(1)
         order.fill(0)
-        error = trial.parameter_errors(implementation.parameters(), 0.7, trial.mini_batches(trial.order))
-        yield prefixed("epoch", error)
+        yield "epoch", trial.parameter_errors(implementation, trial.mini_batches(trial.order))
 
 
-def remembered_results(trial: Trial) -> Iterator[str]:
+def remembered_results(trial: Trial) -> Errors:
     """A step is computed again if only the learning rate, the examples in the same memory or the parameters differ."""
-    other = trial.draw_parameters()
-    x, y = np.empty_like(trial.x), trial.y.copy()
-    cases = (
-        ("first step", trial.parameters, trial.x, 0.7),
-        ("another learning rate", trial.parameters, trial.x, 0.1),
-        ("other examples in the same memory", trial.parameters, trial.x[::-1], 0.1),
-        ("other parameters", other, trial.x[::-1], 0.1),
-    )
+    x, y, order = np.empty_like(trial.x), trial.y.copy(), np.arange(len(trial.x))
+    problems = {
+        "first step": (trial.parameters, trial.x, 0.7),
+        "another learning rate": (trial.parameters, trial.x, 0.1),
+        "other examples in the same memory": (trial.parameters, trial.x[::-1], 0.1),
+        "other parameters": (trial.draw_parameters(), trial.x[::-1], 0.1),
+    }
     with trial.open() as implementation:
-        for what, parameters, inputs, rate in cases:
+        for what, (parameters, inputs, rate) in problems.items():
             x[...] = inputs
             implementation.load(parameters)
             implementation.step(implementation.prepare(x, y), rate)
-            expected = reference_epoch(parameters, inputs, y, np.arange(len(x)), len(x), rate, trial.cost)
-            result = implementation.parameters()
-            yield prefixed(what, parameter_errors(result, parameters, expected, len(x), trial.dtype))
+            expected = reference_epoch(parameters, inputs, y, order, len(x), rate, trial.cost)
+            yield what, parameter_errors(implementation.parameters(), parameters, expected, len(x), trial.dtype)
 
 
 # --- Memory of its own ---------------------------------------------------------------------------------------------
 
 
-def aliasing(trial: Trial) -> Iterator[str]:
+def aliasing(trial: Trial) -> Errors:
     """Results share no memory with one another or with inputs, and later calls leave them unchanged."""
-    size = trial.network.batch_size
     with trial.open() as implementation:
-        first_batch = implementation.prepare(trial.x[:size], trial.y[:size])
-        second_batch = implementation.prepare(trial.x[size:], trial.y[size:])
+        first_batch = trial.prepare(implementation, trial.first_batch)
+        second_batch = trial.prepare(implementation, slice(trial.network.batch_size, None))
         first = implementation.gradients(first_batch)
-        kept = Parameters([np.array(W) for W in first.weights], [np.array(b) for b in first.biases])
+        kept = Parameters(*([np.array(tensor) for tensor in kind] for kind in first))
         second = implementation.gradients(second_batch)
-        yield prefixed("first gradient after the second call", differences(first, kept))
-        implementation.step(second_batch, 0.7)
-        yield prefixed("first gradient after a step", differences(first, kept))
+        yield "first gradient after the second call", differences(first, kept)
+        implementation.step(second_batch, trial.learning_rate)
+        yield "first gradient after a step", differences(first, kept)
         results = {"first gradient": first, "second gradient": second, "parameters": implementation.parameters()}
-        named = [
-            (f"{name} of {what}", tensor) for what, result in results.items() for name, tensor in named_tensors(result)
-        ]
-        named += [("x", trial.x), ("y", trial.y)]
-        shared = [f"{a} and {b}" for (a, A), (b, B) in combinations(named, 2) if np.shares_memory(A, B)]
-        yield f"shared memory: {', '.join(shared)}" if shared else ""
+    arrays = {
+        f"{name} of {what}": tensor
+        for what, result in results.items()
+        for name, tensor in named_tensors(result).items()
+    }
+    arrays |= {"x": trial.x, "y": trial.y}
+    shared = [f"{a} and {b}" for (a, A), (b, B) in combinations(arrays.items(), 2) if np.shares_memory(A, B)]
+    yield "shared memory", ", ".join(shared)
 
 
-def parameters_copied(trial: Trial) -> Iterator[str]:
+def parameters_copied(trial: Trial) -> Errors:
     """`load` copies in and `parameters` copies out: writing to either side leaves the other unchanged."""
     with trial.open() as implementation:
-        yield prefixed("after load", differences(implementation.parameters(), trial.parameters))
-        for _, tensor in named_tensors(implementation.parameters()):
-            tensor[...] = 7.0
-        yield prefixed("after writing to a copy", differences(implementation.parameters(), trial.parameters))
-        loaded = Parameters([W.copy() for W in trial.parameters.weights], [b.copy() for b in trial.parameters.biases])
+        result = implementation.parameters()
+        yield "after load", differences(result, trial.parameters)
+        _overwrite(result)
+        yield "after writing to a copy", _changes(trial, implementation)
+        loaded = Parameters(*([tensor.copy() for tensor in kind] for kind in trial.parameters))
         implementation.load(loaded)
-        for _, tensor in named_tensors(loaded):
-            tensor[...] = 7.0
-        error = differences(implementation.parameters(), trial.parameters)
-        yield prefixed("after writing to the loaded arrays", error)
+        _overwrite(loaded)
+        yield "after writing to the loaded arrays", _changes(trial, implementation)
         before = implementation.parameters()
-        implementation.step(implementation.prepare(trial.x, trial.y), 0.7)
-        yield prefixed("copy taken before a step", differences(before, trial.parameters))
+        trial.step(implementation)
+        yield "copy taken before a step", differences(before, trial.parameters)
 
 
-def load_resets(trial: Trial) -> Iterator[str]:
+def _overwrite(parameters: Parameters) -> None:
+    for tensor in named_tensors(parameters).values():
+        tensor[...] = 7.0
+
+
+def load_resets(trial: Trial) -> Errors:
     """After `load`, nothing is left of earlier parameters and steps."""
-    everything = np.arange(trial.network.examples)
-    other = trial.draw_parameters()
     with trial.open() as implementation:
-        batch = implementation.prepare(trial.x, trial.y)
-        implementation.load(other)
+        batch = trial.prepare(implementation)
+        implementation.load(trial.draw_parameters())
         for _ in range(3):
-            implementation.step(batch, 0.7)
+            implementation.step(batch, trial.learning_rate)
         implementation.load(trial.parameters)
-        yield prefixed("parameters", differences(implementation.parameters(), trial.parameters))
-        yield prefixed("gradients", trial.gradient_errors(implementation.gradients(batch)))
-        implementation.step(batch, 0.7)
-        yield prefixed("step", trial.parameter_errors(implementation.parameters(), 0.7, [everything]))
+        yield "parameters", _changes(trial, implementation)
+        yield "gradients", trial.gradient_errors(implementation.gradients(batch))
+        implementation.step(batch, trial.learning_rate)
+        yield "step", trial.parameter_errors(implementation)
 
 
-def independent_instances(trial: Trial) -> Iterator[str]:
-    """Two instances do not affect each other."""
-    other = trial.draw_parameters()
-    with trial.open() as one, trial.open() as two:
-        two.load(other)
-        batches = [implementation.prepare(trial.x, trial.y) for implementation in (one, two)]
-        gradients = [implementation.gradients(batch) for implementation, batch in zip((one, two), batches, strict=True)]
-        yield prefixed("first of two instances", trial.gradient_errors(gradients[0]))
-        yield prefixed("second of two instances", trial.gradient_errors(gradients[1], parameters=other))
+def independent_instances(trial: Trial) -> Errors:
+    """Two instances do not affect each second_parameters."""
+    second_parameters = trial.draw_parameters()
+    with trial.open() as first, trial.open() as second:
+        second.load(second_parameters)
+        first_batch, second_batch = trial.prepare(first), trial.prepare(second)
+        first_gradient, second_gradient = first.gradients(first_batch), second.gradients(second_batch)
+        yield "first of two instances", trial.gradient_errors(first_gradient)
+        yield "second of two instances", trial.gradient_errors(second_gradient, parameters=second_parameters)
 
 
 # --- Threads and life cycle ----------------------------------------------------------------------------------------
 
 
-def close_twice(trial: Trial) -> Iterator[str]:
+def close_twice(trial: Trial) -> Errors:
     """`close` is safe to call twice, with or without use before."""
     implementation = trial.construct()
-    implementation.step(implementation.prepare(trial.x, trial.y), 0.7)
+    trial.step(implementation)
     implementation.close()
     implementation.close()
     with trial.open() as unused:
         unused.close()
-    yield ""
+    yield "", ""
 
 
-def construction(trial: Trial) -> Iterator[str]:
+def construction(trial: Trial) -> Errors:
     """An instance has the sizes, batch size, dtype and number of threads that it was constructed with."""
     wanted = {
         "sizes": trial.network.sizes,
@@ -176,21 +183,21 @@ def construction(trial: Trial) -> Iterator[str]:
     with trial.open() as implementation:
         for name, value in wanted.items():
             result = getattr(implementation, name, None)
-            yield "" if result == value else f"{name}: expected {value}, got {result}"
+            yield name, "" if result == value else f"expected {value}, got {result}"
 
 
-def left_behind(trial: Trial) -> Iterator[str]:
+def left_behind(trial: Trial) -> Errors:
     """`close` ends the threads that the implementation started, and gives BLAS its number of threads back."""
     with trial.open() as implementation:  # what a library starts once, and keeps
-        implementation.step(implementation.prepare(trial.x, trial.y), 0.7)
+        trial.step(implementation)
     with threadpool_limits(limits=2, user_api="blas"):  # not what an implementation would set
         threads, blas = set(threading.enumerate()), _blas_threads()
         with trial.open() as implementation:
-            implementation.step(implementation.prepare(trial.x, trial.y), 0.7)
+            trial.step(implementation)
         left = len(set(threading.enumerate()) - threads)
-        yield f"after close: {counted(left, 'thread')} left" if left else ""
+        yield "after close", f"{counted(left, 'thread')} left" if left else ""
         result = _blas_threads()
-        yield f"after close: expected BLAS at {blas} threads as before, got {result}" if result != blas else ""
+        yield "after close", f"expected BLAS at {blas} threads as before, got {result}" if result != blas else ""
 
 
 def _blas_threads() -> list[int]:
@@ -201,42 +208,41 @@ def _blas_threads() -> list[int]:
 # --- Refusals: a ValueError in plain words, before anything is changed -----------------------------------------------
 
 
-def bad_load(trial: Trial) -> Iterator[str]:
+def bad_load(trial: Trial) -> Errors:
     """`load` refuses parameters of wrong shape, number or dtype."""
     weights, biases = trial.parameters
     (*first_W, W), (*first_b, b) = weights, biases
-    other = _other_dtype(trial)
+    wrong_dtype = _wrong_dtype(trial)
     bad = {
         "transposed weights": Parameters([*first_W, W.T.copy()], biases),
         "weights of one row": Parameters([*first_W, W[:1]], biases),
         "a bias as a column": Parameters(weights, [*first_b, b[:, np.newaxis]]),
         "a missing bias": Parameters(weights, first_b),
         "an extra layer": Parameters([*weights, W], [*biases, b]),
-        f"weights in {other}": Parameters([*first_W, W.astype(other)], biases),
-        f"biases in {other}": Parameters(weights, [*first_b, b.astype(other)]),
+        f"weights in {wrong_dtype}": Parameters([*first_W, W.astype(wrong_dtype)], biases),
+        f"biases in {wrong_dtype}": Parameters(weights, [*first_b, b.astype(wrong_dtype)]),
     }
     with trial.open() as implementation:
         for what, parameters in bad.items():
-            yield _refusal_error(what, implementation.load, parameters)
+            yield what, _refusal_error(implementation.load, parameters)
 
 
-def partial_load(trial: Trial) -> Iterator[str]:
+def partial_load(trial: Trial) -> Errors:
     """A refused `load` changes nothing, even if only the last array is wrong."""
     weights, (*biases, b) = trial.draw_parameters()
     with trial.open() as implementation:
         with suppress(Exception):
             implementation.load(Parameters(weights, [*biases, b[:-1]]))
-        error = differences(implementation.parameters(), trial.parameters)
-        yield prefixed("after loading a wrong bias in the last layer", error)
+        yield "after loading a wrong bias in the last layer", _changes(trial, implementation)
 
 
 def bad_examples(method: str) -> CheckFunction:
     """Return the check that `method`, prepare or prepare_data, refuses x and y of wrong shape or dtype."""
 
-    def check(trial: Trial) -> Iterator[str]:
+    def check(trial: Trial) -> Errors:
         """Examples of wrong shape, number or dtype are refused with a ValueError."""
         x, y = trial.x, trial.y
-        other = _other_dtype(trial)
+        wrong_dtype = _wrong_dtype(trial)
         bad = {
             "x with one column too few": (x[:, :-1], y),
             "y of one column": (x, y[:, :1]),
@@ -244,48 +250,49 @@ def bad_examples(method: str) -> CheckFunction:
             "a stack of columns": (x[:, :, np.newaxis], y[:, :, np.newaxis]),
             "fewer examples in x": (x[:-1], y),
             "no examples": (x[:0], y[:0]),
-            f"x in {other}": (x.astype(other), y),
+            f"x in {wrong_dtype}": (x.astype(wrong_dtype), y),
             "y of integers": (x, np.ones(y.shape, np.int64)),
         }
         with trial.open() as implementation:
             for what, examples in bad.items():
-                yield _refusal_error(what, getattr(implementation, method), *examples)
-            result = implementation.gradients(implementation.prepare(x, y))
-            yield prefixed("gradient after bad input", trial.gradient_errors(result))
+                yield what, _refusal_error(getattr(implementation, method), *examples)
+            result = implementation.gradients(trial.prepare(implementation))
+            yield "gradient after bad input", trial.gradient_errors(result)
 
     return check
 
 
-def batch_too_large(trial: Trial) -> Iterator[str]:
+def batch_too_large(trial: Trial) -> Errors:
     """`prepare` refuses a mini-batch larger than the batch size of the construction."""
     with trial.open() as implementation:
-        yield _refusal_error("prepare", implementation.prepare, trial.x, trial.y)
+        yield "prepare", _refusal_error(implementation.prepare, trial.x, trial.y)
 
 
-def bad_construction(trial: Trial) -> Iterator[str]:
+def bad_construction(trial: Trial) -> Errors:
     """The constructor refuses impossible sizes, batch sizes, dtypes and numbers of threads."""
     sizes, size, dtype, threads = trial.network.sizes, trial.network.batch_size, trial.dtype, trial.threads
-    for what, *arguments in (
-        ("a single layer", sizes[:1], size, dtype, threads),
-        ("a layer of 0 units", (sizes[0], 0, sizes[-1]), size, dtype, threads),
-        ("batch size 0", sizes, 0, dtype, threads),
-        ("0 threads", sizes, size, dtype, 0),
-        ("-1 threads", sizes, size, dtype, -1),
-        ("dtype int64", sizes, size, "int64", threads),
-    ):
-        yield _refusal_error(what, trial.factory, *arguments)
+    bad: dict[str, tuple[object, ...]] = {
+        "a single layer": (sizes[:1], size, dtype, threads),
+        "a layer of 0 units": ((sizes[0], 0, sizes[-1]), size, dtype, threads),
+        "batch size 0": (sizes, 0, dtype, threads),
+        "0 threads": (sizes, size, dtype, 0),
+        "-1 threads": (sizes, size, dtype, -1),
+        "dtype int64": (sizes, size, "int64", threads),
+    }
+    for what, arguments in bad.items():
+        yield what, _refusal_error(trial.factory, *arguments)
 
 
-def _other_dtype(trial: Trial) -> str:
+def _wrong_dtype(trial: Trial) -> str:
     return "float32" if trial.dtype == "float64" else "float64"
 
 
-def _refusal_error(what: str, function: Callable[..., object], *arguments: object) -> str:
+def _refusal_error(function: Callable[..., object], *arguments: object) -> str:
     """Return what is wrong if a call does not raise a ValueError with a message."""
     try:
         function(*arguments)
     except ValueError as error:
-        return "" if str(error) else f"{what}: expected a message, got an empty ValueError"
+        return "" if str(error) else "expected a message, got an empty ValueError"
     except Exception as error:
-        return f"{what}: expected ValueError, got {in_words(error)}"
-    return f"{what}: expected ValueError, but the call was accepted"
+        return f"expected ValueError, got {in_words(error)}"
+    return "expected ValueError, but the call was accepted"

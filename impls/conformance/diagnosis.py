@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from impls.conformance.backprop import STEP_MISTAKES, Case, Epochs, case_of, correct_gradient, descend
-from impls.conformance.explanation import Target, Tensors, explain, lower_precision, tensors_of
-from impls.conformance.tolerance import step_rounding
-from impls.conformance.trial import Factory, Trial
+from impls.conformance.backprop import STEP_MISTAKES, Epochs, Inputs, correct_gradient, descend, inputs_in_float64
+from impls.conformance.explanation import Tensors, WrongResult, explain, lower_precision, tensors_of
+from impls.conformance.reference import elementwise
+from impls.conformance.tolerance import norms, step_rounding
+from impls.conformance.trial import ALL, Factory, Trial
 from impls.conformance.violation import Network
 from impls.interface import Array, Implementation, Parameters, has_own_gradient
 from impls.support.mpiexec import launched
@@ -24,7 +25,7 @@ from impls.support.mpiexec import launched
 # The layer sizes, the batch size, the examples of a gradient and of an epoch: no two numbers are alike in the first
 # network, so that no mistake looks like another. In the second, all widths are equal.
 GENERIC = (Network((8, 7, 5, 3), 13, 30), Network((6, 6, 6, 6), 13, 30))
-GENERIC_EXAMPLES = 11  # of a gradient and of a step
+GENERIC_EXAMPLES = slice(11)  # of a gradient and of a step
 GENERIC_RATE = 2.3  # whose square and inverse are different from all other numbers
 
 
@@ -42,21 +43,17 @@ def likely_mistake(factory: Factory, dtype: str, threads: int = 1) -> str:
         for mistakes in (_mistakes_in_gradient, _mistakes_in_step, _mistakes_in_epochs):
             with suppress(Exception), trial.open() as implementation:
                 explanations.append(mistakes(trial, implementation))
-    return in_one(max(explanations, key=len))
-
-
-def in_one(sentences: list[str]) -> str:
-    """Return the sentences as one."""
-    return "; and ".join(sentences)
+    longest = max(explanations, key=len)
+    return "; and ".join(longest)
 
 
 def _mistakes_in_gradient(trial: Trial, implementation: Implementation) -> list[str]:
     if not has_own_gradient(type(implementation)):
         return []
-    case = _generic_case(trial)
-    batch = implementation.prepare(trial.x[:GENERIC_EXAMPLES], trial.y[:GENERIC_EXAMPLES])
+    inputs = _generic_inputs(trial)
+    batch = trial.prepare(implementation, GENERIC_EXAMPLES)
     result = implementation.gradients(batch)
-    sentences = gradient_mistakes(result, case)
+    sentences = gradient_mistakes(result, inputs)
     implementation.load(trial.draw_parameters())
     if _is_same_and_not_zero(result, implementation.gradients(batch)):
         sentences.append("the gradient is the same whatever is loaded: it is computed with parameters of its own")
@@ -64,93 +61,84 @@ def _mistakes_in_gradient(trial: Trial, implementation: Implementation) -> list[
 
 
 def _mistakes_in_step(trial: Trial, implementation: Implementation) -> list[str]:
-    case = _generic_case(trial)
-    batch = implementation.prepare(trial.x[:GENERIC_EXAMPLES], trial.y[:GENERIC_EXAMPLES])
-    implementation.step(batch, case.learning_rate)
-    return step_mistakes(implementation.parameters(), case, [[np.arange(GENERIC_EXAMPLES)]])
+    inputs = _generic_inputs(trial)
+    batch = trial.prepare(implementation, GENERIC_EXAMPLES)
+    implementation.step(batch, inputs.learning_rate)
+    return step_mistakes(implementation.parameters(), inputs, [[np.arange(len(inputs.x))]])
 
 
 def _mistakes_in_epochs(trial: Trial, implementation: Implementation) -> list[str]:
-    case = _generic_case(trial, trial.network.examples)
+    inputs = _generic_inputs(trial, ALL)
     orders = [trial.order, trial.order[::-1].copy()]
     data = implementation.prepare_data(trial.x, trial.y)
     for order in orders:
-        implementation.epoch(data, order, case.learning_rate)
-    return step_mistakes(implementation.parameters(), case, [trial.mini_batches(order) for order in orders])
+        implementation.epoch(data, order, inputs.learning_rate)
+    return step_mistakes(implementation.parameters(), inputs, [trial.mini_batches(order) for order in orders])
 
 
-def _generic_case(trial: Trial, examples: int = GENERIC_EXAMPLES) -> Case:
-    x, y = trial.x[:examples], trial.y[:examples]
-    return case_of(trial.parameters, x, y, trial.cost, trial.network.batch_size, GENERIC_RATE)
+def _generic_inputs(trial: Trial, rows: slice = GENERIC_EXAMPLES) -> Inputs:
+    batch_size = trial.network.batch_size
+    return inputs_in_float64(trial.parameters, trial.x[rows], trial.y[rows], trial.cost, batch_size, GENERIC_RATE)
 
 
-def _is_same_and_not_zero(result: Any, other: Any) -> bool:
+def _is_same_and_not_zero(result: Any, second: Any) -> bool:
     """Compare two results, lists of arrays in any arrangement."""
     if isinstance(result, list | tuple):
-        return all(_is_same_and_not_zero(*pair) for pair in zip(result, other, strict=True))
-    return np.array_equal(result, other) and bool(np.any(result))
+        return all(_is_same_and_not_zero(*pair) for pair in zip(result, second, strict=True))
+    return np.array_equal(result, second) and bool(np.any(result))
 
 
 # --- Given results ---------------------------------------------------------------------------------------------------
 
 
-def gradient_mistakes(result: Any, case: Case) -> list[str]:
+def gradient_mistakes(result: Any, inputs: Inputs) -> list[str]:
     """Return the likely mistakes in a gradient, each in a sentence; [] if it is correct or none are known."""
     with np.errstate(all="ignore"):
-        correct = tensors_of(correct_gradient(case))
+        correct = tensors_of(correct_gradient(inputs))
         explanations: list[list[str]] = []
-        forms = _possible_forms(result, case)
+        forms = _possible_forms(result, inputs)
         for form_sentences, tensors in forms:
             if any(len(sentences) <= len(form_sentences) for sentences in explanations):
                 break
-            target = Target(case, tensors, correct)
-            if not target.wrong_numbers:
+            wrong = WrongResult(inputs, tensors, correct)
+            if not wrong.wrong_numbers:
                 return form_sentences
-            sentences = _not_finite(tensors) or explain(target, alone=not form_sentences)
+            sentences = _not_finite(tensors) or explain(wrong)
             if sentences:
                 explanations.append(form_sentences + sentences)
         if explanations:
             return min(explanations, key=len)
         for form_sentences, tensors in forms:
             if all(tensor.shape == correct[name].shape for name, tensor in tensors.items()):
-                return form_sentences or lower_precision(Target(case, tensors, correct))
+                return form_sentences or lower_precision(WrongResult(inputs, tensors, correct))
         return []
 
 
-def step_mistakes(result: Any, case: Case, epochs: Epochs) -> list[str]:
+def step_mistakes(result: Parameters, inputs: Inputs, epochs: Epochs) -> list[str]:
     """Return the likely mistakes in the parameters after steps; [] if they are correct or none are known.
 
-    `epochs` are lists of mini-batches, each given by the indices of its examples in the case; a single step is
-    `[[np.arange(B)]]`.
+    `epochs` are lists of mini-batches, each given by the indices of its examples; a single step is `[[np.arange(B)]]`.
     """
-    before = tensors_of(case.parameters)
-    try:
-        after = tensors_of(result)
-    except (TypeError, ValueError):
-        return []
-    if [tensor.shape for tensor in after.values()] != [tensor.shape for tensor in before.values()]:
-        return []
     batches = [rows for epoch in epochs for rows in epoch]
-    rounding = step_rounding(sum(map(len, batches)), case.dtype)
-    rate = case.learning_rate or 1.0
+    rate = inputs.learning_rate or 1.0
 
-    def gradient(parameters: Tensors) -> Tensors:
-        return {name: (tensor - parameters[name]) / rate for name, tensor in before.items()}
+    def gradient(parameters: Parameters) -> Tensors:
+        return tensors_of(elementwise(lambda p, after: (p - after) / rate, inputs.parameters, parameters))
 
     with np.errstate(all="ignore"):
-        if _not_finite(after):
-            return _not_finite(after)
-        roundings = {name: rounding * float(np.linalg.norm(tensor)) / rate for name, tensor in after.items()}
-        correct = gradient(tensors_of(descend(case, batches)))
-        target = Target(case, gradient(after), correct, roundings)
-        if not target.wrong_numbers:
+        not_finite = _not_finite(tensors_of(result))
+        if not_finite:
+            return not_finite
+        rounding = step_rounding(sum(map(len, batches)), inputs.dtype) / rate
+        roundings = {name: rounding * norm for name, norm in norms(result).items()}
+        wrong = WrongResult(inputs, gradient(result), gradient(descend(inputs, batches)), roundings)
+        if not wrong.wrong_numbers:
             return []
-        if len(batches) == 1 and (sentences := explain(target)):
-            return sentences
+        sentences = explain(wrong) if len(batches) == 1 else []
         for mistake in STEP_MISTAKES:
-            if target.is_explained_by(gradient(tensors_of(mistake.parameters(case, epochs)))):
-                return [mistake.sentence]
-        return lower_precision(target)
+            if not sentences and wrong.is_explained_by(gradient(mistake.parameters(inputs, epochs))):
+                sentences = [mistake.sentence]
+        return sentences or lower_precision(wrong)
 
 
 def _not_finite(tensors: Tensors) -> list[str]:
@@ -181,12 +169,12 @@ BIAS_FORMS: tuple[tuple[str, Callable[[Array], Array]], ...] = (
 )
 
 
-def _possible_forms(result: Any, case: Case) -> list[tuple[list[str], Tensors]]:
+def _possible_forms(result: Any, inputs: Inputs) -> list[tuple[list[str], Tensors]]:
     """Return what may be wrong with the form of a gradient, with its tensors in the contract's form.
 
     Those with the fewest mistakes come first. The shapes of biases are left open: a wrong sum may be behind them.
     """
-    shapes = [W.shape for W in case.parameters.weights]
+    shapes = [W.shape for W in inputs.parameters.weights]
     forms = []
     for structure, order, weight_form, bias_form in product(STRUCTURES, ORDERS, WEIGHT_FORMS, BIAS_FORMS):
         try:

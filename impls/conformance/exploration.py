@@ -9,7 +9,7 @@ import time
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -19,9 +19,8 @@ from hypothesis import HealthCheck, Phase, Verbosity
 from hypothesis.stateful import run_state_machine_as_test
 
 from impls.conformance.model import CheckedCalls, OutOfRange, Violated
-from impls.conformance.violation import Violation
+from impls.conformance.violation import Violation, raised
 from impls.interface import Implementation
-from impls.support.tracebacks import frames, in_words, whole
 
 CHECK = "exploration"
 PROMISE = "Any valid call sequence matches the reference; inputs and earlier results stay unchanged."
@@ -31,15 +30,8 @@ from impls.conformance.model import CheckedCalls
 from impls.support.loading import Target, load_target
 
 checked = CheckedCalls(load_target(Target.parse({target!r})))
+
 """
-
-
-@dataclass(frozen=True)
-class Exploration:
-    """What was found, and how many sequences were run before the first that failed, or in all."""
-
-    violation: Violation | None
-    programs: int
 
 
 class OutOfTime(BaseException):
@@ -47,42 +39,39 @@ class OutOfTime(BaseException):
 
 
 @dataclass
-class Search:
-    """One search: what to call, until when, and the last sequence that failed, which Hypothesis has made shortest."""
+class Exploration:
+    """What to call and until when, and what it has led to."""
 
     factory: type[Implementation]
     script_header: str
-    deadline: float
+    deadline: float  # seconds of time.monotonic()
     shrink_seconds: float
-    begin: Callable[[str], object]
-    programs: int = 0
-    violation: Violation | None = None
+    begin: Callable[[str], object]  # See `explore`.
+    programs: int = 0  # sequences before the first that failed, or all of them
+    violation: Violation | None = None  # by the shortest sequence that failed
 
-    def fail(self, lines: list[str], error: BaseException) -> None:
+    def fail(self, script: str, setting: str, error: BaseException) -> None:
+        """Take a sequence that failed; Hypothesis makes it shorter every time."""
         if self.violation is None:
             self.programs += 1
             self.deadline = time.monotonic() + self.shrink_seconds
-        program = "\n".join([self.script_header, *lines, ""])
-        if isinstance(error, Violated):
-            violation = Violation(CHECK, str(error))
-        else:
-            violation = Violation(CHECK, f"raised {in_words(error)}", frames=frames(error), traceback=whole(error))
-        self.violation = replace(violation, promise=PROMISE, setting=lines[-1], program=program)
+        fields = {"error": str(error)} if isinstance(error, Violated) else raised(error)
+        self.violation = Violation(CHECK, promise=PROMISE, setting=setting, program=script, **fields)
 
 
 class RecordedCalls(CheckedCalls):
-    """Calls that are written down for a search."""
+    """Calls that are written down as a script."""
 
-    def __init__(self, search: Search) -> None:
-        if time.monotonic() > search.deadline:
+    def __init__(self, exploration: Exploration) -> None:
+        if time.monotonic() > exploration.deadline:
             raise OutOfTime
-        super().__init__(search.factory)
-        self._search = search
-        self._lines: list[str] = []
+        super().__init__(exploration.factory)
+        self._exploration = exploration
+        self._script = exploration.script_header
 
     def run(self, line: str, method: Callable[[], Any]) -> Any:
-        self._lines.append(line)
-        self._search.begin("\n".join([self._search.script_header, *self._lines, ""]))
+        self._script += f"{line}\n"
+        self._exploration.begin(self._script)
         try:
             with warnings.catch_warnings(), np.errstate(all="ignore"):
                 warnings.simplefilter("ignore")
@@ -90,7 +79,7 @@ class RecordedCalls(CheckedCalls):
         except OutOfRange:
             hypothesis.reject()
         except (Exception, SystemExit) as error:
-            self._search.fail(self._lines, error)
+            self._exploration.fail(self._script, line, error)
             raise
 
     def teardown(self) -> None:
@@ -98,7 +87,7 @@ class RecordedCalls(CheckedCalls):
         try:
             if sys.exception() is None:
                 self.finish()
-                self._search.programs += self._search.violation is None
+                self._exploration.programs += self._exploration.violation is None
         finally:
             for instance in self.opened:
                 with suppress(Exception):
@@ -122,7 +111,7 @@ def explore(
     each call, in case that does not return.
     """
     script_header = SCRIPT_HEADER.format(target=target)
-    search = Search(factory, script_header, time.monotonic() + seconds, shrink_seconds, begin)
+    exploration = Exploration(factory, script_header, time.monotonic() + seconds, shrink_seconds, begin)
     settings = hypothesis.settings(
         max_examples=examples,
         stateful_step_count=CALLS,
@@ -135,13 +124,12 @@ def explore(
         suppress_health_check=list(HealthCheck),
         verbosity=Verbosity.quiet,
     )
-
-    machine: Any = hypothesis.seed(seed)(partial(RecordedCalls, search))
+    machine: Any = hypothesis.seed(seed)(partial(RecordedCalls, exploration))
     try:
         run_state_machine_as_test(machine, settings=settings)
-    except (OutOfTime, hypothesis.errors.Flaky):  # what fails only now and then, or in time only
-        pass
+    except (OutOfTime, hypothesis.errors.Flaky):
+        pass  # What fails only now and then, or in time only, is reported as it was seen last.
     except (Exception, SystemExit):
-        if search.violation is None:
+        if exploration.violation is None:
             raise
-    return Exploration(search.violation, search.programs)
+    return exploration

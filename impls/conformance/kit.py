@@ -13,12 +13,11 @@ import numpy as np
 
 from impls.conformance import contract_checks, result_checks
 from impls.conformance.diagnosis import likely_mistake
-from impls.conformance.tolerance import Watch, tolerance
-from impls.conformance.trial import CheckFunction, Factory, Trial
-from impls.conformance.violation import Network, Violation, inputs_modified, rank
+from impls.conformance.tolerance import tolerance
+from impls.conformance.trial import CheckFunction, Factory, Trial, located
+from impls.conformance.violation import Network, Violation, raised
 from impls.interface import Array, Implementation, Parameters
 from impls.support.text import one_line
-from impls.support.tracebacks import frames, in_words, whole
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,7 @@ CHECKS = (
     Check("epoch-of-some", "results", result_checks.epoch_of_some, SHORT_LAST_BATCH[:2]),
     Check("saturated", "saturation", result_checks.saturated, WIDE),
     Check("extreme-input", "saturation", result_checks.extreme_input, WIDE),
-    Check("fortran-ordered", "layouts", result_checks.memory_layout(result_checks.fortran_ordered), TWO_BATCHES),
+    Check("fortran-ordered", "layouts", result_checks.memory_layout(np.asfortranarray), TWO_BATCHES),
     Check("non-contiguous", "layouts", result_checks.memory_layout(result_checks.non_contiguous), TWO_BATCHES),
     Check("read-only", "layouts", result_checks.memory_layout(result_checks.read_only), TWO_BATCHES),
     Check("inputs-unchanged", "inputs", contract_checks.inputs_unchanged, TWO_BATCHES),
@@ -96,8 +95,8 @@ CHECKS = (
     Check("left-behind", "close", contract_checks.left_behind, SMALL),
 )
 
-
 DTYPES, THREADS = ("float64", "float32"), (1, 2, 3)
+EPOCH_STEPS = 32  # Mini-batches of the workload's epoch: over thousands, correct implementations diverge by rounding.
 
 
 def check(
@@ -110,7 +109,7 @@ def check(
     seconds. Raises ValueError if no dtype is left, or one that has no tolerance.
     """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a correct result is not worse for them: `numerical_warnings` collects them
+        warnings.simplefilter("ignore")  # A correct result is not worse for them: `numerical_warnings` collects them.
         return list(violations(factory, dtypes, threads, diagnosed=diagnosed))
 
 
@@ -118,7 +117,7 @@ def violations(
     factory: Factory, dtypes: Sequence[str] = DTYPES, threads: Sequence[int] = THREADS, *, diagnosed: bool = True
 ) -> Iterator[Violation]:
     """Yield the first violation of each check on each network; see `check`."""
-    combinations = _combinations(factory, dtypes, threads)
+    combinations = [(dtype, count) for dtype in _checked_dtypes(factory, dtypes) for count in threads]
     for entry in CHECKS:
         for network in entry.networks:
             first, failures = None, 0
@@ -133,16 +132,15 @@ def violations(
                 yield first
 
 
-def _combinations(factory: Factory, dtypes: Sequence[str], threads: Sequence[int]) -> list[tuple[str, int]]:
-    """Return the dtypes and numbers of threads to check. Raises ValueError if there are none, or without tolerance."""
-    declared = getattr(factory, "dtypes", None)
-    checked = [dtype for dtype in dtypes if declared is None or dtype in declared]
-    combinations = [(dtype, count) for dtype in checked for count in threads]
-    if not combinations:
+def _checked_dtypes(factory: Factory, dtypes: Sequence[str]) -> list[str]:
+    """Return the dtypes that an implementation declares. Raises ValueError if there are none, or without tolerance."""
+    declared = getattr(factory, "dtypes", dtypes)
+    checked = [dtype for dtype in dtypes if dtype in declared]
+    if not checked:
         raise ValueError(f"dtypes: expected at least one of {declared}, got {tuple(dtypes)}; nothing would be checked")
     for dtype in checked:
         tolerance(dtype)
-    return combinations
+    return checked
 
 
 def named_check(name: str) -> Check:
@@ -157,58 +155,49 @@ def numerical_warnings(factory: Factory) -> list[str]:
     leftovers of the stack, and their products are discarded. If a leftover is NaN, NumPy finds the floating-point flag
     "invalid" set and warns although the product is correct: such warnings of dot and matmul are left out.
     """
-    recorded: dict[str, None] = {}
-    for name in ("saturated", "extreme-input"):
-        entry = named_check(name)
-        for dtype, threads in _combinations(factory, DTYPES, (1,)):
-            with warnings.catch_warnings(record=True) as caught, np.errstate(all="warn", under="ignore"):
-                warnings.simplefilter("always")
-                _violation(entry, Trial(factory, dtype, threads, entry.networks[0]), diagnosed=False)
-            for warning in caught:
-                if not re.search("invalid value encountered in (dot|matmul)", str(warning.message)):
-                    place = f"{Path(warning.filename).name}:{warning.lineno}"
-                    recorded[f"{warning.category.__name__}: {one_line(str(warning.message))} ({place})"] = None
-    return list(recorded)
+    with warnings.catch_warnings(record=True) as caught, np.errstate(all="warn", under="ignore"):
+        warnings.simplefilter("always")
+        for name in ("saturated", "extreme-input"):
+            for dtype in _checked_dtypes(factory, DTYPES):
+                entry = named_check(name)
+                _violation(entry, Trial(factory, dtype, 1, entry.networks[0]), diagnosed=False)
+    recorded = [
+        f"{warning.category.__name__}: {one_line(str(warning.message))} "
+        f"({Path(warning.filename).name}:{warning.lineno})"
+        for warning in caught
+        if not re.search("invalid value encountered in (dot|matmul)", str(warning.message))
+    ]
+    return list(dict.fromkeys(recorded))
 
 
 def _violation(entry: Check, trial: Trial, *, diagnosed: bool) -> Violation | None:
     """Run one check on one trial; return what is wrong or was raised, None for nothing."""
-    watch = Watch(trial.parameters, x=trial.x, y=trial.y, order=trial.order)
+    before = trial.checksums()
     errors: list[str] = []
-    places: tuple[str, ...] = ()
-    traceback = ""
+    exception = {}
     try:
-        errors.extend(error for error in entry.function(trial) if error)
+        errors.extend(located(entry.function(trial)))
     except (Exception, SystemExit) as error:
-        errors.append(f"raised {in_words(error)}")
-        places, traceback = frames(error), whole(error)
+        exception = raised(error)
+        errors.append(exception.pop("error"))
     if not errors:
         return None
-    modified = watch.modifications()
-    violation = _violation_of(entry, trial, errors, diagnosed=diagnosed and not modified)
-    diagnosis = inputs_modified(modified) or violation.diagnosis
-    return replace(violation, diagnosis=diagnosis, frames=places, traceback=traceback)
+    diagnosis = _diagnosis(trial, trial.modified_inputs(before)) if diagnosed else ""
+    return replace(_violation_of(entry, trial, errors, diagnosis), **exception)
 
 
-def _violation_of(entry: Check, trial: Trial, errors: list[str], *, diagnosed: bool = True) -> Violation:
-    """Return the violation that a check's errors are, with the likely mistake behind wrong results."""
-    return Violation(
-        entry.name,
-        " ".join("; ".join(errors).split()),
-        diagnosis=likely_mistake(trial.factory, trial.dtype, trial.threads)
-        if diagnosed and trial.wrong_results
-        else "",
-        promise=entry.promise,
-        setting=str(trial),
-        rank=rank(trial.network, trial.threads, trial.dtype),
-    )
+def _diagnosis(trial: Trial, modified: list[str]) -> str:
+    """Return the likely mistake; modified inputs come before all others, which rely on the inputs."""
+    if modified:
+        return f"a call modifies its inputs: {', '.join(modified)}"
+    return likely_mistake(trial.factory, trial.dtype, trial.threads) if trial.wrong_results else ""
 
 
-# --- The workload that is timed next ----------------------------------------------------------------------------------
-
-# Mini-batches in the epoch that is checked. Rounding errors grow from step to step, and over thousands of steps with a
-# large learning rate two correct implementations diverge; over this many they stay within the tolerance.
-EPOCH_STEPS = 32
+def _violation_of(entry: Check, trial: Trial, errors: list[str], diagnosis: str) -> Violation:
+    """Return the violation that a check's errors are."""
+    setting = "" if trial.instance else str(trial)  # Whoever checks an instance knows the workload.
+    rank = trial.network.work, trial.threads, DTYPES.index(trial.dtype)
+    return Violation(entry.name, " ".join("; ".join(errors).split()), diagnosis, entry.promise, setting, rank=rank)
 
 
 def check_workload(
@@ -231,39 +220,33 @@ def check_workload(
     if len(x) > EPOCH_STEPS * batch_size:
         examples = EPOCH_STEPS * batch_size + len(x) % batch_size
         x, y = x[:examples], y[:examples]
-    order = np.random.default_rng(0).permutation(len(x)) if epoch else np.arange(len(x))
-    trial = Trial(
-        type(implementation),
-        implementation.dtype.name,
-        implementation.threads,
-        Network(implementation.sizes, batch_size, len(x)),
-        learning_rates=(learning_rate,),
-        epoch_rate=learning_rate,
-        instance=implementation,
-    )
-    trial.parameters, trial.x, trial.y, trial.order = parameters, x, y, order
+    network = Network(implementation.sizes, batch_size, len(x))
+    dtype, threads = implementation.dtype.name, implementation.threads
+    trial = Trial(type(implementation), dtype, threads, network, learning_rate, implementation)
+    trial.parameters, trial.x, trial.y = parameters, x, y
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        wrong = _wrong_on_workload(trial, Watch(parameters, x=x, y=y, order=order), "epoch-order" if epoch else "step")
+        wrong = _wrong_on_workload(trial, "epoch-order" if epoch else "step")
     implementation.load(parameters)
     return wrong
 
 
-def _wrong_on_workload(trial: Trial, watch: Watch, steps: str) -> list[Violation]:
+def _wrong_on_workload(trial: Trial, steps: str) -> list[Violation]:
     """Return what the checks find in the gradient and in the steps; nothing else where inputs were modified."""
+    before = trial.checksums()
     wrong: list[Violation] = []
     for entry in (named_check("gradient"), named_check(steps)):
-        errors: list[str] = []
         try:
-            errors += [error for error in entry.function(trial) if error]
+            errors = list(located(entry.function(trial)))
         except Exception:
             if not wrong:
                 raise
-            break  # what is wrong already may have led to it
-        modified = watch.modifications()
-        if modified:  # then the reference was computed from other inputs
-            unchanged = named_check("inputs-unchanged")
-            return [Violation(unchanged.name, modified, inputs_modified(modified), unchanged.promise)]
+            break  # What is wrong already may have led to it.
+        modified = trial.modified_inputs(before)
+        if modified:  # The reference was computed from other inputs.
+            entry, errors, wrong = named_check("inputs-unchanged"), [contract_checks.was_modified(modified)], []
         if errors:
-            wrong.append(replace(_violation_of(entry, trial, errors), setting=""))  # the workload is known
+            wrong.append(_violation_of(entry, trial, errors, _diagnosis(trial, modified)))
+        if modified:
+            break
     return wrong

@@ -10,8 +10,8 @@ perturbed. `tolerance` says how far from the reference a correct implementation 
 """
 
 import math
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,12 +24,18 @@ ROUNDINGS = 16  # the errors of exp and of the order of a sum included; that is 
 GRADIENT_ROUNDINGS = 64  # u: the perturbation of each gradient in a trajectory, relative to its size
 
 
-class Step(NamedTuple):
+class GradientStep(NamedTuple):
     """One step of gradient descent."""
 
     x: Array  # (B, n_0)
     y: Array  # (B, n_L)
     learning_rate: float
+
+
+def elementwise(function: Callable[..., Any], *parameters: Parameters) -> Parameters:
+    """Apply a function to each tensor; of several parameters, to the tensors in the same place."""
+    pairs = zip(*parameters, strict=True)
+    return Parameters(*([function(*tensors) for tensors in zip(*kinds, strict=True)] for kinds in pairs))
 
 
 def reference_gradients(parameters: Parameters, x: Array, y: Array, cost: str = "quadratic") -> Parameters:
@@ -74,14 +80,12 @@ def reference_epoch(
 
     The last mini-batch may be smaller. `x` is (N, n_0), `y` is (N, n_L), `order` holds indices of examples.
     """
-    weights = [np.array(W, np.float64) for W in parameters.weights]  # (n_out, n_in)
-    biases = [np.array(b, np.float64) for b in parameters.biases]  # (n_out,)
+    parameters = elementwise(lambda p: np.array(p, np.float64), parameters)
     for start in range(0, len(order), batch_size):
         rows = order[start : start + batch_size]
-        dW, db = reference_gradients(Parameters(weights, biases), x[rows], y[rows], cost)
-        weights = [W - learning_rate * dW_l for W, dW_l in zip(weights, dW, strict=True)]
-        biases = [b - learning_rate * db_l for b, db_l in zip(biases, db, strict=True)]
-    return Parameters(weights, biases)
+        gradient = reference_gradients(parameters, x[rows], y[rows], cost)
+        parameters = elementwise(lambda p, dp: p - learning_rate * dp, parameters, gradient)
+    return parameters
 
 
 def _sigmoid_and_slope(z: Array) -> tuple[Array, Array]:
@@ -104,31 +108,24 @@ class PerturbedReference:
     more axis, the perturbations', in front of those in the comments of `impls.interface`.
     """
 
-    def __init__(self, start: Parameters, steps: Sequence[Step], dtype: str, cost: str) -> None:
+    def __init__(self, start: Parameters, steps: Sequence[GradientStep], dtype: str, cost: str) -> None:
         """Take the parameters before the steps; those after them are in `parameters`."""
         self._rng = np.random.default_rng(0)
         self._ulp = ROUNDINGS * float(np.finfo(dtype).eps)
-        self._tiny = ROUNDINGS * float(np.finfo(dtype).smallest_normal)  # what is smaller may vanish
+        self._tiny = ROUNDINGS * float(np.finfo(dtype).smallest_normal)  # What is smaller may vanish.
         self._cost = cost
-        self._stack = Parameters(
-            *([np.stack([np.asarray(p, np.float64)] * PERTURBATIONS) for p in kind] for kind in start)
-        )
+        self._stack = elementwise(lambda p: np.stack([np.asarray(p, np.float64)] * PERTURBATIONS), start)
         for x, y, learning_rate in steps:
             gradient = self._gradients(x, y)
-            self._stack = Parameters(
-                *(
-                    [self._rounded(p - learning_rate * dp) for p, dp in zip(*pair, strict=True)]
-                    for pair in zip(self._stack, gradient, strict=True)
-                )
-            )
+            self._stack = elementwise(lambda p, dp: self._rounded(p - learning_rate * dp), self._stack, gradient)  # noqa: B023
 
     def parameters(self) -> list[Parameters]:
         """Return the parameters of each perturbed reference."""
-        return _one_by_one(self._stack)
+        return _unstacked(self._stack)
 
     def gradients(self, x: Array, y: Array) -> list[Parameters]:
         """Return the gradient of each perturbed reference."""
-        return _one_by_one(self._gradients(x, y))
+        return _unstacked(self._gradients(x, y))
 
     def _gradients(self, x: Array, y: Array) -> Parameters:
         weights, biases = self._stack
@@ -152,10 +149,10 @@ class PerturbedReference:
                 delta = self._rounded(self._product(delta, weights[layer]) * a * (1.0 - a))  # (B, n_in)
         return Parameters(dW, db)
 
-    def _product(self, one: Array, other: Array) -> Array:
+    def _product(self, A: Array, B: Array) -> Array:  # noqa: N803
         """Return the products of matrices; what they add up is perturbed."""
-        terms = other.shape[1]
-        return self._rounded(one, terms) @ self._rounded(other, terms)
+        terms = B.shape[1]
+        return self._rounded(A, terms) @ self._rounded(B, terms)
 
     def _sigmoid(self, z: Array) -> Array:
         """Return the sigmoid, perturbed relative to 1: some write it with tanh, and a (1 - a) with a next to 1."""
@@ -172,11 +169,8 @@ class PerturbedReference:
         return self._rng.integers(0, 2, shape) * 2.0 - 1.0
 
 
-def _one_by_one(stack: Parameters) -> list[Parameters]:
-    return [
-        Parameters([W[number] for W in stack.weights], [b[number] for b in stack.biases])
-        for number in range(PERTURBATIONS)
-    ]
+def _unstacked(stack: Parameters) -> list[Parameters]:
+    return [elementwise(lambda p: p[number], stack) for number in range(PERTURBATIONS)]  # noqa: B023
 
 
 class Trajectory:
@@ -190,36 +184,23 @@ class Trajectory:
     - The parameters are rounded to the dtype after each step.
     """
 
-    def __init__(self, parameters: Parameters, cost: str, dtype: str | None = None, seed: int = 0) -> None:
-        self._tensors = [np.asarray(p, np.float64) for p in (*parameters.weights, *parameters.biases)]
-        self._layers = len(parameters.weights)
+    def __init__(self, parameters: Parameters, cost: str, dtype: str = "", seed: int = 0) -> None:
+        rng = np.random.default_rng(seed)
+        self.parameters = elementwise(lambda p: np.asarray(p, np.float64), parameters)  # Later steps make new arrays.
         self._cost = cost
         self._dtype = dtype
-        self._seed = seed
-        self._directions: list[Array] | None = None  # of the perturbation, once the first gradient is there
-
-    @property
-    def parameters(self) -> Parameters:
-        """Return the parameters, in arrays that later steps do not change."""
-        return Parameters(self._tensors[: self._layers], self._tensors[self._layers :])
+        self._directions = elementwise(lambda p: rng.standard_normal(p.shape), parameters)
 
     def step(self, x: Array, y: Array, learning_rate: float) -> None:
         """Take one step."""
-        dW, db = reference_gradients(self.parameters, x, y, self._cost)
-        gradients = dW + db
-        if self._dtype is not None:
-            gradients = self._perturbed(gradients, self._dtype)
-        self._tensors = [p - learning_rate * dp for p, dp in zip(self._tensors, gradients, strict=True)]
-        if self._dtype is not None:
-            self._tensors = [p.astype(self._dtype).astype(np.float64) for p in self._tensors]
+        gradient = reference_gradients(self.parameters, x, y, self._cost)
+        if self._dtype:
+            gradient = elementwise(self._perturbed, gradient, self._directions)
+        self.parameters = elementwise(lambda p, dp: p - learning_rate * dp, self.parameters, gradient)
+        if self._dtype:
+            self.parameters = elementwise(lambda p: p.astype(self._dtype).astype(np.float64), self.parameters)
 
-    def _perturbed(self, gradients: list[Array], dtype: str) -> list[Array]:
-        """Return the gradients, each off by the same share of its size and always in the same direction."""
-        if self._directions is None:
-            rng = np.random.default_rng(self._seed)
-            self._directions = [rng.standard_normal(dp.shape) for dp in gradients]
-        share = GRADIENT_ROUNDINGS * float(np.finfo(dtype).eps) / 2
-        return [
-            dp + share * math.sqrt(np.mean(dp * dp)) * direction
-            for dp, direction in zip(gradients, self._directions, strict=True)
-        ]
+    def _perturbed(self, dp: Array, direction: Array) -> Array:
+        """Return a gradient off by a share of its size, always in the same direction."""
+        share = GRADIENT_ROUNDINGS * float(np.finfo(self._dtype).eps) / 2
+        return dp + share * math.sqrt(np.mean(dp * dp)) * direction

@@ -1,9 +1,9 @@
 """Checks of results: gradients, steps and epochs, at the edges of floating point and for every memory layout.
 
-Each check takes a trial and yields the errors that it finds as text, "" for none.
+Each check takes a trial and yields where it looked and the error there, "" for none.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 
@@ -12,139 +12,129 @@ from numpy.typing import NDArray
 
 from impls.conformance.reference import reference_epoch, reference_gradients
 from impls.conformance.tolerance import differences, infinities, missing_nans, type_errors
-from impls.conformance.trial import CheckFunction, Trial, counted, prefixed
+from impls.conformance.trial import CheckFunction, Errors, Trial, counted, located
 from impls.interface import Array, Parameters
 
 
-def gradient(trial: Trial) -> Iterator[str]:
+def gradient(trial: Trial) -> Errors:
     """The gradient of all examples is the reference's."""
     with trial.open() as implementation:
-        rows = trial.first_batch
-        result = implementation.gradients(implementation.prepare(trial.x[rows], trial.y[rows]))
-        yield trial.gradient_errors(result, rows)
+        result = implementation.gradients(trial.prepare(implementation, trial.first_batch))
+        yield "", trial.gradient_errors(result, trial.first_batch)
 
 
-def result_type(trial: Trial) -> Iterator[str]:
+def result_type(trial: Trial) -> Errors:
     """Gradients and parameters are NumPy arrays of the network's dtype."""
     with trial.open() as implementation:
-        batch = implementation.prepare(trial.x, trial.y)
-        yield prefixed("gradients", type_errors(implementation.gradients(batch), trial.dtype))
-        yield prefixed("parameters", type_errors(implementation.parameters(), trial.dtype))
-        implementation.step(batch, 0.5)
-        yield prefixed("parameters after a step", type_errors(implementation.parameters(), trial.dtype))
+        result = implementation.gradients(trial.prepare(implementation))
+        yield "gradients", type_errors(result, trial.dtype)
+        yield "parameters", type_errors(implementation.parameters(), trial.dtype)
+        trial.step(implementation)
+        yield "parameters after a step", type_errors(implementation.parameters(), trial.dtype)
 
 
-def step(trial: Trial) -> Iterator[str]:
+def step(trial: Trial) -> Errors:
     """One step is the reference's, for a large and a small learning rate."""
-    everything = np.arange(trial.network.examples)
-    for learning_rate in trial.learning_rates:
+    for learning_rate in (trial.learning_rate,) if trial.instance else (0.01, 3.0):
         with trial.open() as implementation:
-            implementation.step(implementation.prepare(trial.x, trial.y), learning_rate)
-            error = trial.parameter_errors(implementation.parameters(), learning_rate, [everything])
-            yield prefixed(f"learning rate {learning_rate:.3g}", error)
+            implementation.step(trial.prepare(implementation), learning_rate)
+            errors = trial.parameter_errors(implementation, learning_rate=learning_rate)
+            yield f"learning rate {learning_rate:.3g}", errors
 
 
-def no_learning(trial: Trial) -> Iterator[str]:
+def no_learning(trial: Trial) -> Errors:
     """A step with learning rate 0 leaves the parameters unchanged."""
     with trial.open() as implementation:
-        implementation.step(implementation.prepare(trial.x, trial.y), 0.0)
-        yield prefixed("learning rate 0", differences(implementation.parameters(), trial.parameters))
+        implementation.step(trial.prepare(implementation), 0.0)
+        yield "learning rate 0", differences(implementation.parameters(), trial.parameters)
 
 
-def many_steps(trial: Trial) -> Iterator[str]:
+def many_steps(trial: Trial) -> Errors:
     """The 150th step is as good as the first."""
-    steps = np.array_split(np.arange(trial.network.examples), 3) * 50
+    thirds = np.array_split(np.arange(trial.network.examples), 3)
     with trial.open() as implementation:
-        batches = [implementation.prepare(trial.x[rows], trial.y[rows]) for rows in steps[:3]]
-        for batch in batches * 50:
-            implementation.step(batch, 0.7)
-        yield trial.parameter_errors(implementation.parameters(), 0.7, steps)
+        for batch in [trial.prepare(implementation, rows) for rows in thirds] * 50:
+            implementation.step(batch, trial.learning_rate)
+        yield "", trial.parameter_errors(implementation, thirds * 50)
 
 
-def epoch_in_order(trial: Trial) -> Iterator[str]:
+def epoch_in_order(trial: Trial) -> Errors:
     """An epoch in a random order is the reference's."""
-    yield from _epochs(trial, [trial.order])
+    yield "", _epoch_errors(trial, trial.order)
 
 
-def several_epochs(trial: Trial) -> Iterator[str]:
+def several_epochs(trial: Trial) -> Errors:
     """Several epochs of one data set, each in another order, are the reference's."""
-    yield from _epochs(trial, [trial.order, trial.order[::-1], np.roll(trial.order, 3)])
+    yield "", _epoch_errors(trial, trial.order, trial.order[::-1], np.roll(trial.order, 3))
 
 
-def epoch_of_some(trial: Trial) -> Iterator[str]:
+def epoch_of_some(trial: Trial) -> Errors:
     """An epoch in an order that leaves out some examples, or repeats some, is the reference's."""
-    some = trial.order[: trial.network.examples // 2]
-    for what, order in (("some examples", some), ("repeated examples", np.repeat(trial.order, 2)[1:])):
-        for error in _epochs(trial, [order]):
-            yield prefixed(what, error)
+    yield "some examples", _epoch_errors(trial, trial.order[: trial.network.examples // 2])
+    yield "repeated examples", _epoch_errors(trial, np.repeat(trial.order, 2)[1:])
 
 
-def _epochs(trial: Trial, orders: list[NDArray[np.intp]]) -> Iterator[str]:
+def _epoch_errors(trial: Trial, *orders: NDArray[np.intp]) -> str:
     with trial.open() as implementation:
         data = implementation.prepare_data(trial.x, trial.y)
         for order in orders:
-            implementation.epoch(data, order, trial.epoch_rate)
+            implementation.epoch(data, order, trial.learning_rate)
         batches = [rows for order in orders for rows in trial.mini_batches(order)]
-        yield trial.parameter_errors(implementation.parameters(), trial.epoch_rate, batches)
+        return trial.parameter_errors(implementation, batches)
 
 
 # --- After other calls, and with many threads ----------------------------------------------------------------------
 
 
-def first_again(trial: Trial) -> Iterator[str]:
+def first_again(trial: Trial) -> Errors:
     """The gradient of a mini-batch is the same after another mini-batch, and after itself."""
-    halves = [slice(0, trial.network.batch_size), slice(trial.network.batch_size, None)]
+    halves = trial.first_batch, slice(trial.network.batch_size, None)
     with trial.open() as implementation:
-        batches = [implementation.prepare(trial.x[half], trial.y[half]) for half in halves]
-        for call, half in enumerate((0, 1, 0, 0)):
-            error = trial.gradient_errors(implementation.gradients(batches[half]), halves[half])
-            yield prefixed(f"call {call + 1}", error)
+        batches = [trial.prepare(implementation, half) for half in halves]
+        for number, half in enumerate((0, 1, 0, 0), start=1):
+            yield f"call {number}", trial.gradient_errors(implementation.gradients(batches[half]), halves[half])
 
 
-def smaller_after_larger(trial: Trial) -> Iterator[str]:
+def smaller_after_larger(trial: Trial) -> Errors:
     """The gradient of a mini-batch is correct after that of a larger one."""
     size = trial.network.batch_size
     with trial.open() as implementation:
-        implementation.gradients(implementation.prepare(trial.x[:size], trial.y[:size]))
+        implementation.gradients(trial.prepare(implementation, trial.first_batch))
         for count in (size - 1, 1, size):
-            batch = implementation.prepare(trial.x[:count], trial.y[:count])
-            error = trial.gradient_errors(implementation.gradients(batch), slice(count))
-            yield prefixed(f"{counted(count, 'example')} after {size}", error)
+            result = implementation.gradients(trial.prepare(implementation, slice(count)))
+            yield f"{counted(count, 'example')} after {size}", trial.gradient_errors(result, slice(count))
 
 
-def nan_forgotten(trial: Trial) -> Iterator[str]:
+def nan_forgotten(trial: Trial) -> Errors:
     """The gradient of a mini-batch is correct after a mini-batch of NaN, which may be refused."""
-    size = trial.network.batch_size
     with trial.open() as implementation:
         with suppress(ValueError):
-            implementation.gradients(implementation.prepare(np.full_like(trial.x[:size], np.nan), trial.y[:size]))
-        result = implementation.gradients(implementation.prepare(trial.x[:size], trial.y[:size]))
-        yield prefixed("after a mini-batch of NaN", trial.gradient_errors(result, slice(size)))
+            implementation.gradients(implementation.prepare(np.full_like(trial.x, np.nan), trial.y))
+        result = implementation.gradients(trial.prepare(implementation))
+        yield "after a mini-batch of NaN", trial.gradient_errors(result)
 
 
-def more_threads_than_examples(trial: Trial) -> Iterator[str]:
+def more_threads_than_examples(trial: Trial) -> Errors:
     """Gradient, step and epoch are the reference's with more threads than examples."""
     threads = trial.network.examples + trial.threads
     crowded = replace(trial, threads=threads)
     for what, check in (("gradients", gradient), ("step", step), ("epoch", epoch_in_order)):
-        for error in check(crowded):
-            yield prefixed(f"{what} with {threads} threads", error)
+        for error in located(check(crowded)):
+            yield f"{what} with {threads} threads", error
 
 
 # --- At the edges of floating point --------------------------------------------------------------------------------
 
 
-def saturated(trial: Trial) -> Iterator[str]:
+def saturated(trial: Trial) -> Errors:
     """Gradient and step are the reference's, where half of the units are saturated."""
     parameters = _saturate(trial.parameters)
-    everything = np.arange(trial.network.examples)
     with trial.open() as implementation:
         implementation.load(parameters)
-        batch = implementation.prepare(trial.x, trial.y)
-        yield trial.gradient_errors(implementation.gradients(batch), parameters=parameters)
-        implementation.step(batch, 0.7)
-        error = trial.parameter_errors(implementation.parameters(), 0.7, [everything], parameters=parameters)
-        yield prefixed("step", error)
+        result = implementation.gradients(trial.prepare(implementation))
+        yield "", trial.gradient_errors(result, parameters=parameters)
+        trial.step(implementation)
+        yield "step", trial.parameter_errors(implementation, parameters=parameters)
 
 
 def _saturate(parameters: Parameters) -> Parameters:
@@ -152,51 +142,43 @@ def _saturate(parameters: Parameters) -> Parameters:
 
     The other half stays as it is, so that the norm of a gradient remains meaningful.
     """
-    biases = []
-    for b in parameters.biases:
-        push = np.resize(np.array([0.0, 1000.0, 0.0, -1000.0, 0.0, 100.0, 0.0, -100.0]), len(b))  # (n_out,)
-        biases.append((b + push).astype(b.dtype))
+    push = np.array([0.0, 1000.0, 0.0, -1000.0, 0.0, 100.0, 0.0, -100.0])
+    biases = [(b + np.resize(push, len(b))).astype(b.dtype) for b in parameters.biases]
     return Parameters(parameters.weights, biases)
 
 
-def extreme_input(trial: Trial) -> Iterator[str]:
+def extreme_input(trial: Trial) -> Errors:
     """Gradient and step stay finite where inputs saturate the whole first layer."""
     with trial.open() as implementation:
         batch = implementation.prepare(trial.x * 1000, trial.y)
-        implementation.step(batch, 0.7)
-        yield prefixed("gradients", infinities(implementation.gradients(batch)))
-        yield prefixed("step", infinities(implementation.parameters()))
+        implementation.step(batch, trial.learning_rate)
+        yield "gradients", infinities(implementation.gradients(batch))
+        yield "step", infinities(implementation.parameters())
 
 
-def nan(trial: Trial) -> Iterator[str]:
+def nan(trial: Trial) -> Errors:
     """NaN in x, y or a weight reaches all results that depend on it, or is refused with a ValueError."""
     x, y, weights = trial.x.copy(), trial.y.copy(), [W.copy() for W in trial.parameters.weights]
     x[-1, 0] = y[-1, 0] = weights[-1][0, 0] = np.nan
-    with_nan = Parameters(weights, trial.parameters.biases)
-    everything = np.arange(trial.network.examples)
-    inputs = (
-        ("x", trial.parameters, x, trial.y),
-        ("y", trial.parameters, trial.x, y),
-        ("W", with_nan, trial.x, trial.y),
-    )
+    rows, rate = np.arange(len(x)), trial.learning_rate
+    problems = {
+        "x": (trial.parameters, x, trial.y),
+        "y": (trial.parameters, trial.x, y),
+        "W": (Parameters(weights, trial.parameters.biases), trial.x, trial.y),
+    }
     with trial.open() as implementation:
-        for where, parameters, x_, y_ in inputs:
-            implementation.load(parameters)
+        for where, problem in problems.items():
+            implementation.load(problem[0])
             with suppress(ValueError):
-                batch = implementation.prepare(x_, y_)
-                expected = reference_gradients(parameters, x_, y_, trial.cost)
-                yield prefixed(f"NaN in {where}, gradients", missing_nans(implementation.gradients(batch), expected))
-                implementation.step(batch, 0.7)
-                expected = reference_epoch(parameters, x_, y_, everything, len(everything), 0.7, trial.cost)
-                yield prefixed(f"NaN in {where}, step", missing_nans(implementation.parameters(), expected))
+                batch = implementation.prepare(*problem[1:])
+                expected = reference_gradients(*problem, trial.cost)
+                yield f"NaN in {where}, gradients", missing_nans(implementation.gradients(batch), expected)
+                implementation.step(batch, rate)
+                expected = reference_epoch(*problem, rows, len(rows), rate, trial.cost)
+                yield f"NaN in {where}, step", missing_nans(implementation.parameters(), expected)
 
 
 # --- For every memory layout ---------------------------------------------------------------------------------------
-
-
-def fortran_ordered(array: Array) -> Array:
-    """Return a copy in Fortran's memory order."""
-    return np.asfortranarray(array)
 
 
 def non_contiguous(array: Array) -> Array:
@@ -217,20 +199,17 @@ def read_only(array: Array) -> Array:
 def memory_layout(arrange: Callable[[Array], Array]) -> CheckFunction:
     """Return the check that gradient, step and epoch are the reference's when `arrange` has arranged all inputs."""
 
-    def check(trial: Trial) -> Iterator[str]:
+    def check(trial: Trial) -> Errors:
         """Gradient, step and epoch are the reference's whatever the inputs' memory layout."""
-        weights, biases = trial.parameters
-        size = trial.network.batch_size
-        x, y, order = arrange(trial.x), arrange(trial.y), arrange(trial.order)
+        first, x, y = trial.first_batch, arrange(trial.x), arrange(trial.y)
         with trial.open() as implementation:
-            implementation.load(Parameters([arrange(W) for W in weights], [arrange(b) for b in biases]))
-            result = implementation.gradients(implementation.prepare(x[:size], y[:size]))
-            yield trial.gradient_errors(result, slice(size))
-            implementation.step(implementation.prepare(x[:size], y[:size]), 0.7)
-            yield prefixed("step", trial.parameter_errors(implementation.parameters(), 0.7, [np.arange(size)]))
+            implementation.load(Parameters(*([arrange(tensor) for tensor in kind] for kind in trial.parameters)))
+            result = implementation.gradients(implementation.prepare(x[first], y[first]))
+            yield "", trial.gradient_errors(result, first)
+            implementation.step(implementation.prepare(x[first], y[first]), trial.learning_rate)
+            yield "step", trial.parameter_errors(implementation, [first])
             implementation.load(trial.parameters)
-            implementation.epoch(implementation.prepare_data(x, y), order, 0.7)
-            error = trial.parameter_errors(implementation.parameters(), 0.7, trial.mini_batches(trial.order))
-            yield prefixed("epoch", error)
+            implementation.epoch(implementation.prepare_data(x, y), arrange(trial.order), trial.learning_rate)
+            yield "epoch", trial.parameter_errors(implementation, trial.mini_batches(trial.order))
 
     return check

@@ -5,14 +5,13 @@ is of type Any here: it may be anything at all, and then the text says so.
 """
 
 import math
-import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from impls.conformance.reference import Step, Trajectory
+from impls.conformance.reference import GradientStep, Trajectory
 from impls.interface import Array, Parameters
 
 # The largest allowed relative error of a gradient, per tensor: norm of the difference / norm of the reference's tensor.
@@ -48,10 +47,20 @@ def step_rounding(examples: int, dtype: str) -> float:
     return float(np.finfo(dtype).eps) * math.sqrt(examples)
 
 
-def named_tensors(parameters: Any) -> list[tuple[str, Any]]:
-    """Return all tensors with their names; raises TypeError or ValueError if this is not a pair of sequences."""
+def named_tensors(parameters: Any) -> dict[str, Any]:
+    """Return all tensors by name; raises TypeError or ValueError if this is not a pair of sequences."""
     weights, biases = parameters
-    return [(f"weights[{n}]", W) for n, W in enumerate(weights)] + [(f"biases[{n}]", b) for n, b in enumerate(biases)]
+    return {f"weights[{n}]": W for n, W in enumerate(weights)} | {f"biases[{n}]": b for n, b in enumerate(biases)}
+
+
+def norms(parameters: Parameters, start: Parameters | None = None) -> dict[str, float]:
+    """Return the norm of each tensor by name, or of its move since `start`."""
+    before = named_tensors(start) if start else {}
+    with np.errstate(all="ignore"):
+        return {
+            name: float(np.linalg.norm(tensor - np.asarray(before.get(name, 0.0), np.float64)))
+            for name, tensor in named_tensors(parameters).items()
+        }
 
 
 def gradient_errors(result: Any, expected: Parameters, dtype: str, perturbed: Sequence[Parameters] = ()) -> str:
@@ -60,10 +69,7 @@ def gradient_errors(result: Any, expected: Parameters, dtype: str, perturbed: Se
     Rounding may lead twice as far as in the `perturbed` gradients. Raises ValueError if `dtype` has no tolerance.
     """
     relative, spread = tolerance(dtype), distances(expected, perturbed)
-
-    def allowed(name: str, tensor: Array) -> float:
-        return relative * (float(np.linalg.norm(tensor)) or 1.0) + MARGIN * spread[name]
-
+    allowed = {name: relative * (norm or 1.0) + MARGIN * spread[name] for name, norm in norms(expected).items()}
     return compare(result, expected, allowed, relative=True)[0]
 
 
@@ -80,18 +86,21 @@ def parameter_errors(
     `before` and `expected` are the reference's before and after the steps; `examples` counts the examples of all steps.
     Rounding may lead twice as far as in the `perturbed` parameters. Raises ValueError if `dtype` has no tolerance.
     """
-    relative, spread = tolerance(dtype), distances(expected, perturbed)
-    start, rounding = dict(named_tensors(before)), step_rounding(examples, dtype)
+    moves, allowed = norms(expected, before), rounding_errors(expected, examples, dtype, perturbed)
+    relative = tolerance(dtype)
+    return compare(result, expected, {name: relative * moves[name] + allowed[name] for name in allowed})[0]
 
-    def allowed(name: str, tensor: Array) -> float:
-        move = float(np.linalg.norm(tensor - np.asarray(start[name], np.float64)))
-        return relative * move + rounding * float(np.linalg.norm(tensor)) + MARGIN * spread[name]
 
-    return compare(result, expected, allowed)[0]
+def rounding_errors(
+    expected: Parameters, examples: int, dtype: str, perturbed: Sequence[Parameters]
+) -> dict[str, float]:
+    """Return how far steps with so many examples may lead each tensor of correct parameters by rounding alone."""
+    rounding, spread = step_rounding(examples, dtype), distances(expected, perturbed)
+    return {name: MARGIN * spread[name] + rounding * norm for name, norm in norms(expected).items()}
 
 
 def compare(
-    result: Any, expected: Parameters, allowed: Callable[[str, Array], float], *, relative: bool = False
+    result: Any, expected: Parameters, allowed: Mapping[str, float], *, relative: bool = False
 ) -> tuple[str, float]:
     """Compare tensors with `expected` ones, given the norm of the difference that each is `allowed` by name.
 
@@ -102,24 +111,20 @@ def compare(
     shares = [(math.inf, error) for error in errors]
     with np.errstate(all="ignore"):
         for name, tensor, reference in pairs:
-            limit, difference = allowed(name, reference), float(np.linalg.norm(tensor - reference))
+            limit, difference = allowed[name], float(np.linalg.norm(tensor - reference))
             share = difference / limit if limit > 0.0 else math.inf if difference else 0.0
-            share = math.inf if math.isnan(share) else share
             unit = float(np.linalg.norm(reference)) if relative else 0.0
             text = f"relative error {difference / unit:.1e}" if unit else f"error {difference:.1e}"
-            shares.append((share, f"{name}: {text}, allowed {limit / (unit or 1.0):.0e}"))
+            text = f"{name}: {text}, allowed {limit / (unit or 1.0):.0e}"
+            shares.append((math.inf if math.isnan(share) else share, text))
     shares.sort(key=lambda pair: -pair[0])
     return "; ".join(error for share, error in shares if share > 1.0), max((share for share, _ in shares), default=0.0)
 
 
 def distances(expected: Parameters, perturbed: Sequence[Parameters]) -> dict[str, float]:
     """Return the largest distance of a perturbed result from the reference, by tensor."""
-    others = [dict(named_tensors(tensors)) for tensors in perturbed]
-    with np.errstate(all="ignore"):
-        return {
-            name: max((float(np.linalg.norm(other[name] - tensor)) for other in others), default=0.0)
-            for name, tensor in named_tensors(expected)
-        }
+    apart = [norms(expected, tensors) for tensors in perturbed]
+    return {name: max((norm[name] for norm in apart), default=0.0) for name in named_tensors(expected)}
 
 
 def is_sensitive(expected: Parameters, perturbed: Sequence[Parameters], before: Parameters | None = None) -> bool:
@@ -128,13 +133,8 @@ def is_sensitive(expected: Parameters, perturbed: Sequence[Parameters], before: 
     Compared is with the move since `before`, if given, or else with the tensor itself. Where small perturbations
     have grown that much, they do not grow in proportion, and eight of them do not tell how far a ninth would get.
     """
-    start = dict(named_tensors(before)) if before is not None else {}
     apart = distances(expected, perturbed)
-    with np.errstate(all="ignore"):
-        return any(
-            apart[name] > SENSITIVE * float(np.linalg.norm(tensor - np.asarray(start.get(name, 0.0), np.float64)))
-            for name, tensor in named_tensors(expected)
-        )
+    return any(apart[name] > SENSITIVE * norm for name, norm in norms(expected, before).items())
 
 
 # --- After many steps ------------------------------------------------------------------------------------------------
@@ -164,18 +164,13 @@ class Stop:
 
     def errors(self, result: Any) -> tuple[str, float]:
         """Return what is wrong with parameters in words, "" for nothing, and the worst share of what is allowed."""
-        drift = distances(self.expected, self.perturbed)
-        rounding = step_rounding(self.examples, self.dtype)
-
-        def allowed(name: str, tensor: Array) -> float:
-            return MARGIN * drift[name] + rounding * float(np.linalg.norm(tensor))
-
+        allowed = rounding_errors(self.expected, self.examples, self.dtype, self.perturbed)
         return compare(result, self.expected, allowed)
 
 
 def trajectory(
     parameters: Parameters,
-    steps: Iterable[Step],
+    steps: Iterable[GradientStep],
     stops: Iterable[int],
     dtype: str,
     cost: str = "quadratic",
@@ -219,13 +214,15 @@ def missing_nans(result: Any, expected: Parameters) -> str:
 
 def infinities(result: Any) -> str:
     """Name the tensors with an infinity or a NaN."""
-    return "; ".join(f"{name}: not finite" for name, tensor in named_tensors(result) if not np.all(np.isfinite(tensor)))
+    return "; ".join(
+        f"{name}: not finite" for name, tensor in named_tensors(result).items() if not np.all(np.isfinite(tensor))
+    )
 
 
 def type_errors(result: Any, dtype: str) -> str:
     """Name the tensors that are not NumPy arrays of `dtype`."""
     errors = []
-    for name, tensor in named_tensors(result):
+    for name, tensor in named_tensors(result).items():
         if not isinstance(tensor, np.ndarray):
             errors.append(f"{name}: expected a NumPy array, got {type(tensor).__name__}")
         elif tensor.dtype != np.dtype(dtype):
@@ -233,37 +230,19 @@ def type_errors(result: Any, dtype: str) -> str:
     return "; ".join(errors)
 
 
-class Watch:
-    """Watches arrays that must not be modified, by a checksum of each."""
-
-    def __init__(self, parameters: Parameters, **arrays: Array) -> None:
-        self._arrays = dict(named_tensors(parameters)) | arrays
-        self._checksums = {name: _checksum(array) for name, array in self._arrays.items()}
-
-    def modifications(self) -> str:
-        """Name the arrays that were modified since the watch began."""
-        return "; ".join(
-            f"{name}: was modified" for name, array in self._arrays.items() if _checksum(array) != self._checksums[name]
-        )
-
-
 def _matched(result: Any, expected: Parameters) -> tuple[list[str], list[tuple[str, Array, Array]]]:
     """Match tensors by name: return what cannot be compared, as text, and the rest as pairs in float64."""
     try:
-        named = dict(named_tensors(result))
+        named = named_tensors(result)
     except (TypeError, ValueError):
         return [f"expected a pair of lists, weights and biases, got {type(result).__name__}"], []
-    wanted = dict(named_tensors(expected))
-    errors = [f"{name}: missing tensor" for name in wanted if name not in named]
-    errors += [f"{name}: unexpected tensor" for name in named if name not in wanted]
+    wanted = named_tensors(expected)
+    errors = [f"{name}: missing tensor" for name in sorted(wanted.keys() - named)]
+    errors += [f"{name}: unexpected tensor" for name in sorted(named.keys() - wanted)]
     pairs = []
-    for name in wanted.keys() & named.keys():
+    for name in sorted(wanted.keys() & named):
         if np.shape(named[name]) == wanted[name].shape:
             pairs.append((name, np.asarray(named[name], np.float64), np.asarray(wanted[name], np.float64)))
         else:
             errors.append(f"{name}: expected shape {wanted[name].shape}, got {np.shape(named[name])}")
-    return sorted(errors), sorted(pairs, key=lambda pair: pair[0])
-
-
-def _checksum(array: Array) -> int:
-    return zlib.crc32(np.ascontiguousarray(array).data)
+    return errors, pairs

@@ -1,6 +1,7 @@
 """What one check runs on: an implementation, a network, a dtype, a number of threads, and random examples."""
 
 import math
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -13,11 +14,13 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from impls.conformance.reference import reference_epoch, reference_gradients
-from impls.conformance.tolerance import gradient_errors, parameter_errors, type_errors
+from impls.conformance.tolerance import gradient_errors, named_tensors, parameter_errors, type_errors
 from impls.conformance.violation import Network
 from impls.interface import Array, Implementation, Parameters
 
-Factory = Callable[[Sequence[int], int, str, int], Implementation]  # of sizes, batch size, dtype, threads
+Factory = Callable[[Sequence[int], int, str, int], Implementation]  # Called with sizes, batch size, dtype, threads.
+Rows = NDArray[np.intp] | slice  # which examples
+ALL = slice(None)
 
 
 @dataclass
@@ -28,9 +31,8 @@ class Trial:
     dtype: str
     threads: int
     network: Network
-    learning_rates: tuple[float, ...] = (0.01, 3.0)  # of single steps
-    epoch_rate: float = 0.7  # the learning rate of epochs, and of steps where one is enough
-    instance: Implementation | None = None  # that is to compute, instead of new ones
+    learning_rate: float = 0.7
+    instance: Implementation | None = None  # If given, it computes, instead of new ones.
     wrong_results: bool = False  # whether a gradient or parameters were wrong so far
 
     def open(self) -> AbstractContextManager[Implementation]:
@@ -45,7 +47,7 @@ class Trial:
         implementation = self.factory(self.network.sizes, self.network.batch_size, self.dtype, self.threads)
         try:
             if implementation.worth_sharing:
-                implementation.worth_sharing = 0  # here networks are small, and threads are to be checked, too
+                implementation.worth_sharing = 0  # Networks are small here, and threads must be checked, too.
             implementation.load(self.parameters)
         except BaseException:
             implementation.close()
@@ -85,7 +87,7 @@ class Trial:
 
     @property
     def first_batch(self) -> slice:
-        """Return the examples of the first mini-batch."""
+        """Return which examples are the first mini-batch."""
         return slice(self.network.batch_size)
 
     def draw_parameters(self) -> Parameters:
@@ -97,41 +99,57 @@ class Trial:
 
     def mini_batches(self, order: NDArray[np.intp]) -> list[NDArray[np.intp]]:
         """Split `order` into the mini-batches of one epoch."""
-        size = self.network.batch_size
-        return [order[start : start + size] for start in range(0, len(order), size)]
+        return np.split(order, range(self.network.batch_size, len(order), self.network.batch_size))
 
-    def gradient_errors(self, result: Any, rows: slice = slice(None), parameters: Parameters | None = None) -> str:
-        """Compare a gradient with the reference's for the examples in `rows`."""
-        parameters = parameters or self.parameters
+    def prepare(self, implementation: Implementation, rows: Rows = ALL) -> Any:
+        """Return examples as a mini-batch in the implementation's native form."""
+        return implementation.prepare(self.x[rows], self.y[rows])
+
+    def step(self, implementation: Implementation, rows: Rows = ALL) -> None:
+        """Take one step with examples as a mini-batch."""
+        implementation.step(self.prepare(implementation, rows), self.learning_rate)
+
+    def gradient_errors(self, result: Any, rows: Rows = ALL, parameters: Parameters | None = None) -> str:
+        """Compare a gradient with the reference's."""
         with self._calm_blas():
-            expected = reference_gradients(parameters, self.x[rows], self.y[rows], self.cost)
-        errors = gradient_errors(result, expected, self.dtype) or type_errors(result, self.dtype)
-        self.wrong_results |= bool(errors)
-        return errors
+            expected = reference_gradients(parameters or self.parameters, self.x[rows], self.y[rows], self.cost)
+        return self._wrong(gradient_errors(result, expected, self.dtype) or type_errors(result, self.dtype))
 
     def parameter_errors(
         self,
-        result: Any,
-        learning_rate: float,
-        batches: Sequence[NDArray[np.intp]],
+        implementation: Implementation,
+        batches: Sequence[Rows] = (ALL,),
+        learning_rate: float | None = None,
         parameters: Parameters | None = None,
     ) -> str:
-        """Compare parameters with the reference's after steps with `batches`, given by the indices of their examples.
-
-        `parameters` are those before the first step.
-        """
+        """Compare parameters with the reference's after steps with `batches`; `parameters` are those before them."""
+        result = implementation.parameters()
         before = expected = parameters or self.parameters
+        rate = self.learning_rate if learning_rate is None else learning_rate
+        rows_of_steps = [np.arange(self.network.examples)[rows] for rows in batches]
         with self._calm_blas():
-            for rows in batches:
-                expected = reference_epoch(expected, self.x, self.y, rows, len(rows), learning_rate, self.cost)
-        errors = parameter_errors(result, before, expected, sum(map(len, batches)), self.dtype)
-        errors = errors or type_errors(result, self.dtype)
+            for rows in rows_of_steps:
+                expected = reference_epoch(expected, self.x, self.y, rows, len(rows), rate, self.cost)
+        examples = sum(map(len, rows_of_steps))
+        errors = parameter_errors(result, before, expected, examples, self.dtype)
+        return self._wrong(errors or type_errors(result, self.dtype))
+
+    def _wrong(self, errors: str) -> str:
         self.wrong_results |= bool(errors)
         return errors
 
     def _calm_blas(self) -> AbstractContextManager[Any]:
         """Limit BLAS to one thread where others would keep spinning, and disturb the threads that are timed next."""
         return threadpool_limits(limits=1, user_api="blas") if self.instance else nullcontext()
+
+    def checksums(self) -> dict[str, int]:
+        """Return a checksum of each array that is passed to the implementation, by name."""
+        inputs = named_tensors(self.parameters) | {"x": self.x, "y": self.y, "order": self.order}
+        return {name: zlib.crc32(np.ascontiguousarray(array).data) for name, array in inputs.items()}
+
+    def modified_inputs(self, before: dict[str, int]) -> list[str]:
+        """Return the names of the arrays whose checksums are no longer those of `before`."""
+        return [name for name, checksum in self.checksums().items() if checksum != before[name]]
 
     def __str__(self) -> str:
         network = self.network
@@ -140,7 +158,8 @@ class Trial:
         return f"{sizes}, {examples}, batch size {network.batch_size}, {self.dtype}, {threads}"
 
 
-CheckFunction = Callable[[Trial], Iterator[str]]  # yields errors as text; "" is none
+Errors = Iterator[tuple[str, str]]  # where a check looked, and what is wrong there: "" is nothing
+CheckFunction = Callable[[Trial], Errors]
 
 
 def counted(number: int, noun: str) -> str:
@@ -148,6 +167,8 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def prefixed(where: str, error: str) -> str:
-    """Say where an error was found; "" stays ""."""
-    return f"{where}: {error}" if error else ""
+def located(errors: Errors) -> Iterator[str]:
+    """Yield each error with the place where it was found."""
+    for where, error in errors:
+        if error:
+            yield f"{where}: {error}" if where else error

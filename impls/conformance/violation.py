@@ -3,6 +3,9 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
+
+from impls.support.tracebacks import frames, in_words, whole
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,7 @@ class Violation:
     """One way in which an implementation breaks the contract."""
 
     check: str  # a stable name in kebab-case, such as "short-last-batch"
-    found: str  # what is wrong, in one line
+    error: str  # in one line
     diagnosis: str = ""  # the likely mistake, in one sentence
     promise: str = ""  # what the check checks, in one sentence
     setting: str = ""  # the network, dtype and number of threads, in words
@@ -37,21 +40,15 @@ class Violation:
     @property
     def detail(self) -> str:
         """Return where, what was expected and what was found, in one line."""
-        return (f"{self.setting}: " if self.setting else "") + self.found + self.extent
+        return (f"{self.setting}: " if self.setting else "") + self.error + self.extent
 
     def __str__(self) -> str:
         return f"{self.check}: {self.detail}"
 
 
-def rank(network: Network, threads: int, dtype: str) -> tuple[int, int, int]:
-    """Return how simple a case is: few weights and examples, then few threads, then float64."""
-    return network.work, threads, int(dtype != "float64")
-
-
-def inputs_modified(modifications: str) -> str:
-    """Return the diagnosis for arrays that were modified: it comes before all others, which rely on the inputs."""
-    names = [modification.partition(":")[0] for modification in modifications.split("; ")]
-    return f"a call modifies its inputs: {', '.join(names)}" if modifications else ""
+def raised(error: BaseException) -> dict[str, Any]:
+    """Return the fields of a violation that tell of an exception."""
+    return {"error": f"raised {in_words(error)}", "frames": frames(error), "traceback": whole(error)}
 
 
 def simplest(violations: Iterable[Violation]) -> Violation:

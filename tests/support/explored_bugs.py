@@ -1,14 +1,15 @@
 """Wrong implementations that pass all named checks, each in a case that no named check has: for the exploration.
 
-All derive from `Right`, which conforms, and change no more than the bug needs.
+All derive from `Correct`, which conforms, and change no more than the bug needs.
 """
 
 from typing import Any, ClassVar
 
 import numpy as np
+from correct_code import Correct
 from numpy.typing import NDArray
-from planted_bugs import Right
 
+from impls.conformance.reference import elementwise
 from impls.interface import Array, Batch, Implementation, Parameters
 
 EXPLORED_BUGS: list[type[Implementation]] = []
@@ -23,7 +24,7 @@ def planted(bug: type[Implementation]) -> type[Implementation]:
 
 
 @planted
-class DeepBias(Right):
+class DeepBias(Correct):
     """Loses the sixth layer's bias gradient."""
 
     def gradients(self, batch: Batch) -> Parameters:
@@ -32,7 +33,7 @@ class DeepBias(Right):
 
 
 @planted
-class OneHiddenUnit(Right):
+class OneHiddenUnit(Correct):
     """Takes the delta's mean over a hidden layer of one unit for its sum over the examples."""
 
     def back(self, delta: Array, layer: int) -> Array:
@@ -41,7 +42,7 @@ class OneHiddenUnit(Right):
 
 
 @planted
-class LosesTheRest(Right):
+class LosesTheRest(Correct):
     """From four threads on, each takes B // threads examples, and what is left over is lost."""
 
     def gradients(self, batch: Batch) -> Parameters:
@@ -49,15 +50,15 @@ class LosesTheRest(Right):
         if self.threads < 4 or count <= self.threads:
             return super().gradients(batch)
         used = count // self.threads * self.threads
-        dW, db = super().gradients(Batch(batch.x[:used], batch.y[:used]))
-        return Parameters([g * used / count for g in dW], [g * used / count for g in db])
+        result = super().gradients(Batch(batch.x[:used], batch.y[:used]))
+        return elementwise(lambda g: g * used / count, result)
 
 
 # --- Numbers -----------------------------------------------------------------------------------------------------
 
 
 @planted
-class ClipsInputs(Right):
+class ClipsInputs(Correct):
     """Clips the inputs as if they were pixels, at 20."""
 
     def forward(self, x: Array) -> list[Array]:
@@ -66,7 +67,7 @@ class ClipsInputs(Right):
 
 
 @planted
-class ClipsTargets(Right):
+class ClipsTargets(Correct):
     """Clips the targets to what a sigmoid can reach."""
 
     def prepare_data(self, x: Array, y: Array) -> Batch:
@@ -75,7 +76,7 @@ class ClipsTargets(Right):
 
 
 @planted
-class RateOfTheFirstEpoch(Right):
+class RateOfTheFirstEpoch(Correct):
     """Bakes the learning rate of the first epoch into all later ones, as a traced function would."""
 
     def epoch(self, data: Any, order: NDArray[np.intp], learning_rate: float) -> None:
@@ -87,7 +88,7 @@ class RateOfTheFirstEpoch(Right):
 
 
 @planted
-class LatestInstance(Right):
+class LatestInstance(Correct):
     """Steps the parameters of the instance that was loaded last, a global variable."""
 
     latest: ClassVar[Any] = None
@@ -99,12 +100,11 @@ class LatestInstance(Right):
     def step(self, batch: Batch, learning_rate: float) -> None:
         gradient = self.gradients(batch)
         latest = self.latest if self.latest.sizes == self.sizes else self
-        for p, dp in zip(latest.weights + latest.biases, gradient.weights + gradient.biases, strict=True):
-            p -= learning_rate * dp.astype(p.dtype)
+        latest.subtract(elementwise(lambda g: g.astype(latest.dtype), gradient), learning_rate)
 
 
 @planted
-class RestOfALargerBatch(Right):
+class RestOfALargerBatch(Correct):
     """Keeps the work space of the last step, whatever its size, for a step of a single example."""
 
     last: Batch | None = None
@@ -117,7 +117,7 @@ class RestOfALargerBatch(Right):
 
 
 @planted
-class StaleParameters(Right):
+class StaleParameters(Correct):
     """Returns a snapshot of the parameters that an epoch does not refresh."""
 
     snapshot: Parameters | None = None
@@ -137,11 +137,11 @@ class StaleParameters(Right):
 
     def parameters(self) -> Parameters:
         self.snapshot = self.snapshot or super().parameters()
-        return Parameters([W.copy() for W in self.snapshot.weights], [b.copy() for b in self.snapshot.biases])
+        return elementwise(np.copy, self.snapshot)
 
 
 @planted
-class ScratchOfEpochs(Right):
+class ScratchOfEpochs(Correct):
     """Returns the memory of the gradient that epochs use as scratch."""
 
     def gradients(self, batch: Batch) -> Parameters:
@@ -157,7 +157,7 @@ class ScratchOfEpochs(Right):
 
 
 @planted
-class InferenceMode(Right):
+class InferenceMode(Correct):
     """Does not step any more once a gradient was asked for after an epoch: a flag that is never cleared."""
 
     epochs, inference = 0, False
@@ -177,7 +177,7 @@ class InferenceMode(Right):
 
 
 @planted
-class FreesResults(Right):
+class FreesResults(Correct):
     """Gives out results that lie in memory of its own, which `close` frees."""
 
     def gradients(self, batch: Batch) -> Parameters:
@@ -187,5 +187,4 @@ class FreesResults(Right):
 
     def close(self) -> None:
         for gradient in self.__dict__.pop("pool", []):
-            for tensor in gradient.weights + gradient.biases:
-                tensor.fill(np.nan)
+            elementwise(lambda tensor: tensor.fill(np.nan), gradient)

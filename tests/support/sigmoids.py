@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable
 
 import numpy as np
-from planted_bugs import Right
+from correct_code import Correct
 from scipy.special import expit, log_expit
 
 from impls.interface import Array, Implementation
@@ -122,4 +122,4 @@ def tanh(z: Array) -> Array:
 
 def with_sigmoid(function: Sigmoid) -> type[Implementation]:
     """Return a batched implementation with this sigmoid."""
-    return type("WithSigmoid", (Right,), {"sigmoid": lambda _, z: function(z)})
+    return type("WithSigmoid", (Correct,), {"sigmoid": lambda _, z: function(z)})

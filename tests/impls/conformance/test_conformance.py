@@ -1,29 +1,22 @@
-"""The reference against numerical derivatives, and the checks against implementations known to be correct or wrong."""
+"""The reference against numerical derivatives, and the checks against correct and incorrect implementations."""
 
 import inspect
 import re
 import warnings
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
 import pytest
+from correct_code import BUGS, Correct, draw
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from planted_bugs import (
-    BUGS,
-    DropsLastBatch,
-    Exits,
-    OverwritesTargets,
-    Right,
-    StaleDelta,
-    SumInStep,
-    draw,
-)
+from planted_bugs import DropsLastBatch, Exits, StaleDelta, SumInStep
+from planted_contract_bugs import OverwritesTargets
 
 from impls.conformance.kit import CHECKS, EPOCH_STEPS, check, check_workload, numerical_warnings
-from impls.conformance.reference import reference_epoch, reference_gradients
+from impls.conformance.reference import elementwise, reference_epoch, reference_gradients
 from impls.conformance.tolerance import TOLERANCES, gradient_errors, parameter_errors
 from impls.conformance.trial import Factory
 from impls.conformance.violation import Violation
@@ -44,9 +37,9 @@ def cost(parameters: Parameters, x: Array, y: Array) -> Any:
 
 
 def moved(parameters: Parameters, kind: int, layer: int, index: tuple[int, ...], by: complex) -> Parameters:
-    copies = [[tensor.astype(complex) for tensor in tensors] for tensors in parameters]
+    copies = elementwise(lambda tensor: tensor.astype(complex), parameters)
     copies[kind][layer][index] += by
-    return Parameters(*copies)
+    return copies
 
 
 @settings(max_examples=25, deadline=None)
@@ -79,14 +72,10 @@ def test_reference_epoch_is_steps_in_order_with_the_short_last_batch() -> None:
     order = np.array([3, 0, 4, 2, 1])
     expected = parameters
     for rows in ([3, 0], [4, 2], [1]):
-        dW, db = reference_gradients(expected, x[rows], y[rows])
-        expected = Parameters(
-            [W - 0.5 * g for W, g in zip(expected.weights, dW, strict=True)],
-            [b - 0.5 * g for b, g in zip(expected.biases, db, strict=True)],
-        )
-    found = reference_epoch(parameters, x, y, order, 2, 0.5)
-    for mine, theirs in zip(found.weights + found.biases, expected.weights + expected.biases, strict=True):
-        np.testing.assert_allclose(mine, theirs, rtol=1e-14)
+        gradient = reference_gradients(expected, x[rows], y[rows])
+        expected = elementwise(lambda p, dp: p - 0.5 * dp, expected, gradient)
+    result = reference_epoch(parameters, x, y, order, 2, 0.5)
+    elementwise(partial(np.testing.assert_allclose, rtol=1e-14), result, expected)
 
 
 # --- The comparison ----------------------------------------------------------------------------------------------
@@ -111,8 +100,8 @@ def test_gradient_errors_say_what_is_wrong(weights: list[Array], biases: list[Ar
 @pytest.mark.parametrize(("error", "allowed"), [(0.5e-4, True), (2e-4, False), (np.nan, False)])
 def test_parameter_errors_are_relative_to_the_move(error: float, allowed: bool) -> None:
     before, after = (Parameters([np.full((1, 1), value)], [np.zeros(1)]) for value in (9.0, 10.0))
-    found = Parameters([after.weights[0] + error], after.biases)
-    assert (parameter_errors(found, before, after, 1, "float32") == "") is allowed
+    result = Parameters([after.weights[0] + error], after.biases)
+    assert (parameter_errors(result, before, after, 1, "float32") == "") is allowed
 
 
 @pytest.mark.parametrize("examples", [1, 10_000])
@@ -120,8 +109,8 @@ def test_parameter_errors_allow_one_rounding_per_example(examples: int) -> None:
     same = Parameters([np.full((1, 1), 10.0)], [np.zeros(1)])  # has not moved
     rounding = 10.0 * np.finfo("float32").eps * examples**0.5
     for factor, errors in ((0.9, False), (1.1, True)):
-        found = Parameters([same.weights[0] + factor * rounding], same.biases)
-        assert bool(parameter_errors(found, same, same, examples, "float32")) is errors
+        result = Parameters([same.weights[0] + factor * rounding], same.biases)
+        assert bool(parameter_errors(result, same, same, examples, "float32")) is errors
 
 
 # --- The kit -----------------------------------------------------------------------------------------------------
@@ -133,12 +122,12 @@ def names(bug: Factory) -> set[str]:
     return {violation.check for violation in check(bug, threads=(1, 2), diagnosed=False)}
 
 
-def test_right_implementation_has_no_violation() -> None:
-    assert check(Right) == []
+def test_correct_implementation_has_no_violation() -> None:
+    assert check(Correct) == []
 
 
 def test_warnings_of_a_correct_implementation_are_collected_and_no_violation() -> None:
-    class Book(Right):
+    class Book(Correct):
         """The sigmoid as the book has it."""
 
         def sigmoid(self, z: Array) -> Array:
@@ -153,7 +142,7 @@ def test_warnings_of_a_correct_implementation_are_collected_and_no_violation() -
         assert check(Book, threads=(1,)) == []
         (remark,) = numerical_warnings(Book)
     assert re.fullmatch(r"RuntimeWarning: overflow encountered in exp \(test_conformance\.py:\d+\)", remark)
-    assert numerical_warnings(Right) == []
+    assert numerical_warnings(Correct) == []
 
 
 def test_the_contract_says_all_that_is_demanded() -> None:
@@ -163,7 +152,7 @@ def test_the_contract_says_all_that_is_demanded() -> None:
 
 
 def test_threads_are_checked_although_the_networks_are_small() -> None:
-    class WrongWhenShared(Right):
+    class WrongWhenShared(Correct):
         worth_sharing = 1 << 40
 
         def step(self, batch: Batch, learning_rate: float) -> None:
@@ -187,13 +176,13 @@ def test_every_check_rejects_a_planted_bug() -> None:
 
 
 def test_exceptions_are_violations_and_stop_nothing() -> None:
-    found = {violation.check: violation.detail for violation in check(Exits, dtypes=("float64",), threads=(1,))}
-    assert "raised SystemExit: 3" in found["gradient"]
-    assert len(found) > 10
+    result = {violation.check: violation.detail for violation in check(Exits, dtypes=("float64",), threads=(1,))}
+    assert "raised SystemExit: 3" in result["gradient"]
+    assert len(result) > 10
 
 
 def test_declared_dtypes_are_honoured() -> None:
-    class Float64Only(Right):
+    class Float64Only(Correct):
         dtypes = ("float64",)
 
     assert check(Float64Only, threads=(1,)) == []
@@ -201,22 +190,18 @@ def test_declared_dtypes_are_honoured() -> None:
         check(Float64Only, dtypes=("float32",))
 
 
-def construct(sizes: Sequence[int], batch_size: int, dtype: str, threads: int) -> Implementation:
-    return Right(sizes, batch_size, dtype, threads)
+def test_factory_may_be_a_function_and_a_dtype_without_tolerance_is_refused() -> None:
+    def construct(sizes: Sequence[int], batch_size: int, dtype: str, threads: int) -> Implementation:
+        return Correct(sizes, batch_size, dtype, threads)
 
-
-def test_factory_may_be_a_function() -> None:
     assert check(construct, threads=(1,)) == []
-
-
-def test_dtype_without_tolerance_is_refused() -> None:
     with pytest.raises(ValueError, match="float64 or float32, got float16"):
         check(construct, dtypes=("float16",))
 
 
-@pytest.mark.parametrize("result", [None, 3.0, (), ([], [], [])], ids=repr)
+@pytest.mark.parametrize("result", [None, (), ([], [], [])], ids=repr)
 def test_gradient_of_another_type_is_a_violation(result: Any) -> None:
-    class Nonsense(Right):
+    class Nonsense(Correct):
         def gradients(self, batch: Batch) -> Parameters:
             return result  # type: ignore[no-any-return]
 
@@ -227,7 +212,7 @@ def test_gradient_of_another_type_is_a_violation(result: Any) -> None:
 @pytest.mark.parametrize(("factor", "conforms"), [(0.1, True), (10.0, False)])
 @pytest.mark.parametrize("dtype", TOLERANCES)
 def test_tolerance_is_relative_to_the_norm(dtype: str, factor: float, conforms: bool) -> None:
-    class Off(Right):
+    class Off(Correct):
         def gradients(self, batch: Batch) -> Parameters:
             dW, db = super().gradients(batch)
             scale = 1.0 + factor * TOLERANCES[dtype]
@@ -238,7 +223,7 @@ def test_tolerance_is_relative_to_the_norm(dtype: str, factor: float, conforms: 
 
 @pytest.mark.parametrize("wrong", [np.nan, np.inf])
 def test_nan_and_infinity_never_pass(wrong: float) -> None:
-    class One(Right):
+    class One(Correct):
         def bias_gradient(self, delta: Array) -> Array:
             return delta.sum(axis=0) * wrong  # type: ignore[no-any-return]
 
@@ -258,8 +243,8 @@ def short_check(
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("epoch", [False, True], ids=["step", "epoch"])
-def test_short_check_accepts_a_correct_row(epoch: bool, dtype: str) -> None:
-    assert short_check(Right, epoch=epoch, dtype=dtype) == []
+def test_short_check_accepts_a_correct_implementation(epoch: bool, dtype: str) -> None:
+    assert short_check(Correct, epoch=epoch, dtype=dtype) == []
 
 
 @pytest.mark.parametrize(
@@ -283,15 +268,14 @@ def test_short_check_rejects_by_name(bug: type[Implementation], epoch: bool, exp
 def test_short_check_leaves_the_parameters_loaded() -> None:
     parameters, x, y = draw((3, 4, 2), 6, seed=6)
     for epoch in (False, True):
-        with Right((3, 4, 2), 6) as implementation:
+        with Correct((3, 4, 2), 6) as implementation:
             check_workload(implementation, parameters, x, y, 3.0, epoch=epoch)
             left = implementation.parameters()
-        for mine, theirs in zip(left.weights + left.biases, parameters.weights + parameters.biases, strict=True):
-            assert np.array_equal(mine, theirs)
+        elementwise(np.testing.assert_array_equal, left, parameters)
 
 
 @pytest.mark.parametrize("examples", [3 * EPOCH_STEPS, 3 * EPOCH_STEPS + 1, 3 * EPOCH_STEPS + 100])
 def test_short_check_of_a_long_epoch_keeps_the_short_last_batch(examples: int) -> None:
-    found = short_check(DropsLastBatch, epoch=True, examples=examples)
-    assert bool(found) is bool(examples % 3)
-    assert short_check(Right, epoch=True, examples=examples) == []
+    result = short_check(DropsLastBatch, epoch=True, examples=examples)
+    assert bool(result) is bool(examples % 3)
+    assert short_check(Correct, epoch=True, examples=examples) == []

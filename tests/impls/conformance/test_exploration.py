@@ -9,15 +9,21 @@ from typing import Any
 
 import numpy as np
 import pytest
+from correct_code import Correct, draw
 from explored_bugs import EXPLORED_BUGS, InferenceMode, ScratchOfEpochs
 from numpy.typing import NDArray
-from planted_bugs import Right
 
 from impls import ROOT
 from impls.conformance.exploration import Exploration, explore
 from impls.conformance.kit import check
 from impls.conformance.model import CheckedCalls, OutOfRange, Violated
-from impls.conformance.reference import PerturbedReference, Step, reference_epoch, reference_gradients
+from impls.conformance.reference import (
+    GradientStep,
+    PerturbedReference,
+    elementwise,
+    reference_epoch,
+    reference_gradients,
+)
 from impls.interface import Array, Batch, Implementation, Parameters
 
 SUPPORT = ROOT / "tests" / "support"
@@ -45,7 +51,7 @@ def test_bug_that_passes_the_named_checks_is_found(bug: type[Implementation]) ->
 def test_a_correct_implementation_passes_and_every_instance_is_closed() -> None:
     opened, closed = set(), set()
 
-    class Counts(Right):
+    class Counts(Correct):
         def load(self, parameters: Parameters) -> None:
             opened.add(self)
             super().load(parameters)
@@ -53,7 +59,8 @@ def test_a_correct_implementation_passes_and_every_instance_is_closed() -> None:
         def close(self) -> None:
             closed.add(self)
 
-    assert explored(Counts, examples=20) == Exploration(None, 20)
+    result = explored(Counts, examples=20)
+    assert (result.violation, result.programs) == (None, 20)
     assert opened == closed
 
 
@@ -74,23 +81,23 @@ def test_the_shortest_script_can_be_run_and_shows_the_failure(tmp_path: Path) ->
         check=False,
     )
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1] == f"impls.conformance.model.Violated: {violation.found}"
+    assert done.stderr.splitlines()[-1] == f"impls.conformance.model.Violated: {violation.error}"
 
 
 def test_the_same_seed_finds_the_same() -> None:
-    assert explored(InferenceMode) == explored(InferenceMode)
+    assert explored(InferenceMode).violation == explored(InferenceMode).violation
 
 
 @pytest.mark.slow("shrinks")
 def test_an_exception_is_a_violation_with_its_place() -> None:
-    class Raises(Right):
+    class Raises(Correct):
         def epoch(self, data: Any, order: NDArray[np.intp], learning_rate: float) -> None:
             raise RuntimeError("the tensor\nwas not there")
 
     violation = explored(Raises, shrink=120.0).violation
     assert violation
     place = f"test_exploration.py:{Raises.epoch.__code__.co_firstlineno + 1}"
-    assert violation.found == f"raised RuntimeError: the tensor was not there ({place})"
+    assert violation.error == f"raised RuntimeError: the tensor was not there ({place})"
     assert violation.frames[-1].startswith(f"{place}, in epoch: ")
     assert violation.traceback.splitlines()[-1] == "was not there"
     last = "checked.epoch(examples=examples2, learning_rate=1.0, length=1, repeats=False, seed=0)"
@@ -98,15 +105,15 @@ def test_an_exception_is_a_violation_with_its_place() -> None:
 
 
 def test_time_is_bounded() -> None:
-    found = explored(Right, examples=1_000_000, seconds=0.5)
-    assert found.violation is None
-    assert 0 < found.programs < 1_000_000
+    result = explored(Correct, examples=1_000_000, seconds=0.5)
+    assert result.violation is None
+    assert 0 < result.programs < 1_000_000
 
 
 def test_an_implementation_that_compiles_for_each_shape_gets_few_shapes() -> None:
     shapes = set()
 
-    class Compiles(Right):
+    class Compiles(Correct):
         compiles_per_shape = True
 
         def step(self, batch: Batch, learning_rate: float) -> None:
@@ -129,7 +136,7 @@ def prepared(
     return checked, checked.prepare(instance=instance, count=7, scale=1.0)
 
 
-class Doubles(Right):
+class Doubles(Correct):
     """Returns twice the weights, and twice their gradient."""
 
     def gradients(self, batch: Batch) -> Parameters:
@@ -154,13 +161,13 @@ def test_nothing_is_said_where_rounding_decides(result: str, scale: float, raise
 
 
 def test_nothing_is_said_of_numbers_near_overflow() -> None:
-    checked, examples = prepared(Right)
+    checked, examples = prepared(Correct)
     with pytest.raises(OutOfRange):
         checked.step(examples=examples, learning_rate=1e15, times=2)
 
 
 def test_modified_inputs_are_found() -> None:
-    class Scales(Right):
+    class Scales(Correct):
         def gradients(self, batch: Batch) -> Parameters:
             result = super().gradients(batch)
             batch.x[...] *= 2
@@ -172,7 +179,7 @@ def test_modified_inputs_are_found() -> None:
 
 
 def test_parameters_are_exact_without_a_step() -> None:
-    class Rounds(Right):
+    class Rounds(Correct):
         def parameters(self) -> Parameters:
             weights, biases = super().parameters()
             return Parameters([np.nextafter(W, 9) for W in weights], biases)
@@ -184,32 +191,30 @@ def test_parameters_are_exact_without_a_step() -> None:
 
 @pytest.mark.parametrize("cost", ["quadratic", "cross-entropy"])
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_twins_are_the_references_but_for_rounding(dtype: str, cost: str) -> None:
-    rng = np.random.default_rng(1)
-    p = Parameters([rng.standard_normal((3, 4)), rng.standard_normal((2, 3))], [np.ones(3), np.zeros(2)])
-    p = Parameters([W.astype(dtype) for W in p.weights], [b.astype(dtype) for b in p.biases])
-    x, y = rng.standard_normal((5, 4)).astype(dtype), rng.random((5, 2)).round().astype(dtype)
-    twins = PerturbedReference(p, [Step(x, y, 0.5)] * 3, dtype, cost)
+def test_perturbed_references_are_off_by_rounding(dtype: str, cost: str) -> None:
+    p, x, y = draw((4, 3, 2), 5, 1, dtype)
+    y = y.round()
+    perturbed = PerturbedReference(p, [GradientStep(x, y, 0.5)] * 3, dtype, cost)
     expected = p
     for _ in range(3):
         expected = reference_epoch(expected, x, y, np.arange(5), 5, 0.5, cost)
     gradient = reference_gradients(expected, x, y, cost)
 
-    def arrays(parameters: Parameters) -> list[Array]:
-        return [*parameters.weights, *parameters.biases]
+    def assert_close(result: Array, tensor: Array) -> None:
+        error = np.linalg.norm(result - tensor) / np.linalg.norm(tensor)
+        assert np.finfo(dtype).eps < error < 1e4 * np.finfo(dtype).eps
 
-    for right, all_twins in ((expected, twins.parameters()), (gradient, twins.gradients(x, y))):
-        for twin in all_twins:
-            for mine, theirs in zip(arrays(twin), arrays(right), strict=True):
-                error = np.linalg.norm(mine - theirs) / np.linalg.norm(theirs)
-                assert np.finfo(dtype).eps < error < 1e4 * np.finfo(dtype).eps
+    for result in perturbed.parameters():
+        elementwise(assert_close, result, expected)
+    for result in perturbed.gradients(x, y):
+        elementwise(assert_close, result, gradient)
 
 
 @pytest.mark.parametrize(("factor", "is_violation"), [(1e-7, False), (1e-2, True)])
 def test_a_saturated_gradient_may_be_off_by_rounding_and_by_no_more(factor: float, is_violation: bool) -> None:
     """Behind saturated units, a correct float32 implementation has lost digits; an error of 1 % is still found."""
 
-    class Off(Right):
+    class Off(Correct):
         def gradients(self, batch: Batch) -> Parameters:
             dW, db = super().gradients(batch)
             return Parameters([g * np.float32(1 + factor) for g in dW], db)

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+import public_codes_in_parts  # noqa: F401 (it adds to CODES)
 import pytest
 from conftest import Backprop
 from public_codes import CODES
