@@ -1,9 +1,9 @@
-"""The records that all parts of the benchmark read and write: workloads, settings, samples, rows, results.
+"""The records that all parts of the benchmark read and write: workloads, settings, samples, results.
 
 Everything that becomes JSON is declared here, once; msgspec encodes, decodes and validates it and says where in a file
 something is wrong. A results file is pytest-benchmark's JSON with one more key, `backprop_bench`, that holds `Results`.
 
-Times are in seconds, memory in bytes. A round's number pairs the samples of different rows of a generation.
+Times are in seconds, memory in bytes. In a process repetition, samples of the same round are pairs.
 """
 
 from datetime import UTC, datetime
@@ -28,10 +28,10 @@ Units = Annotated[int, msgspec.Meta(ge=1, le=1 << 20)]  # of a layer
 Examples = Annotated[int, msgspec.Meta(ge=1, le=1 << 40)]  # of a mini-batch
 SCHEMA = 4  # of `Results`
 MAX_NAME, MAX_LABEL, MAX_REASON = 80, 40, 600  # letters
-CONTROL = "control"  # the label of the baseline's second row
+CONTROL = "control"  # the label of the baseline's second result
 Cost = Annotated[str, msgspec.Meta(pattern="^(quadratic|cross-entropy)$")]
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)  # raised for bytes that are no such JSON
-BEFORE = "-before"  # after the label of a row: the same as it was in another revision
+BEFORE = "-before"  # after a label: the implementation as it was in another revision
 
 
 class Outcome(StrEnum):
@@ -88,7 +88,7 @@ class Workload(msgspec.Struct, frozen=True):
 
     @property
     def baseline_label(self) -> str:
-        """Return the label of the baseline's row: `name@1` where it has fewer threads than the workload."""
+        """Return the label of the baseline: `name@1` where it has fewer threads than the workload."""
         if self.baseline_threads == self.threads:
             return self.baseline
         return f"{self.baseline}@{self.baseline_threads}"
@@ -116,11 +116,11 @@ class Settings(msgspec.Struct, frozen=True):
     generations: int = 10
     workload_seconds: float = 4.0  # of sampling per workload, over all generations
     sample_seconds: float = 0.005  # at least, per sample
-    budget_seconds: float = 0.1  # a call that takes longer leaves its row out
+    budget_seconds: float = 0.1  # an implementation whose call takes longer is skipped
     time_out: float = 120.0  # for any answer of a worker
     min_rounds: int = 5
     max_rounds: int = 40
-    seed: int = 0  # of everything that is drawn; a run draws its own, so that no row can know it
+    seed: int = 0  # of all that is drawn; a run draws its own, so that no implementation can know it
     precision: float | None = None  # half-width over value of every interval, to be reached by more generations …
     most_seconds: float = 600.0  # … within this time, over all workloads
 
@@ -209,7 +209,7 @@ class Row(msgspec.Struct):
     strayed: str = ""  # threads and processes that left the CPUs they were given, in words
     tracing: list[str] = []  # what traced or checked its processes, in words
     worst_error: float | None = None  # of the parameters that timed calls left behind, as a share of what is allowed
-    # Made from the samples, for rows that were timed:
+    # Made from the samples:
     seconds: Seconds | None = None
     spread: float | None = None  # interquartile range / median within a process
     cores_used: float | None = None  # CPU time / wall time
@@ -223,7 +223,7 @@ class Row(msgspec.Struct):
 
     @property
     def open(self) -> bool:
-        """Return whether the row can still be sampled."""
+        """Return whether more samples can be taken."""
         return self.outcome in (Outcome.PENDING, Outcome.OK)
 
     @property
@@ -233,36 +233,36 @@ class Row(msgspec.Struct):
 
     @property
     def is_control(self) -> bool:
-        """Return whether the row is the baseline's second one."""
+        """Return whether this is the A/A control: the baseline a second time."""
         return self.label == CONTROL
 
     @property
     def device(self) -> str:
-        """Return where the row computes, if that is not the CPU."""
+        """Return where the implementation computes, if that is not the CPU."""
         device = self.build.get("device")
         return printable(device, MAX_NAME) if device else ""
 
     @property
     def timed(self) -> bool:
-        """Return whether the row has a time, and samples that it is made from."""
+        """Return whether there is a time, and samples that it is made from."""
         return self.seconds is not None and any(process.samples for process in self.processes)
 
     @property
     def samples(self) -> list[dict[int, float]]:
-        """Return the seconds by round, of each generation; empty for one in which the row was not sampled."""
+        """Return the seconds by round, of each process repetition; empty for one without samples."""
         return seconds_by_round(self.processes)
 
     def note_tracing(self, words: list[str]) -> None:
-        """Record what traced or checked a process of this row, in words that may hold the row's own."""
-        self.tracing = list(dict.fromkeys([*self.tracing, *(printable(each, MAX_REASON) for each in words)]))
+        """Record what traced or checked a process, in words that may hold the implementation's own."""
+        self.tracing = list(dict.fromkeys([*self.tracing, *(printable(line, MAX_REASON) for line in words)]))
 
     def fail(self, outcome: Outcome, reason: str, detail: str = "") -> None:
-        """Record why the row cannot be timed."""
+        """Record why the implementation cannot be timed."""
         self.outcome, self.reason, self.outcome_detail = outcome, reason, detail
 
 
 class Rate(msgspec.Struct):
-    """What rows are measured against: the peak of the cores in use, or the reference rate."""
+    """What implementations are measured against: the FMA peak of the cores in use, or the large-GEMM rate."""
 
     what: str  # was done, in words
     flops: Annotated[int, msgspec.Meta(gt=0, le=1 << 53)]  # of a call
@@ -281,7 +281,7 @@ class WorkloadResult(msgspec.Struct):
     workload: Workload
     examples: Annotated[int, msgspec.Meta(gt=0, le=1 << 53)]  # that one timed call goes through
     flops: Annotated[int, msgspec.Meta(gt=0, le=1 << 53)]  # of one timed call
-    peak: Rate | None = None  # multiply-adds in registers on all cores in use at once: no row can be faster
+    peak: Rate | None = None  # multiply-adds in registers on all cores in use at once: no implementation can be faster
     no_peak: str = ""  # why there is none, in words
     reference: Rate | None = None  # NumPy's product of large square matrices: what a library reaches
 
@@ -389,23 +389,23 @@ class Results(msgspec.Struct):
 
     def workload(self, name: str) -> WorkloadResult | None:
         """Return the workload of that name, or None."""
-        return next((of for of in self.workloads if of.workload.name == name), None)
+        return next((result for result in self.workloads if result.workload.name == name), None)
 
     def row(self, workload: str, label: str) -> Row | None:
         """Return the row of a workload with that label, or None."""
         return next((row for row in self.rows if (row.workload, row.label) == (workload, label)), None)
 
-    def speed_up_at(self, of: WorkloadResult, seconds: float | None) -> float | None:
+    def speed_up_at(self, workload_result: WorkloadResult, seconds: float | None) -> float | None:
         """Return the speed-up over a workload's baseline at so many seconds a call; None if either is not known."""
-        baseline = self.row(of.workload.name, of.workload.baseline_label)
+        workload = workload_result.workload
+        baseline = self.row(workload.name, workload.baseline_label)
         return baseline.seconds / seconds if baseline and baseline.seconds and seconds else None
 
 
 def seconds_by_round(processes: list[Process]) -> list[dict[int, float]]:
     """Return the seconds by round of each generation, empty for a generation without a process."""
-    found: list[dict[int, float]] = [
-        {} for _ in range(1 + max((process.generation for process in processes), default=-1))
-    ]
+    count = 1 + max((process.generation for process in processes), default=-1)
+    seconds: list[dict[int, float]] = [{} for _ in range(count)]
     for process in processes:
-        found[process.generation] |= {sample.round: sample.seconds for sample in process.samples}
-    return found
+        seconds[process.generation] |= {sample.round: sample.seconds for sample in process.samples}
+    return seconds

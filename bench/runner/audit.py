@@ -8,7 +8,7 @@ saw, and reading the result must not take longer than when nothing can be pendin
 """
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, repeat
 from pathlib import Path
@@ -18,7 +18,7 @@ from threadpoolctl import threadpool_limits
 
 from bench.analysis.estimates import lower_quartile
 from bench.records import Outcome, Workload
-from bench.worker.protocol import HandedOver, Taken, Tensor
+from bench.worker.protocol import HandedOver, Taken
 from bench.workloads.problem import Problem
 from impls.conformance.reference import GradientStep
 from impls.conformance.tolerance import trajectory
@@ -26,12 +26,12 @@ from impls.interface import Array, Parameters
 
 MISSED = 0.25  # of the time that a request takes: the most that may go by before the worker begins and after it ends …
 MISSED_SECONDS = 0.001  # … beside what it takes to ask and to answer …
-MISSED_TYPICAL = 3.0  # … and that many times what a typical row misses, which is long on a busy machine
+MISSED_TYPICAL = 3.0  # … and that many times what is typical, which is long on a busy machine
 PENDING_AFTER_ALL = 0.08  # of a sample: the longest that reading its result may take, beyond what it takes at rest …
 PENDING_AFTER_ONE = 0.3  # … and of a call, where one is looked at alone …
 PENDING_SECONDS = 5e-5  # … beside what differs from reading to reading
-DISTURBANCES = 8  # of the oracle, before a row is called wrong
-MAX_IDLE_CPUS = 0.1  # that a row may use while others are timed
+PERTURBATIONS = 8  # of the reference, before an implementation is called incorrect
+MAX_IDLE_CPUS = 0.1  # that an implementation may use while others are timed
 MAX_THROTTLED = 0.01  # of a sample, for which a CPU quota may have stopped the process
 
 
@@ -40,7 +40,7 @@ class Left:
     """The parameters that the calls of a sample left behind."""
 
     parameters: Parameters
-    turn: int
+    instance: int  # the number that the problem instance is drawn from
     calls: int
     untimed_calls: int
     cost: str
@@ -48,54 +48,53 @@ class Left:
 
 def read_left(path: Path, handed_over: HandedOver) -> Parameters:
     """Return the parameters that a worker wrote to a file. Raises ValueError if they are not all there."""
-    with path.open("rb") as file:
-
-        def tensors(described: Iterable[Tensor]) -> Iterator[Array]:
-            for tensor in described:
-                count, there = math.prod(tensor.shape), (path.stat().st_size - file.tell()) // 8
-                if count > there:
-                    raise ValueError(f"expected {count} numbers of a tensor, found {there}")
-                yield np.fromfile(file, np.float64, count).reshape(tensor.shape)
-
-        return Parameters(list(tensors(handed_over.weights)), list(tensors(handed_over.biases)))
+    tensors = [*handed_over.weights, *handed_over.biases]
+    lengths = [math.prod(tensor.shape) for tensor in tensors]
+    numbers = np.fromfile(path, np.float64)  # those of an earlier implementation may stand behind
+    if sum(lengths) > len(numbers):
+        raise ValueError(f"expected {sum(lengths)} numbers, found {len(numbers)}")
+    pieces = np.split(numbers, np.cumsum(lengths))
+    arrays = [piece.reshape(tensor.shape) for piece, tensor in zip(pieces, tensors, strict=False)]
+    return Parameters(arrays[: len(handed_over.weights)], arrays[len(handed_over.weights) :])
 
 
 def wrong_dtypes(handed_over: HandedOver, workload: Workload) -> str:
     """Name the dtypes of parameters that are not the workload's; "" if all are."""
-    found = {tensor.dtype for tensor in (*handed_over.weights, *handed_over.biases)} - {workload.dtype}
-    return f"expected parameters of {workload.dtype}, found {', '.join(sorted(found))}" if found else ""
+    wrong = {tensor.dtype for tensor in (*handed_over.weights, *handed_over.biases)} - {workload.dtype}
+    return f"expected parameters of {workload.dtype}, found {', '.join(sorted(wrong))}" if wrong else ""
 
 
-def verdicts(problem: Problem, left: dict[str, Left]) -> dict[str, tuple[str, float]]:
-    """Compare what rows left behind, by label, with the oracle: what is wrong, "" for nothing, and the worst share.
+def compare_with_reference(problem: Problem, left: dict[str, Left]) -> dict[str, tuple[str, float]]:
+    """Compare parameters that were left behind with the reference's: by label, the errors and the worst share.
 
-    The share is of what rounding may do; see `impls.conformance.tolerance`. A row that does more is compared once
-    more, with several disturbances; where rounding decides, it is not called wrong, whatever the share.
+    The share is of what rounding may do; see `impls.conformance.tolerance`. Parameters that are further off are
+    compared again, with the reference perturbed several times; where rounding decides, they are not called incorrect.
     """
-    compared = _compared(problem, left, 1)
-    doubted = {label: each for label, each in left.items() if compared[label][0]}
-    return compared | _compared(problem, doubted, DISTURBANCES)
+    comparisons = _compared(problem, left, 1)
+    doubtful = {label: parameters for label, parameters in left.items() if comparisons[label][0]}
+    return comparisons | _compared(problem, doubtful, PERTURBATIONS)
 
 
-def _compared(problem: Problem, left: dict[str, Left], disturbances: int) -> dict[str, tuple[str, float]]:
-    """Compare what rows left behind with the reference, perturbed so many times."""
+def _compared(problem: Problem, left: dict[str, Left], perturbations: int) -> dict[str, tuple[str, float]]:
+    """Compare with the reference, perturbed so many times."""
     groups: dict[tuple[int, int, str], dict[str, Left]] = {}  # Those of a group took the same steps, some more of them.
-    for label, each in left.items():
-        groups.setdefault((each.turn, each.untimed_calls, each.cost), {})[label] = each
-    verdicts: dict[str, tuple[str, float]] = {}
+    for label, result in left.items():
+        groups.setdefault((result.instance, result.untimed_calls, result.cost), {})[label] = result
+    comparisons: dict[str, tuple[str, float]] = {}
     with threadpool_limits(1, user_api="blas"):
         for (number, untimed, cost), group in groups.items():
-            turn = problem.turn(number)
-            batches = list(problem.mini_batches(turn))
-            steps = chain(_steps(batches, turn.untimed_learning_rate, untimed), _steps(batches, turn.learning_rate))
-            calls = sorted({each.calls for each in group.values()})
+            instance = problem.turn(number)
+            batches = list(problem.mini_batches(instance))
+            untimed_steps = _steps(batches, instance.untimed_learning_rate, untimed)
+            steps = chain(untimed_steps, _steps(batches, instance.learning_rate))
+            calls = sorted({result.calls for result in group.values()})
             lengths = [len(batches) * (untimed + count) for count in calls]
-            stops = trajectory(turn.parameters, steps, lengths, problem.workload.dtype, cost, disturbances)
+            stops = trajectory(instance.parameters, steps, lengths, problem.workload.dtype, cost, perturbations)
             reference = dict(zip(calls, stops, strict=True))
-            for label, each in group.items():
-                errors, share = reference[each.calls].errors(each.parameters)
-                verdicts[label] = "" if reference[each.calls].undecided else errors, share
-    return verdicts
+            for label, result in group.items():
+                errors, share = reference[result.calls].errors(result.parameters)
+                comparisons[label] = "" if reference[result.calls].undecided else errors, share
+    return comparisons
 
 
 def _steps(
@@ -133,12 +132,12 @@ class Answered:
 
 
 def suspicion(answered: Sequence[Answered], typical: float) -> tuple[Outcome, str] | None:
-    """Return the outcome and the reason if the times of a row cannot be believed; `typical` as for `inconsistency`."""
-    reason = work_pending([answer.taken for answer in answered])
-    if reason:
+    """Return an outcome and the reason if the times cannot be believed; `typical` as for `inconsistency`."""
+    if reason := work_pending([answer.taken for answer in answered]):
         return Outcome.RETURNED_EARLY, reason
-    reason = inconsistency(answered, typical)
-    return (Outcome.INCONSISTENT_TIMING, reason) if reason else None
+    if reason := inconsistency(answered, typical):
+        return Outcome.INCONSISTENT_TIMING, reason
+    return None
 
 
 def missed_seconds(answered: Sequence[Answered]) -> float:
@@ -149,17 +148,17 @@ def missed_seconds(answered: Sequence[Answered]) -> float:
 def inconsistency(answered: Sequence[Answered], typical: float) -> str:
     """Return in words why the times of a worker cannot be believed, "" if they can.
 
-    Its clock is not this process's clock; or it did more than it told of; or it made other rows slower. `typical` is
-    what a row of the same rounds misses. A disturbance makes a reply late, too: so it has to be late every time.
+    Its clock is not this process's; or it was busy for longer than it reported; or it made others slower. `typical` is
+    what an implementation of the same rounds misses. A disturbance delays a reply, too: it has to be late every time.
     """
     if any(answer.clock_is_off for answer in answered):
         return "the clock in its process is not the one of other processes"
     elapsed = lower_quartile([answer.answered - answer.asked for answer in answered])
     missed = missed_seconds(answered)
     if missed > MISSED * elapsed + MISSED_SECONDS + MISSED_TYPICAL * typical:
-        return f"it was busy for {missed:.2g} s of {elapsed:.2g} s more than it told of, in every sample"
+        return f"it was busy for {missed:.2g} s of {elapsed:.2g} s beyond the time it reported, in every sample"
     idle_cpus = min((answer.taken.idle_cpus for answer in answered[1:]), default=0.0)
-    return f"used {idle_cpus:.1f} CPUs while other rows were timed" if idle_cpus > MAX_IDLE_CPUS else ""
+    return f"used {idle_cpus:.1f} CPUs while others were timed" if idle_cpus > MAX_IDLE_CPUS else ""
 
 
 def work_pending(taken: Sequence[Taken]) -> str:

@@ -4,11 +4,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from bench.records import CONTROL, Outcome, Process, Rate, Row, Settings, Workload
+from bench.records import CONTROL, Outcome, Process, Rate, Row, Sample, Settings, Workload
 from bench.runner.audit import Answered, Left
 from bench.runner.process import WorkerFailed, WorkerProcess
 from bench.system.cpus import cores, places
-from bench.worker.protocol import Calibration, Prepared, PreparedRate, PrepareRate, Start, Started, Taken
+from bench.worker.protocol import Calibration, Prepared, PreparedRate, PrepareRate, Start, Started
 from impls.registry import Entry, find
 
 Kind = Literal["implementation", "peak", "reference"]
@@ -33,7 +33,6 @@ class Participant:
     details: str = ""  # lines about its failure, such as a traceback; no results file has them
     # What the worker's process showed while it was sampled:
     answered: list[Answered] = field(default_factory=list)
-    last: tuple[int, Taken] | None = None  # instance and reply; None while the worker may owe a reply
     left: Left | None = None  # by the calls of the round that is compared
 
     def fail(self, failure: WorkerFailed) -> None:
@@ -45,8 +44,16 @@ class Participant:
         """Keep what a worker found out before its first sample."""
         self.calibration = prepared.calibration
         self.busiest_threads = tuple(prepared.busiest_threads)
-        self.answered, self.last, self.left = [], None, None
+        self.answered, self.left = [], None
         self.row.processes.append(Process(generation, prepared.calibration.calls, overhead_percent))
+
+    def add_sample(self, round_number: int, answered: Answered) -> None:
+        """Keep the sample of a round."""
+        taken = answered.taken
+        self.answered.append(answered)
+        self.process.samples.append(Sample(round_number, taken.seconds / taken.calls, taken.cpu_seconds / taken.calls))
+        self.row.compilations += taken.compilations
+        self.row.throttled_samples += answered.throttled
 
     @property
     def label(self) -> str:
@@ -119,8 +126,8 @@ class RateWorkers:
         self._workers: dict[RateKey, WorkerProcess] = {}
         self._prepared: dict[RateKey, PreparedRate] = {}
         self._rates = {
-            (name, kind): _rate(of_workload[0].workload, kind)
-            for name, of_workload in candidates.items()
+            (name, kind): _rate(participants[0].workload, kind)
+            for name, participants in candidates.items()
             for kind in (PEAK, REFERENCE)
         }
 
@@ -148,18 +155,19 @@ class RateWorkers:
 
     def _prepare(self, rate: Participant, generation: int) -> None:
         """Have a worker that can sample the rate, or record why there is none."""
+        key = _key(rate)
         try:
-            if _key(rate) not in self._prepared:
-                self._prepared[_key(rate)] = self._start(rate, generation)
-            rate.worker = self._workers[_key(rate)]
+            if key not in self._prepared:
+                self._prepared[key] = self._start(rate, generation)
+            rate.worker = self._workers[key]
             if not rate.worker.alive:
                 raise WorkerFailed(Outcome.CRASHED, "its worker has ended")
         except WorkerFailed as failure:
-            if _key(rate) in self._workers:
-                self._workers[_key(rate)].close()
+            if key in self._workers:
+                self._workers[key].close()
             rate.fail(failure)
-            return
-        rate.begin(generation, self._prepared[_key(rate)])
+        else:
+            rate.begin(generation, self._prepared[key])
 
     def _start(self, rate: Participant, generation: int) -> PreparedRate:
         """Start a worker, which chooses how the rate is reached. Raises WorkerFailed."""

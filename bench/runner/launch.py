@@ -34,11 +34,6 @@ def command(ranks: int, module: str, *arguments: str) -> list[str]:
     return [sys.executable, "-P", "-m", __name__, str(ranks), module, *arguments]
 
 
-def environment(ranks: int) -> dict[str, str]:
-    """Return what the environment of a job needs beyond one's own."""
-    return ENVIRONMENT | {EXPECTED: str(ranks)}
-
-
 def clean(pid: int) -> None:
     """Remove the files of a job whose launcher, the process `pid`, was killed."""
     for folder in _where().glob(f"{_prefix(pid)}*"):
@@ -59,7 +54,7 @@ def main(arguments: Sequence[str]) -> int:
         try:
             return subprocess.call(
                 [program, "-n", ranks, sys.executable, "-P", "-m", module, *rest],
-                env=os.environ | environment(int(ranks)) | dict.fromkeys(FOLDERS, folder),
+                env=os.environ | ENVIRONMENT | {EXPECTED: ranks} | dict.fromkeys(FOLDERS, folder),
                 preexec_fn=partial(processes.die_with_the_parent, parent=os.getpid()) if processes.HERE else None,
             )
         finally:

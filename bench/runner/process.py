@@ -50,9 +50,9 @@ class WorkerProcess:
     ) -> None:
         """Start the process, confined to `cpus`, with every known thread setting at `threads`.
 
-        `tree` is a folder with another `impls` than today's, if the row is to be loaded from there. With `ranks`, start
-        a launcher of as many processes instead, each with every thread setting at 1. Raises WorkerFailed if the system
-        has no room for another process or its files.
+        `tree` is a folder with another `impls` than today's, if the implementation is to be loaded from there. With
+        `ranks`, start a launcher of as many processes instead, each with every thread setting at 1. Raises WorkerFailed
+        if the system has no room for another process or its files.
         """
         self.time_out = time_out
         self._launched = ranks and threads > 1
@@ -141,9 +141,11 @@ class WorkerProcess:
                 self._process.stdin.write(b"\n")  # Open MPI does not pass on that its standard input has ended
                 self._process.stdin.close()
                 self._process.wait(LAUNCHER_SECONDS)
-        kill_with_children(self.pid)  # each rank, and whatever a row started, may be in a process group of its own
+        kill_with_children(
+            self.pid
+        )  # each rank, and whatever an implementation started, may be in a process group of its own
         self._process.wait()
-        leftovers.kill(self._mark)  # what a row started, if the worker had ended before
+        leftovers.kill(self._mark)  # what an implementation started, if the worker had ended before
         if self._launched:
             launch.clean(self.pid)
         for stream in (self._process.stdin, self._process.stdout, self._stderr):
@@ -160,7 +162,8 @@ class WorkerProcess:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(LAUNCHER_SECONDS)
             kill_with_children(self.pid)
-            received += self._replies.rest(LAUNCHER_SECONDS)
+            while line := self._replies.next(LAUNCHER_SECONDS):
+                received += line
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(LAST_SECONDS)
         status = self._process.poll()

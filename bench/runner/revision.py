@@ -1,7 +1,7 @@
-"""Rows as they were: those of another revision or folder, to be timed in the same rounds as today's.
+"""Implementations as they were in another revision or folder, to be timed in the same rounds as today's.
 
-A row of this project is loaded with the whole of `impls` as it was there, `bench` is today's. A row that is given by
-its path is loaded from the same place in the other revision of its own repository, or from the folder that is given.
+One of this project is loaded with the whole of `impls` as it was there; `bench` is today's. One that is given by its
+path is loaded from the same place in the other revision of its own repository, or from the folder that is given.
 One whose code is in an installed distribution, a wheel in Rust or a third party's package, would be compared with
 itself: it is unavailable.
 """
@@ -19,7 +19,6 @@ from impls import ROOT
 from impls.registry import Entry
 from impls.support.errors import UserError
 from impls.support.needs import lacking
-from impls.support.text import one_line
 
 BUILT = shutil.ignore_patterns("__pycache__", "target")  # what Python and cargo leave there
 
@@ -61,20 +60,15 @@ class Before:
             raise UserError(f"--against={self._given}: expected a folder that holds impls/, found none in it")
         copy = self._folder / "folder"
         if not copy.is_dir():
-            try:
-                shutil.copytree(folder / "impls", copy / "impls", ignore=BUILT)
-            except OSError as error:  # shutil.Error is one
-                raise UserError(f"--against={self._given}: cannot copy its impls/: {one_line(str(error))}") from error
+            shutil.copytree(folder / "impls", copy / "impls", ignore=BUILT, ignore_dangling_symlinks=True)
         return copy
 
     def _file(self, path: Path) -> Path:
         """Return where a file of a third party is, as it was."""
         folder = Path(self._given)
         if folder.is_dir():
-            same_place = (
-                folder / path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else folder / path.name
-            )
-            earlier = same_place if same_place.is_file() else folder / path.name
+            same_place = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else Path(path.name)
+            earlier = folder / (same_place if (folder / same_place).is_file() else path.name)
         else:
             root = _repository(path.parent, self._given)
             earlier = self._tree(root, ".") / path.relative_to(root)

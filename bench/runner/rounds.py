@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.records import Outcome, Sample, Settings
+from bench.records import Outcome, Settings
 from bench.runner import audit
 from bench.runner.candidates import Participant
 from bench.runner.process import WorkerFailed
@@ -49,43 +49,39 @@ class Rounds:
         self.strides, self.count = plan_rounds(candidates, settings)
 
     def run(self) -> None:
-        """Take all rounds. However they end, what was timed is audited; what cannot be audited is dropped."""
+        """Take all rounds and audit them. What was not audited counts for nothing, whatever came between."""
         compared = self._random.randrange(self.count // 2, self.count) if self.count else 0
         try:
             for number in range(self.count):
                 due = [c for c in self._candidates if number % self.strides[c.label] == 0 or number == compared]
                 self._round(number, [candidate for candidate in due if candidate.row.open], compared=number == compared)
-        finally:
-            try:
-                self._audit()
-            except BaseException:  # a second Ctrl-C, most likely
-                for candidate in self._candidates:
-                    if candidate.kind == "implementation":
-                        candidate.process.samples.clear()
-                raise
+            self._audit()
+        except BaseException:
+            for candidate in self._candidates:
+                candidate.process.samples.clear()
+            raise
 
     def _round(self, number: int, candidates: list[Participant], *, compared: bool) -> None:
-        """Take one sample of each; an interrupted round counts for nothing."""
+        """Take one sample of each participant; in the round that is compared, look at what the calls left behind."""
         cpus = places(self._problem.workload.threads, self._generation + number)
-        instance = 1 + self._generation * MAX_ROUNDS + number
-        answered: list[tuple[Participant, audit.Answered]] = []
+        instance = self._instance(number)
         for candidate in self._random.sample(candidates, len(candidates)):
             place = cpus[: candidate.threads]
             candidate.worker.confine(place, candidate.busiest_threads, children=candidate.children)
             try:
-                answered.append((candidate, self._sample(candidate, instance)))
+                answer = self._sample(candidate, instance)
                 if compared:
                     candidate.row.strayed = strayed(candidate.worker.pid, set(place)) or candidate.row.strayed
-                    self._hand_over(candidate)
+                    if candidate.kind == "implementation":
+                        self._hand_over(candidate, instance, answer.taken)
             except WorkerFailed as failure:
                 candidate.fail(failure)
-        for candidate, answer in answered:
-            candidate.answered.append(answer)
-            taken = answer.taken
-            sample = Sample(number, taken.seconds / taken.calls, taken.cpu_seconds / taken.calls)
-            candidate.process.samples.append(sample)
-            candidate.row.compilations += taken.compilations
-            candidate.row.throttled_samples += answer.throttled
+            else:
+                candidate.add_sample(number, answer)
+
+    def _instance(self, number: int) -> int:
+        """Return the number of a round's problem instance; 0 is the one that the gate knows."""
+        return 1 + self._generation * MAX_ROUNDS + number
 
     def _sample(self, candidate: Participant, instance: int) -> audit.Answered:
         """Have a worker take a sample, and take it again if a CPU quota stopped it. Raises WorkerFailed."""
@@ -99,23 +95,16 @@ class Rounds:
 
     def _ask(self, candidate: Participant, instance: int) -> audit.Answered:
         """Have a worker take a sample of a problem instance. Raises WorkerFailed."""
-        candidate.last = None
         candidate.worker.ask(Arrange(instance), Arranged)
         throttled = throttled_seconds(self._limited)
         asked = perf_counter()
         taken = candidate.worker.ask(Take(), Taken)
         answered = perf_counter()
-        candidate.last = instance, taken
         return audit.Answered(asked, taken, answered, throttled_seconds(self._limited) - throttled)
 
-    def _hand_over(self, candidate: Participant) -> None:
+    def _hand_over(self, candidate: Participant, instance: int, taken: Taken) -> None:
         """Fetch what the calls of an implementation's last sample left behind. Raises WorkerFailed."""
-        if candidate.kind != "implementation" or candidate.last is None:
-            return
-        instance, taken = candidate.last
-        candidate.last = None
         handed_over = candidate.worker.ask(HandOver(str(self._exchange)), HandedOver)
-        candidate.last = instance, taken
         candidate.children = handed_over.children
         dtypes = audit.wrong_dtypes(handed_over, self._problem.workload)
         if dtypes:
@@ -129,67 +118,41 @@ class Rounds:
 
     def _audit(self) -> None:
         """Audit what every implementation left behind and the times that its worker reported."""
-        for candidate in self._candidates:
-            if candidate.row.open and candidate.answered and candidate.left is None:
-                self._hand_over_late(candidate)
         sampled = [candidate for candidate in self._candidates if candidate.answered]
         missed = [audit.missed_seconds(candidate.answered) for candidate in sampled]
         typical = statistics.median(missed) if missed else 0.0
         left = {candidate.label: candidate.left for candidate in sampled if candidate.left is not None}
-        verdicts = audit.verdicts(self._problem, left)
+        comparisons = audit.compare_with_reference(self._problem, left)
         for candidate in sampled:
             candidate.process.growth_bytes = _growth_bytes([answer.taken for answer in candidate.answered])
-            if candidate.label in verdicts:
-                self._record(candidate, *verdicts[candidate.label])
-            if candidate.row.open:
-                self._examine_times(candidate, typical)
+            row = candidate.row
+            if candidate.left is not None:
+                errors, share = comparisons[candidate.label]
+                row.worst_error = max(share, row.worst_error or 0.0)
+                if errors and row.open:
+                    calls = _calls_text(candidate.left.untimed_calls + candidate.left.calls)
+                    row.fail(Outcome.INCORRECT_AFTER_TIMING, errors, calls)
+            if row.open:
+                self._audit_times(candidate, typical)
 
-    def _hand_over_late(self, candidate: Participant) -> None:
-        """Fetch what an implementation left behind if the run was interrupted before the round that is compared."""
-        if candidate.last is None and candidate.kind == "implementation":
-            self._drop(candidate)
-            return
-        try:
-            self._hand_over(candidate)
-        except WorkerFailed as failure:
-            candidate.fail(failure)
-
-    def _record(self, candidate: Participant, errors: str, share: float) -> None:
-        """Record how far the parameters are from the reference's, as a share of what rounding may do."""
-        left, row = candidate.left, candidate.row
-        assert left is not None
-        row.worst_error = max(share, row.worst_error or 0.0)
-        if errors and row.open:
-            row.fail(Outcome.INCORRECT_AFTER_TIMING, errors, _calls_text(left.untimed_calls + left.calls))
-
-    def _drop(self, candidate: Participant) -> None:
-        """Drop the samples of this repetition: the worker's next reply would be the one that it still owes."""
-        candidate.process.samples.clear()
-        candidate.answered.clear()
-
-    def _examine_times(self, candidate: Participant, typical: float) -> None:
+    def _audit_times(self, candidate: Participant, typical: float) -> None:
         """Fail a result whose times cannot be believed; a suspicion has to come up again in samples taken alone."""
         suspicion = audit.suspicion(candidate.answered, typical)
         try:
             for _ in range(TRIALS - 1):
                 if suspicion is None:
                     return
-                if candidate.last is None:
-                    self._drop(candidate)
-                    return
-                instance, _ = candidate.last
-                again = [self._sample_alone(candidate, instance) for _ in candidate.answered]
-                suspicion = audit.suspicion(again, typical)
+                suspicion = audit.suspicion([self._sample_alone(candidate) for _ in candidate.answered], typical)
         except WorkerFailed as failure:
             candidate.fail(failure)
             return
         if suspicion is not None:
             candidate.row.fail(*suspicion)
 
-    def _sample_alone(self, candidate: Participant, instance: int) -> audit.Answered:
+    def _sample_alone(self, candidate: Participant) -> audit.Answered:
         """Take one more sample, for the audit only. Raises WorkerFailed."""
         time.sleep(REST_SECONDS)
-        return self._ask(candidate, instance)
+        return self._ask(candidate, self._instance(0))
 
 
 def _calls_text(calls: int) -> str:
@@ -241,6 +204,6 @@ def _wanted_stride(candidate: Participant, typical: float) -> float:
 
 
 def _stride(wanted: float) -> int:
-    """Return the largest stride that is wanted, up to MAX_STRIDE, with which a row gets around to every CPU."""
+    """Return the largest stride that is wanted, up to MAX_STRIDE, with which each CPU gets its turn."""
     most = min(MAX_STRIDE, max(1, int(wanted)))
     return next(stride for stride in range(most, 0, -1) if math.gcd(stride, len(usable_cpus())) == 1)

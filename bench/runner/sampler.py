@@ -9,7 +9,7 @@ another workload, so that what a first call takes is known from processes that h
 import random
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import count, groupby
 from pathlib import Path
 
@@ -85,7 +85,7 @@ class Sampler:
             candidate.row.outcome = Outcome.OK
         else:
             ended = "ended early" if self.failure else "was interrupted"
-            candidate.row.fail(Outcome.INTERRUPTED, f"the run {ended} before this row was timed")
+            candidate.row.fail(Outcome.INTERRUPTED, f"the run {ended} before this implementation was timed")
 
     def rate(self, workload: str, kind: Kind) -> Rate | str:
         """Return the samples of the "peak" or the "reference" rate of a workload, or in words why there are none."""
@@ -97,8 +97,8 @@ class Sampler:
         self._total = self.settings.generations * len(workloads)
         seconds_each = self.settings.most_seconds / max(1, len(workloads))
         finished = 0
-        for _, of_threads in groupby(workloads, key=lambda w: w.threads):
-            group = list(of_threads)
+        for _, workloads_of_threads in groupby(workloads, key=lambda w: w.threads):
+            group = list(workloads_of_threads)
             finished += len(group)
             self._run_group(group, self._start + finished * seconds_each, shared)
             if self.settings.workload_seconds > 0:
@@ -141,23 +141,21 @@ class Sampler:
 
     def _message(self, workload: Workload, generation: int) -> str:
         """Return what is being done, in words."""
-        asked = f" of {self.settings.generations}" if generation < self.settings.generations else ""
-        return f"generation {generation + 1}{asked}: {workload.name}"
+        total = f" of {self.settings.generations}" if generation < self.settings.generations else ""
+        return f"process {generation + 1}{total}: {workload.name}"
 
     def _sample_workload(self, workload: Workload, generation: int, shared: Shared) -> None:
         """Prepare every candidate of a workload, then take its rounds."""
-        for candidate in self.candidates[workload.name]:
+        for candidate in _open(self.candidates[workload.name]):
             hung = self._hung.get(candidate.entry.target)
-            needed = (
-                candidate.is_baseline or candidate.row.processes
-            )  # It worked here: what hung may have been a stall.
-            if candidate.row.open and hung and not needed:
+            # Where an implementation was sampled before, what hung elsewhere may have been a stall of the machine.
+            if hung and not (candidate.is_baseline or candidate.row.processes):
                 candidate.row.fail(Outcome.TIMED_OUT, f"not tried again: {hung}")
-        candidates = [candidate for candidate in self.candidates[workload.name] if candidate.row.open]
+        candidates = _open(self.candidates[workload.name])
         candidates = self._random.sample(candidates, len(candidates))  # None is always the first to start.
         self._start_workers(candidates, generation)
-        self._prepare([candidate for candidate in candidates if candidate.row.open], generation, shared)
-        ready: list[Participant] = [candidate for candidate in candidates if candidate.row.open]
+        self._prepare(_open(candidates), generation, shared)
+        ready: list[Participant] = [*_open(candidates)]
         if ready and self.settings.workload_seconds > 0:
             ready += self._rates.ready(workload, generation)
         problem = Problem.make(workload, shared.examples, self.settings.seed)
@@ -200,11 +198,11 @@ class Sampler:
 
     def _first_calls(self, workload: Workload, shared: Shared) -> None:
         """Have fresh processes make the first calls that are not known yet."""
-        missing = [c for c in self.candidates[workload.name] if any(c.row.samples) and not c.row.first_calls]
-        missing = [candidate for candidate in missing if candidate.row.open]
+        candidates = _open(self.candidates[workload.name])
+        missing = [c for c in candidates if any(c.row.samples) and not c.row.first_calls]
         try:
             self._start_workers(missing, generation=0)
-            self._prepare([candidate for candidate in missing if candidate.row.open], None, shared)
+            self._prepare(_open(missing), None, shared)
         finally:
             self._stop_workers()
 
@@ -223,7 +221,7 @@ class Sampler:
             for candidate, cpu in zip(together, cpus, strict=False):
                 place = [cpu] if candidate.threads == 1 else cpus  # OpenBLAS makes no more threads than it finds CPUs.
                 self._start_worker(candidate, place)
-            for candidate in (candidate for candidate in together if candidate.row.open):
+            for candidate in _open(together):
                 try:
                     candidate.worker.receive(Started)
                 except WorkerFailed as failure:
@@ -257,6 +255,11 @@ class Sampler:
         return [candidate for candidates in self.candidates.values() for candidate in candidates]
 
 
+def _open(candidates: Iterable[Candidate]) -> list[Candidate]:
+    """Return those that can still be sampled."""
+    return [candidate for candidate in candidates if candidate.row.open]
+
+
 def _begin(candidate: Candidate, prepared: Prepared, generation: int) -> None:
     """Keep what a worker found out about an implementation before its first sample."""
     candidate.begin(generation, prepared, prepared.overhead_percent)
@@ -271,8 +274,8 @@ def _side_by_side(
 ) -> tuple[list[tuple[Candidate, list[int]]], list[Candidate]]:
     """Return the first candidates that have room on the usable CPUs, each with its own, and the rest.
 
-    Which CPU comes first depends on a number, so that no row is always on the same one. One alone is always among them,
-    even where CPUs were taken away since the run began. While it is on its own, a row on one thread has its core to
+    Which CPU comes first depends on a number, so that none is always on the same one. One alone is always among them,
+    even where CPUs were taken away since the run began. While it is on its own, one thread has its core to
     itself. No more of them compute than a CPU quota allows.
     """
     free, together = places(min(len(siblings()), cores()), number), []

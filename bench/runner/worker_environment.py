@@ -34,7 +34,7 @@ THREAD_VARIABLES = (
 )
 ENVIRONMENT = {
     # Idle threads spin before they sleep, in every library, as its users have it. Only how long they go on after a
-    # sample is shortened to some 2 ms, much longer than any pause within one: the next row has to wait for it.
+    # sample is shortened to some 2 ms, much longer than any pause within one: the next worker has to wait.
     "KMP_BLOCKTIME": "2",  # ms, Intel's OpenMP, instead of 200
     "OPENBLAS_THREAD_TIMEOUT": "22",  # 2^22 clock cycles, OpenBLAS, instead of 2^26
     # glibc gives freed memory back to the system or keeps it, by rules that depend on the heap's layout: the same

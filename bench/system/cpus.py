@@ -133,7 +133,7 @@ def control_groups(process: Path = PROCESS) -> list[Path]:
             _, _, _, root, mount, *_ = map(_unescaped, mount_fields.split())
             root_group = PurePosixPath(root)
             folders.setdefault(kind, _group_and_ancestors(Path(mount), root_group, own.get(kind, root_group)))
-    return [folder for of_kind in folders.values() for folder in of_kind]
+    return [folder for group_and_ancestors in folders.values() for folder in group_and_ancestors]
 
 
 def _own_groups(lines: list[str]) -> dict[str, PurePosixPath]:

@@ -1,4 +1,4 @@
-"""What rows leave running when their worker, or the whole benchmark, has ended: found by a variable of its environment.
+"""What implementations leave running when their worker or the benchmark has ended, known by a variable.
 
 A process has the environment of the one that started it, also in a session of its own and after that one's end. Only a
 program that is started with another environment is not found, and nothing is where there is no /proc.
@@ -18,7 +18,7 @@ from functools import cache
 from pathlib import Path
 
 VARIABLE = "BACKPROP_RUN"
-TURNS, TURN_SECONDS = 50, 0.02  # what is killed may just have started another process
+ATTEMPTS, PAUSE_SECONDS = 50, 0.02  # what is killed may just have started another process
 _numbers = itertools.count()
 
 
@@ -29,14 +29,14 @@ def new_mark() -> str:
 
 def kill(mark: str) -> None:
     """Kill the processes whose mark this is, or begins with this and a dot."""
-    for _ in range(TURNS):
-        found = [pid for pid in _processes() if pid != os.getpid() and _has(pid, f"{VARIABLE}={mark}".encode())]
-        for pid in found:
+    for _ in range(ATTEMPTS):
+        pids = [pid for pid in _processes() if pid != os.getpid() and _has(pid, f"{VARIABLE}={mark}".encode())]
+        for pid in pids:
             with contextlib.suppress(OSError):
                 os.kill(pid, signal.SIGKILL)
-        if not found:
+        if not pids:
             return
-        time.sleep(TURN_SECONDS)
+        time.sleep(PAUSE_SECONDS)
 
 
 @cache
@@ -59,8 +59,8 @@ def _processes() -> list[int]:
 
 def _has(pid: int, entry: bytes) -> bool:
     with contextlib.suppress(OSError):  # it has ended, or is another user's
-        found = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-        return any(each == entry or each.startswith(entry + b".") for each in found)
+        environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        return any(variable == entry or variable.startswith(entry + b".") for variable in environment)
     return False
 
 

@@ -32,10 +32,8 @@ def die_with_the_parent(by: signal.Signals | None = None, parent: int | None = N
     with contextlib.suppress(*ELSEWHERE, OSError):
         by = by or signal.SIGKILL
         ctypes.CDLL(None).prctl(1, by)
-        named = os.environ.pop(PARENT, None)
-        if parent is None and named is not None:
-            parent = int(named)
-        if parent is not None and os.getppid() != parent:
+        named = int(os.environ.pop(PARENT, os.getppid()))
+        if os.getppid() != (parent or named):
             os.kill(os.getpid(), by)
 
 
@@ -141,7 +139,8 @@ def strayed(pid: int, cpus: set[int]) -> str:
                 allowed = os.sched_getaffinity(thread)
                 if not allowed <= cpus:
                     what = "a thread" if process.pid == pid else "a process that it started"
-                    return f"{what} may run on CPUs {_listed(allowed)}, but was given {_listed(cpus)}"
+                    actual, given = (", ".join(map(str, sorted(numbers))) for numbers in (allowed, cpus))
+                    return f"{what} may run on CPUs {actual}, but was given {given}"
     return ""
 
 
@@ -183,7 +182,3 @@ def _threads(process: psutil.Process) -> list[int]:
     with contextlib.suppress(psutil.Error):
         return [thread.id for thread in process.threads()]
     return []
-
-
-def _listed(cpus: set[int]) -> str:
-    return ", ".join(map(str, sorted(cpus)))

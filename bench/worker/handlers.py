@@ -23,7 +23,7 @@ EMPTY_CALLS = 1000  # of a function that does nothing, to tell the harness's own
 
 
 class Refused(Exception):
-    """The row cannot be timed: an outcome and its reason."""
+    """The implementation cannot be timed: an outcome and its reason."""
 
     def __init__(self, outcome: records.Outcome, reason: str) -> None:
         super().__init__(reason)
@@ -51,7 +51,7 @@ class Worker:
         self._timed: TimedCall | None = None
 
     def answer(self, request: protocol.AnyRequest) -> protocol.Reply:
-        """Return the reply to a request. Raises Refused if the row cannot be timed."""
+        """Return the reply to a request. Raises Refused if the implementation cannot be timed."""
         match request:
             case protocol.Start():
                 return self._start(request.target)
@@ -60,7 +60,7 @@ class Worker:
             case protocol.PrepareRate():
                 return self._prepare_rate(request)
             case protocol.Arrange():
-                self._ready().arrange(request.turn)
+                self._ready().arrange(request.instance)
                 return protocol.Arranged()
             case protocol.Take():
                 return self._ready().sample()
@@ -89,7 +89,7 @@ class Worker:
         return protocol.Started(self._import_seconds, os.getpid())
 
     def _prepare(self, request: protocol.Prepare) -> protocol.Prepared:
-        """Construct and call once; check and calibrate, or warm up where an earlier process was checked."""
+        """Construct and call once; then check and calibrate, or warm up where an earlier process was checked."""
         from bench.workloads.problem import Problem
 
         self.release()
@@ -140,12 +140,12 @@ class Worker:
     def _first_call(self, problem: "Problem", threads: int) -> tuple[records.FirstCall, Call]:
         """Construct the implementation and call it once; return what that took, and the call."""
         processes.forget_highest()
-        turn = problem.turn(0)
+        instance = problem.turn(0)
         start = perf_counter()
         self._implementation = problem.construct(self._class, threads)
         setup_seconds = perf_counter() - start
         self._native_data = problem.native_data(self._implementation)
-        call = problem.call(self._implementation, self._native_data, turn)
+        call = problem.call(self._implementation, self._native_data, instance)
         seconds = time_calls(*call, 1, self._ranks)[0]
         peak_rss_bytes = max(0, processes.resident_bytes("VmHWM") - self._bare_rss_bytes)
         return records.FirstCall(self._import_seconds, setup_seconds, seconds, peak_rss_bytes), call
@@ -176,25 +176,26 @@ class Worker:
         from impls.conformance.violation import summary
 
         assert self._implementation is not None
-        turn, epoch = problem.turn(0), problem.workload.timed == "epoch"
-        x, y = (problem.x, problem.y) if epoch else next(problem.mini_batches(turn))
-        return summary(check_workload(self._implementation, turn.parameters, x, y, turn.learning_rate, epoch=epoch))
+        instance, epoch = problem.turn(0), problem.workload.timed == "epoch"
+        x, y = (problem.x, problem.y) if epoch else next(problem.mini_batches(instance))
+        rate = instance.learning_rate
+        return summary(check_workload(self._implementation, instance.parameters, x, y, rate, epoch=epoch))
 
     def _timed_call(self, problem: "Problem", threads: int, call: Call) -> TimedCall:
-        """Return the call with what makes it ready for each turn."""
+        """Return the call with what makes it ready for each problem instance."""
         implementation, native_data = self._implementation, self._native_data
         assert implementation is not None
 
         def arrange(number: int) -> tuple[Call, Call]:
-            turn = problem.turn(number)
-            implementation.load(turn.parameters)
-            function, arguments = problem.call(implementation, native_data, turn)
-            return (function, (*arguments[:-1], turn.untimed_learning_rate)), (function, arguments)
+            instance = problem.turn(number)
+            implementation.load(instance.parameters)
+            function, arguments = problem.call(implementation, native_data, instance)
+            return (function, (*arguments[:-1], instance.untimed_learning_rate)), (function, arguments)
 
         return TimedCall(call, threads, arrange, implementation.parameters, implementation.compilations, self._ranks)
 
     def _prepare_rate(self, request: protocol.PrepareRate) -> protocol.PreparedRate:
-        """Prepare what rows are measured against. Raises Refused if that is not possible here."""
+        """Prepare what implementations are measured against. Raises Refused if that is not possible here."""
         from bench.worker import rates
         from impls.support.errors import Unavailable
 
@@ -251,26 +252,22 @@ class Worker:
         """Run the whole conformance kit on the implementation."""
         from impls.conformance.kit import check, numerical_warnings
 
-        violations = check(self._class)
-        if violations:
-            return protocol.Verified(violations, 0)
-        if not request.examples:
-            return protocol.Verified([], 0, numerical_warnings(self._class))
-        os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = request.folder  # or it makes one where the user stands
-        from impls.conformance.exploration import explore
+        violations, programs = check(self._class), 0
+        if not violations and request.examples:
+            os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = request.folder  # or it makes one where the user stands
+            from impls.conformance.exploration import explore
 
-        found = explore(
-            self._class,
-            str(self._target),
-            examples=request.examples,
-            seed=request.seed,
-            seconds=request.seconds,
-            shrink_seconds=request.seconds,
-            begin=lambda text: Path(request.folder, request.PROGRAM).write_text(text, encoding="utf-8"),
-        )
-        if found.violation:
-            return protocol.Verified([found.violation], found.programs)
-        return protocol.Verified([], found.programs, numerical_warnings(self._class))
+            exploration = explore(
+                self._class,
+                str(self._target),
+                examples=request.examples,
+                seed=request.seed,
+                seconds=request.seconds,
+                shrink_seconds=request.seconds,
+                begin=lambda text: Path(request.folder, request.PROGRAM).write_text(text, encoding="utf-8"),
+            )
+            violations, programs = [exploration.violation] if exploration.violation else [], exploration.programs
+        return protocol.Verified(violations, programs, [] if violations else numerical_warnings(self._class))
 
     def release(self) -> None:
         """Free the prepared call and what it holds."""

@@ -20,7 +20,7 @@ from bench.worker.replies import waiting
 
 
 def take_standard_streams() -> tuple[FileIO, IO[bytes]]:
-    """Return the streams of requests and replies; from now on the row prints to standard error and reads nothing."""
+    """Return the streams of requests and replies; the implementation prints to standard error and reads nothing."""
     replies = os.fdopen(os.dup(1), "wb")
     requests = FileIO(os.dup(0))  # without a buffer, so that `waiting` sees what is not read yet
     os.dup2(2, 1)
@@ -34,7 +34,7 @@ def answered(worker: Worker, line: bytes) -> protocol.Reply:
         return worker.answer(msgspec.json.decode(line, type=protocol.AnyRequest))
     except Refused as refused:
         return refused.failure
-    except BaseException as error:  # even SystemExit is the row's failure, told in words
+    except BaseException as error:  # Even SystemExit is a failure of the implementation.
         from impls.support.tracebacks import in_words, whole
 
         return protocol.Failure(Outcome.CRASHED, in_words(error), whole(error))

@@ -44,7 +44,7 @@ class Prepare(Request, frozen=True):
 
 
 class PrepareRate(Request, frozen=True):
-    """Prepare what rows are measured against: the peak or the reference rate."""
+    """Prepare what implementations are measured against: the peak or the reference rate."""
 
     kind: str  # "peak" or "reference"
     dtype: str
@@ -53,9 +53,9 @@ class PrepareRate(Request, frozen=True):
 
 
 class Arrange(Request, frozen=True):
-    """Load the parameters and prepare the examples of a turn, untimed: the next sample starts from there."""
+    """Load the parameters and prepare the examples of a problem instance, untimed: the next sample starts there."""
 
-    turn: int  # the number that the turn's problem is drawn from
+    instance: int  # the number that it is drawn from
 
 
 class Take(Request, frozen=True):
@@ -97,7 +97,7 @@ class Reply(msgspec.Struct, tag_field="reply", tag=str.lower):
 
 
 class Failure(Reply):
-    """The row cannot be timed: the outcome's name, the reason in one line, and the traceback of an exception."""
+    """The implementation cannot be timed: the outcome, the reason in one line, and the traceback of an exception."""
 
     outcome: Outcome
     reason: str

@@ -1,10 +1,10 @@
-"""The worker of a row that computes with several processes: each rank is a worker, and all answer in step.
+"""The worker of an implementation that computes with several processes: each rank is a worker, and all answer in step.
 
 `mpiexec -n T python -P -m bench.worker.ranks`. Rank 0 reads the requests and passes them on; every rank
-answers, so that the row runs as it would in any MPI program; the replies become one: CPU time, memory and compilations
-are those of all ranks, the clock is rank 0's. Rank 0 decides what depends on a time.
+answers, so that the implementation runs as it would in any MPI program. The replies become one: CPU time, memory and
+compilations are those of all ranks, the clock is rank 0's. Rank 0 decides what depends on a time.
 
-Between requests a rank sleeps and looks: MPI itself would wait by computing, while other rows are timed.
+Between requests a rank sleeps and looks: MPI itself would wait by computing, while others are timed.
 """
 
 import os
@@ -53,34 +53,29 @@ def merged(replies: Sequence[protocol.Reply]) -> protocol.Reply:
     """Return the replies of all ranks as one; a failure of any rank is the worker's."""
     failures = [(rank, reply) for rank, reply in enumerate(replies) if isinstance(reply, protocol.Failure)]
     if failures:
-        rank, first = failures[0]
-        return (
-            first
-            if len(failures) == len(replies)
-            else msgspec.structs.replace(first, reason=f"rank {rank}: {first.reason}")
-        )
-    reply = replies[0]
-    match reply:
+        rank, failure = failures[0]
+        if len(failures) == len(replies):
+            return failure
+        return msgspec.structs.replace(failure, reason=f"rank {rank}: {failure.reason}")
+    merged_reply: Any = replies[0]
+    everyone: Sequence[Any] = replies
+    match merged_reply:
         case protocol.Taken():
-            taken = [each for each in replies if isinstance(each, protocol.Taken)]
-            reply.cpu_seconds = sum(each.cpu_seconds for each in taken)
-            reply.idle_cpus = sum(each.idle_cpus for each in taken)
-            reply.own_bytes = sum(each.own_bytes for each in taken)
-            reply.compilations = sum(each.compilations for each in taken)
+            for field in ("cpu_seconds", "idle_cpus", "own_bytes", "compilations"):
+                setattr(merged_reply, field, sum(getattr(reply, field) for reply in everyone))
         case protocol.Prepared():
-            prepared = [each for each in replies if isinstance(each, protocol.Prepared)]
-            reply.busiest_threads = [thread for each in prepared for thread in each.busiest_threads[:1]]
-            reply.children = True
-            if reply.first_call is not None:
-                peak = sum(each.first_call.peak_rss_bytes for each in prepared if each.first_call)
-                reply.first_call = msgspec.structs.replace(reply.first_call, peak_rss_bytes=peak)
-            reply.tracing = list(dict.fromkeys(words for each in prepared for words in each.tracing))
+            merged_reply.busiest_threads = [thread for reply in everyone for thread in reply.busiest_threads[:1]]
+            merged_reply.children = True
+            if merged_reply.first_call is not None:
+                peak = sum(reply.first_call.peak_rss_bytes for reply in everyone if reply.first_call)
+                merged_reply.first_call = msgspec.structs.replace(merged_reply.first_call, peak_rss_bytes=peak)
+            merged_reply.tracing = list(dict.fromkeys(words for reply in everyone for words in reply.tracing))
         case protocol.HandedOver():
-            reply.children = True
-    return reply
+            merged_reply.children = True
+    return replies[0]
 
 
-def lead(comm: Any, requests: Any, replies: Any, of_rank: Worker) -> None:
+def lead(comm: Any, requests: Any, replies: Any, worker: Worker) -> None:
     """Answer what stands in `requests`, with all ranks, up to an empty line or their end."""
     others = range(1, comm.size)
     for line in requests:
@@ -88,21 +83,21 @@ def lead(comm: Any, requests: Any, replies: Any, of_rank: Worker) -> None:
             break
         for rank in others:
             comm.send(line, rank)
-        mine = answered(of_rank, line)
-        theirs = [msgspec.json.decode(_receive(comm, rank), type=protocol.AnyReply) for rank in others]
-        replies.write(msgspec.json.encode(merged([mine, *theirs])) + b"\n")
+        reply = answered(worker, line)
+        other_replies = [msgspec.json.decode(_receive(comm, rank), type=protocol.AnyReply) for rank in others]
+        replies.write(msgspec.json.encode(merged([reply, *other_replies])) + b"\n")
         replies.flush()
     for rank in others:
         comm.send(b"", rank)
 
 
-def follow(comm: Any, of_rank: Worker) -> None:
+def follow(comm: Any, worker: Worker) -> None:
     """Answer what rank 0 passes on, until that is nothing; what a reply would write to a file goes nowhere."""
     while line := _receive(comm, 0):
         request = msgspec.json.decode(line, type=protocol.AnyRequest)
         if isinstance(request, protocol.HandOver):
             line = msgspec.json.encode(msgspec.structs.replace(request, path=os.devnull))
-        comm.send(msgspec.json.encode(answered(of_rank, line)), 0)
+        comm.send(msgspec.json.encode(answered(worker, line)), 0)
 
 
 def main() -> None:
@@ -117,12 +112,12 @@ def main() -> None:
         def waiting() -> bool:
             return bool(ranks.agreed(comm.rank == 0 and request_waiting(requests)))
 
-        of_rank = Worker(waiting, bare_rss_bytes, ranks)
+        worker = Worker(waiting, bare_rss_bytes, ranks)
         if comm.rank == 0:
-            lead(comm, requests, replies, of_rank)
+            lead(comm, requests, replies, worker)
         else:
-            follow(comm, of_rank)
-        of_rank.release()
+            follow(comm, worker)
+        worker.release()
 
 
 if __name__ == "__main__":

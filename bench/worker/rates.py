@@ -29,6 +29,7 @@ from pathlib import Path
 import numpy as np
 
 from bench.worker.timing import TimedCall
+from bench.workloads import Call
 from impls.interface import Array
 from impls.support.errors import Unavailable
 
@@ -127,19 +128,19 @@ class Peak:
     def __call__(self) -> None:
         """Run the kernel on all threads and wait for them; raise RuntimeError if one of them did not do all of it."""
         started = [self.pool.submit(self.kernel.run, self.iterations) for _ in range(self.threads - 1)]
-        for counts in (self.kernel.run(self.iterations), *(one.result() for one in started)):
+        for counts in (self.kernel.run(self.iterations), *(future.result() for future in started)):
             if not np.all(counts == self.iterations):
                 raise RuntimeError(f"expected {self.iterations} multiply-adds in each lane, counted {counts.min():.0f}")
 
 
 def kernels(dtype: str) -> list[Kernel]:
     """Return the kernels that this processor can run. Raises Unavailable, with the reason, if there is none."""
-    found = [name for name, needed in FEATURES.items() if needed <= features()]
+    names = [name for name, needed in FEATURES.items() if needed <= features()]
     if "sve" in features():
         raise Unavailable("this processor has SVE, whose multiply-adds are not known here and may be wider than NEON's")
-    if not found or ctypes.sizeof(ctypes.c_void_p) != 8:
+    if not names or ctypes.sizeof(ctypes.c_void_p) != 8:
         raise Unavailable("no multiply-add instructions that are known here: AVX-512, AVX2 with FMA, NEON (on Linux)")
-    return [_loaded(name, dtype) for name in found]
+    return [_loaded(name, dtype) for name in names]
 
 
 @cache
@@ -149,8 +150,8 @@ def features() -> frozenset[str]:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         return frozenset()
-    told = [line.partition(":")[2] for line in lines if line.startswith(("flags", "Features"))]
-    return frozenset(told[0].split()) if told else frozenset()
+    flags = (line.partition(":")[2] for line in lines if line.startswith(("flags", "Features")))
+    return frozenset(next(flags, "").split())
 
 
 def _loaded(name: str, dtype: str) -> Kernel:
@@ -171,10 +172,10 @@ def _loaded(name: str, dtype: str) -> Kernel:
 
 
 @dataclass(frozen=True)
-class PreparedRate:
-    """A call whose operations are known, ready to be timed."""
+class TimedRate:
+    """A call whose floating-point operations are known, ready to be timed."""
 
-    what: str  # in words
+    what: str  # the call does, in words
     flops: int
     call_seconds: float
     timed: TimedCall
@@ -185,39 +186,38 @@ class PreparedRate:
         return self.flops / self.call_seconds
 
 
-def prepare(kind: str, dtype: str, threads: int, sample_seconds: float) -> PreparedRate:
+def prepare(kind: str, dtype: str, threads: int, sample_seconds: float) -> TimedRate:
     """Return the fastest way to the "peak" or the "reference" rate.
 
     Raises Unavailable if the peak cannot be measured here.
     """
     if kind == "peak":
         peaks = [_peak(kernel, threads, sample_seconds) for kernel in kernels(dtype)]
-        return max(peaks, key=lambda prepared: prepared.flops_per_second)
+        return max(peaks, key=lambda rate: rate.flops_per_second)
     sizes = [*SIZES, *(LARGE_SIZES if threads > 1 else ())]
     best, *larger = (_product(size, dtype, threads, sample_seconds) for size in sizes)
-    for prepared in larger:
-        if prepared.flops_per_second > BETTER * best.flops_per_second:
-            best = prepared
+    for rate in larger:
+        if rate.flops_per_second > BETTER * best.flops_per_second:
+            best = rate
     return best
 
 
-def product_flops(size: int) -> int:
-    """Return the operations of a product of two (size, size) matrices: 2 size^3."""
-    return 2 * size**3
-
-
-def _product(size: int, dtype: str, threads: int, sample_seconds: float) -> PreparedRate:
-    """Prepare the product of two (size, size) matrices, into a third one."""
+def _product(size: int, dtype: str, threads: int, sample_seconds: float) -> TimedRate:
+    """Prepare the product of two (size, size) matrices, into a third one: 2 size^3 operations."""
     rng = np.random.default_rng(0)
     a, b = (rng.random((size, size)).astype(dtype) for _ in range(2))  # (size, size)
-    timed = TimedCall((np.matmul, (a, b, np.empty_like(a))), threads)
-    seconds = min(timed.calibrate(sample_seconds) for _ in range(TRIALS))
-    return PreparedRate(f"NumPy's product of two {size} x {size} matrices", product_flops(size), seconds, timed)
+    what = f"NumPy's product of two {size} x {size} matrices"
+    return _calibrated(what, 2 * size**3, (np.matmul, (a, b, np.empty_like(a))), threads, sample_seconds)
 
 
-def _peak(kernel: Kernel, threads: int, sample_seconds: float) -> PreparedRate:
+def _peak(kernel: Kernel, threads: int, sample_seconds: float) -> TimedRate:
     """Prepare multiply-adds in registers, on all threads at once; as many in every process, so that one rate holds."""
-    call = Peak(kernel, threads, ITERATIONS, ThreadPoolExecutor(threads))
-    timed = TimedCall((call, ()), threads)
-    seconds = min(timed.calibrate(sample_seconds) for _ in range(TRIALS))
-    return PreparedRate(f"{NAMES[kernel.name]} multiply-adds in registers", call.flops, seconds, timed)
+    peak = Peak(kernel, threads, ITERATIONS, ThreadPoolExecutor(threads))
+    return _calibrated(
+        f"{NAMES[kernel.name]} multiply-adds in registers", peak.flops, (peak, ()), threads, sample_seconds
+    )
+
+
+def _calibrated(what: str, flops: int, call: Call, threads: int, sample_seconds: float) -> TimedRate:
+    timed = TimedCall(call, threads)
+    return TimedRate(what, flops, min(timed.calibrate(sample_seconds) for _ in range(TRIALS)), timed)

@@ -43,14 +43,6 @@ class Replies:
         del self._pending[:length]
         return line
 
-    def rest(self, seconds: float) -> bytes:
-        """Return all that still comes within so many seconds."""
-        lines = []
-        deadline = time.monotonic() + seconds
-        while line := self.next(max(0.0, deadline - time.monotonic())):
-            lines.append(line)
-        return b"".join(lines)
-
     def _piece(self, seconds: float) -> bytes | None:
         """Return what comes next, b"" at the end of the pipe; None if nothing comes within so many seconds."""
         if self._pieces is None:

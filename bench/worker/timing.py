@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from bench.workloads.problem import Problem
     from impls.interface import Implementation
 
-# Taken before a row is imported, so that one that patches the module `time` (or a library that does) changes nothing.
+# Taken before an implementation is imported, so that it changes nothing to patch the module `time`, as libraries do.
 perf_counter, process_time, monotonic, sleep = time.perf_counter, time.process_time, time.monotonic, time.sleep
 
 MAX_CALLS = 500  # of a sample: the reference has to follow, and one wrong step among them has to show in float32
@@ -91,7 +91,7 @@ class TimedCall:
         compilations: Callable[[], int] = lambda: 0,
         ranks: Alone = ALONE,
     ) -> None:
-        """Take a call; how to `arrange` the calls of a turn, if they differ; how to `read` what the calls computed.
+        """Take a call; how to `arrange` those of a problem instance, if they differ; how to `read` what they computed.
 
         `compilations` tells how often code was compiled until now.
         """
@@ -109,14 +109,14 @@ class TimedCall:
         self._ended: tuple[float, float] | None = None  # wall and CPU seconds when this process came to rest
         self._idle_cpus = 0.0  # since then
 
-    def arrange(self, turn: int) -> None:
-        """Make the calls of a turn ready, untimed."""
+    def arrange(self, instance: int) -> None:
+        """Make the calls of a problem instance ready, untimed."""
         if self._ended is not None:
             wall, cpu = self._ended
             self._idle_cpus = (_cpu_seconds() - cpu) / (perf_counter() - wall)
         self.left = None
         if self._arrange is not None:
-            self._untimed, (self.function, self.arguments) = self._arrange(turn)
+            self._untimed, (self.function, self.arguments) = self._arrange(instance)
         self._seconds_to_read()  # a first reading may be slow for reasons of its own
         self._read_at_rest_seconds = self._seconds_to_read()
 
@@ -187,7 +187,7 @@ class TimedCall:
         return taken
 
     def rest(self) -> None:
-        """Begin to watch what this process computes until the next turn, while others are timed."""
+        """Begin to watch what this process computes until the next instance, while others are timed."""
         self._ended = perf_counter(), _cpu_seconds()
 
     def _time(self, calls: int) -> tuple[float, float]:
@@ -205,14 +205,14 @@ def over_budget(
 ) -> float | None:
     """Return at least how many seconds a call takes if that is over the budget, else None.
 
-    Makes the call with a part of the examples, eight times as many at each turn, up to an eighth of all or more: a part
+    Makes the call with a part of the examples, eight times as many each time, up to an eighth of all or more: a part
     that is over the budget settles it, and one that is not has all of them take eight budgets or so at most.
     """
-    count, turn = first_trial(problem), problem.turn(0)
+    count, instance = first_trial(problem), problem.turn(0)
     with problem.construct(cls, threads) as implementation:
         native_data = problem.native_data(implementation)
         while count < problem.examples:
-            call = problem.call(implementation, native_data, turn, count)
+            call = problem.call(implementation, native_data, instance, count)
             seconds = shortest_seconds(call, budget_seconds, ranks)
             if seconds > budget_seconds:
                 return seconds

@@ -80,7 +80,7 @@ def test_a_run_prints_both_tables_and_the_paths(finished: tuple[Done, Path]) -> 
         assert str(folder / name) in done.stdout
         assert (folder / name).stat().st_size > 0
     assert {path.name for path in folder.iterdir()} == {*FILES, "storage"}
-    assert "generation 2 of 2" in done.stdout  # plain lines where there is no terminal
+    assert "process 2 of 2" in done.stdout  # plain lines where there is no terminal
 
 
 @slow
@@ -291,7 +291,7 @@ def test_an_interrupted_run_keeps_what_was_finished(tmp_path: Path, number: sign
         [*command, f"--results={tmp_path}"], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     assert process.stdout is not None
-    while "generation 4 of 50" not in (line := process.stdout.readline()):
+    while "process 4 of 50" not in (line := process.stdout.readline()):
         assert line
     while len(workers := workers_of(process.pid)) < 5:  # baseline, control, in_place, peak, reference rate
         assert process.poll() is None

@@ -134,7 +134,7 @@ def test_a_warning_of_another_module_is_none(module: str) -> None:
 
 def assert_samples_were_taken_once(done: "subprocess.CompletedProcess[str]", folder: Path, times: int = 1) -> None:
     """Assert that one run was made and written, and that each test replayed the samples of its own row, so often."""
-    assert done.stdout.count("generation 1 of 1: book") == 1
+    assert done.stdout.count("process 1 of 1: book") == 1
     assert done.stdout.count(f"results: {folder}") == 1
     results = read(folder / "results.json")
     rows = {row.label: row for row in results.rows if row.outcome == "ok"}

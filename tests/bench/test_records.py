@@ -1,7 +1,6 @@
 """Results files: what is written is read again, and a damaged one is told in one line."""
 
 import copy
-import itertools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +11,7 @@ import pytest
 from made_up_results import ROUNDS, made_up_results
 
 from bench.analysis import results_files
-from bench.records import CONTROL, SCHEMA, Outcome, Process, Results, Row, Sample, Workload
+from bench.records import SCHEMA, Outcome, Process, Results, Row, Sample
 from bench.worker import protocol
 
 Backprop = Callable[..., tuple[int, str, str]]
@@ -20,8 +19,8 @@ Backprop = Callable[..., tuple[int, str, str]]
 
 def content_of(results: Results) -> dict[str, Any]:
     """Return what a results file holds, beside pytest-benchmark's part."""
-    found: dict[str, Any] = json.loads(json.dumps({Results.KEY: results_files.to_builtins(results)}))
-    return found
+    content: dict[str, Any] = json.loads(json.dumps({Results.KEY: results_files.to_builtins(results)}))
+    return content
 
 
 # --- Round trips -------------------------------------------------------------------------------------------------
@@ -48,18 +47,10 @@ def test_every_text_of_a_file_is_one_printable_line(tmp_path: Path) -> None:
 
 
 def test_a_sample_is_an_array_in_json() -> None:
-    of_row = content_of(made_up_results())[Results.KEY]["rows"][0]
-    assert of_row["processes"][0]["samples"] == [[number, 4e-4, 4e-4] for number in range(ROUNDS)]
+    result = content_of(made_up_results())[Results.KEY]["rows"][0]
+    assert result["processes"][0]["samples"] == [[number, 4e-4, 4e-4] for number in range(ROUNDS)]
     assert msgspec.json.encode(Sample(3, 0.5)) == b"[3,0.5,null]"
     assert msgspec.json.decode(b"[3,0.5]", type=Sample) == Sample(3, 0.5, None)
-
-
-def test_requests_are_json_with_their_name() -> None:
-    workload = Workload("two", (6, 5, 4), 3, "float32", 2, baseline="batched_2d")
-    for request in (protocol.Take(), protocol.Prepare(workload, 2, ("x.npy", "y.npy"), 7, 0.005, 0.1)):
-        line = msgspec.json.encode(request)
-        assert json.loads(line)["do"] == type(request).__name__.lower()
-        assert msgspec.json.decode(line, type=protocol.AnyRequest) == request
 
 
 @pytest.mark.parametrize("line", [b"", b'{"do": "dance"}', b'{"do": "loop"}', b'{"do": "loop", "seconds": "1"}'])
@@ -94,21 +85,15 @@ def test_a_reply_with_numbers_that_cannot_be_is_refused(reply: msgspec.Struct, c
 
 
 def test_samples_are_sorted_by_generation() -> None:
-    of_row = Row("w", "r", "r", 1, processes=[Process(2, 1, samples=[Sample(0, 1.0), Sample(4, 2.0)]), Process(0, 1)])
-    assert of_row.samples == [{}, {}, {0: 1.0, 4: 2.0}]
-    assert Row("w", "r", "r", 1).samples == []
-
-
-def test_the_baselines_label_tells_fewer_threads() -> None:
-    assert Workload("w", (3, 2), 1, threads=1).baseline_label == "per_example"
-    assert Workload("w", (3, 2), 1, threads=2, baseline="batched_2d").baseline_label == "batched_2d@1"
+    result = Row("w", "r", "r", 1, processes=[Process(2, 1, samples=[Sample(0, 1.0), Sample(4, 2.0)]), Process(0, 1)])
+    assert result.samples == [{}, {}, {0: 1.0, 4: 2.0}]
 
 
 def test_a_row_without_samples_has_no_time() -> None:
-    of_row = Row("w", "r", "r", 1, seconds=1.0, processes=[Process(0, 1), Process(1, 1)])
-    assert not of_row.timed
-    assert Row("w", "r", "r", 1, seconds=1.0, processes=[Process(0, 1), Process(1, 1, samples=[Sample(0, 1.0)])]).timed
-    assert not Row("w", "r", "r", 1, processes=[Process(0, 1, samples=[Sample(0, 1.0)])]).timed
+    sampled = Process(1, 1, samples=[Sample(0, 1.0)])
+    assert not Row("w", "r", "r", 1, seconds=1.0, processes=[Process(0, 1)]).timed
+    assert Row("w", "r", "r", 1, seconds=1.0, processes=[Process(0, 1), sampled]).timed
+    assert not Row("w", "r", "r", 1, processes=[sampled]).timed
 
 
 def test_a_date_without_a_time_zone_is_in_utc() -> None:
@@ -146,23 +131,17 @@ SECTION = "expected the key 'backprop_bench' with a schema number"
 BAD_FILES: dict[str, tuple[str, str]] = {
     "truncated": (json.dumps(GOOD)[:-100], "not JSON, or truncated"),
     "brackets": ("[" * 100_000, "not JSON, or truncated"),
-    "list": ("[]", SECTION),
-    "pytest-benchmark's alone": ('{"benchmarks": []}', SECTION),
     "section is a list": ('{"backprop_bench": []}', SECTION),
-    **{f"schema {bad!r}": (changed(GOOD, bad, "schema"), SECTION) for bad in (True, 0, None, "2")},
+    **{f"schema {bad!r}": (changed(GOOD, bad, "schema"), SECTION) for bad in (True, 0, "2")},
     "schema 3": (changed(GOOD, 3, "schema"), "expected schema 4, found 3; run backprop bench again\n"),
     "schema 5": (changed(GOOD, 5, "schema"), "expected schema 4, found 5; install a newer backprop-bench\n"),
-    **{f"lacks {key}": (lacking(GOOD, key), f"field `{key}`") for key in ("date", "machine", "rows")},
-    "rows are text": (changed(GOOD, "text", "rows"), "$.rows"),
     "row lacks its label": (lacking(GOOD, "rows", 1, "label"), "missing required field `label` - at `$.rows[1]`"),
-    "threads are a fraction": (changed(GOOD, 1.5, "rows", 0, "threads"), "$.rows[0].threads"),
     "no such dtype": (changed(GOOD, "", "workloads", 0, "workload", "dtype"), "workloads[0].workload.dtype"),
-    "no units": (changed(GOOD, [784, 0], "workloads", 0, "workload", "sizes"), ">= 1 - at `$.workloads[0].workload.s"),
     "no time": (changed(GOOD, 0.0, "rows", 0, "seconds"), ">= 1e-12 - at `$.rows[0].seconds`"),
     "no date": (changed(GOOD, "", "date"), "Invalid isoformat string: ''; run the benchmark again"),
     **{
         f"sample {sample}": (changed(GOOD, [sample], "rows", 0, "processes", 0, "samples"), ".samples[0]")
-        for sample in ([0, 1e10], 1e-4, [1], [0, "1"], [0.5, 1.0])
+        for sample in ([0, 1e10], [1], [0, "1"])
     },
 }
 
@@ -188,23 +167,15 @@ OTHER_FILES = {
 
 
 @pytest.mark.parametrize(("content", "kind"), OTHER_FILES.items(), ids=OTHER_FILES.values())
-@pytest.mark.parametrize("command", ["plot", "compare"])
 def test_a_file_of_another_kind_is_told_with_what_reads_it(
-    backprop: Backprop, tmp_path: Path, command: str, content: str, kind: str
+    backprop: Backprop, tmp_path: Path, content: str, kind: str
 ) -> None:
     path = tmp_path / "in_place.folded"
     path.write_text(content)
-    status, out, err = backprop(command, path)
+    status, out, err = backprop("compare", path)
     assert (status, out) == (2, "")
     assert err.startswith(f"backprop: error: {path}: not a results file of backprop-bench, but {kind}")
     assert err.count("\n") == 1
-
-
-def test_the_folder_of_a_run_stands_for_its_file(backprop: Backprop, tmp_path: Path) -> None:
-    (tmp_path / "results.json").write_text(json.dumps(GOOD))
-    status, out, _ = backprop("plot", tmp_path)
-    assert status == 0
-    assert out.splitlines()[0] == f"plot: {tmp_path}/speedups.png"
 
 
 def test_a_file_that_is_not_there(backprop: Backprop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -214,13 +185,3 @@ def test_a_file_that_is_not_there(backprop: Backprop, tmp_path: Path, monkeypatc
     monkeypatch.chdir(tmp_path)
     _, _, err = backprop("plot")
     assert "results/latest.json: cannot be read: No such file or directory; make some with: backprop bench" in err
-
-
-def test_labels_of_control_and_baseline_are_found() -> None:
-    results = made_up_results()
-    found = results.row("book", CONTROL)
-    assert found is not None
-    assert found.is_control
-    assert results.row("book", "nothing") is None
-    assert results.rows_of("nothing") == []
-    assert [of_row.label for of_row in itertools.islice(results.rows_of("book"), 2)] == ["per_example", CONTROL]

@@ -2,17 +2,30 @@
 
 import contextlib
 import os
+import subprocess
+import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 
 import psutil
 
+BACKPROP = Path(sys.executable).with_name("backprop")
+QUICK = ("--workload=20-8-4:16", "--generations=1", "--seconds=0.2", "--data=digits")
 HANDED_DOWN = ("MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS", "PYTHON")  # by `make PYTHON=python3.13 test`
 
 
 def outside_of_make() -> dict[str, str]:
     """Return this process's environment without what a make that runs the tests hands down to one that a test runs."""
     return {name: value for name, value in os.environ.items() if name not in HANDED_DOWN}
+
+
+def run_backprop(
+    *arguments: str | Path, folder: Path | None = None, environment: Mapping[str, str] | None = None
+) -> "subprocess.CompletedProcess[str]":
+    """Run the command in a process of its own."""
+    command, env = [BACKPROP, *arguments], None if environment is None else dict(environment)
+    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=300, check=False)
 
 
 def wait_for(condition: Callable[[], object], seconds: float) -> bool:

@@ -4,18 +4,17 @@ import importlib.metadata
 import os
 import shutil
 import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
+from processes import QUICK, run_backprop
+from sampling import SMALL, run
 
-from bench.records import Settings, Workload
+from bench.records import Settings
 from bench.run import Asked, Run
 from bench.runner.candidates import plan
 from bench.runner.revision import Before
-from bench.runner.sampler import Sampler
 from impls import ROOT
 from impls.registry import ENTRIES, ENTRY_POINTS, find
 from impls.support.errors import UserError
@@ -69,15 +68,6 @@ def test_a_file_of_a_third_party_comes_from_its_own_repository(repository: Path,
     assert Path(old.target.module).is_relative_to(copies)
 
 
-def test_a_file_of_a_third_party_comes_from_a_folder(tmp_path: Path, copies: Path) -> None:
-    for name, version in (("old", 1), ("new", 2)):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "mine.py").write_text(MINE.format(version=version))
-    before = Before(str(tmp_path / "old"), copies)
-    (old,) = before.entries([find(f"{tmp_path}/new/mine.py:Mine")])
-    assert old.load().version == 1  # type: ignore[attr-defined]
-
-
 def test_a_row_of_ours_comes_with_all_of_impls(tmp_path: Path, copies: Path) -> None:
     for path in ("interface.py", "in_place.py", "target/debug/large", "__pycache__/old.pyc"):
         (tmp_path / "impls" / path).parent.mkdir(parents=True, exist_ok=True)
@@ -106,15 +96,6 @@ def test_code_in_an_installed_distribution_is_not_compared_with_itself(
     names += [] if ENTRIES["mpi"].unavailable() else ["mpi-rust_fused"]
     for old in Before(str(tmp_path), copies).entries(map(find, names)):
         assert "of that revision: the installed one would be compared with itself" in str(old.unavailable())
-
-
-def test_a_folder_that_cannot_be_copied_is_told(tmp_path: Path, copies: Path) -> None:
-    (tmp_path / "impls").mkdir()
-    (tmp_path / "impls" / "interface.py").write_text("")
-    (tmp_path / "impls" / "broken.py").symlink_to(tmp_path / "nowhere")
-    before = Before(str(tmp_path), copies)
-    with pytest.raises(UserError, match=r"cannot copy its impls/: .*No such file or directory"):
-        before.entries([find("in_place")])
 
 
 @pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not a git checkout")
@@ -163,18 +144,12 @@ def test_a_worker_imports_the_other_impls(tmp_path: Path) -> None:
             "\n\nimport bench, impls.interface\nraise RuntimeError(bench.__file__ + ' ' + impls.interface.__file__)\n"
         )
     entry = replace(find("batched_2d"), name="batched_2d-before", tree=str(tree))
-    small = Workload("small", (6, 5, 4), 3)
-    sampler = Sampler(
-        {"small": plan(small, [entry])},
-        Settings(generations=1, workload_seconds=0.1, time_out=60.0),
-        (np.zeros((20, 6)), np.zeros((20, 4))),
-        lambda *_: None,
-    )
-    sampler.run()
-    found = sampler.candidates["small"][2].row
-    assert found.outcome == "crashed"
-    assert f"{ROOT / 'bench'}" in found.reason
-    assert "tree/impls/interface.py" in found.reason
+    candidates = plan(SMALL, [entry])
+    run({"small": candidates}, Settings(generations=1, workload_seconds=0.1))
+    old = candidates[2].row
+    assert old.outcome == "crashed"
+    assert f"{ROOT / 'bench'}" in old.reason
+    assert "tree/impls/interface.py" in old.reason
 
 
 # --- Runs -----------------------------------------------------------------------------------------------------------
@@ -184,15 +159,9 @@ def test_a_worker_imports_the_other_impls(tmp_path: Path) -> None:
 def test_a_row_that_looks_slower_is_measured_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
     for slower, generations in ((True, 4), (False, 2)):
         monkeypatch.setattr("bench.runner.sampler.look_slower", lambda _rows, slower=slower: slower)
-        small = Workload("small", (6, 5, 4), 3)
-        sampler = Sampler(
-            {"small": plan(small, [find("in_place")])},
-            Settings(generations=2, workload_seconds=0.1, min_rounds=2, time_out=60.0),
-            (np.ones((20, 6)), np.ones((20, 4))),
-            lambda *_: None,
-        )
-        sampler.run()
-        assert len(sampler.candidates["small"][2].row.processes) == generations
+        candidates = plan(SMALL, [find("in_place")])
+        run({"small": candidates}, Settings(generations=2, workload_seconds=0.1, min_rounds=2))
+        assert len(candidates[2].row.processes) == generations
 
 
 @pytest.mark.slow("runs benchmarks")
@@ -200,11 +169,9 @@ def test_a_run_against_a_folder_prints_the_comparison(tmp_path: Path) -> None:
     for name in ("old", "new"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "mine.py").write_text(MINE.format(version=1))
-    command = [str(Path(sys.executable).with_name("backprop")), "bench", "--against=old", "--impl=new/mine.py:Mine"]
-    options = ["--workload=20-8-4:4", "--generations=2", "--seconds=0.2", "--data=digits", "--results=out"]
-    done = subprocess.run([*command, *options], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
+    command = ("bench", "--against=old", "--impl=new/mine.py:Mine", *QUICK, "--generations=2", "--results=out")
+    done = run_backprop(*command, folder=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Mine-before" in done.stdout
     assert "1 row: " in done.stdout
-    gate = [command[0], "compare", "out/results.json", "--fail-on=500%"]
-    assert subprocess.run(gate, cwd=tmp_path, capture_output=True, check=False, timeout=60).returncode == 0
+    assert run_backprop("compare", "out/results.json", "--fail-on=500%", folder=tmp_path).returncode == 0

@@ -50,7 +50,7 @@ def test_work_that_was_not_told_of_is_found_unless_it_is_a_disturbance() -> None
 
 def test_a_row_that_computes_while_others_are_timed_is_found() -> None:
     busy = [answered(msgspec.structs.replace(reply, idle_cpus=0.8)) for reply in GOOD]
-    assert inconsistency(busy, 2e-4) == "used 0.8 CPUs while other rows were timed"
+    assert inconsistency(busy, 2e-4) == "used 0.8 CPUs while others were timed"
     assert inconsistency([*busy, answered(GOOD[0])], 2e-4) == ""
 
 
@@ -75,7 +75,7 @@ def test_what_was_handed_over_is_read_whole_or_not_at_all(tmp_path: Path) -> Non
     weights, biases = read_left(path, handed_over)
     assert np.array_equal(weights[0], W)
     assert np.array_equal(biases[0], b)
-    with pytest.raises(ValueError, match="expected 4000 numbers of a tensor, found "):
+    with pytest.raises(ValueError, match="expected 4000 numbers, found "):
         read_left(path, HandedOver([Tensor("float64", (4000,))], [], children=False))
 
 

@@ -10,6 +10,7 @@ from sampling import FAULTY, SMALL, by_label, outcomes, run, sample, summary
 
 from bench.analysis.notes import notes_on_workloads
 from bench.records import CONTROL, Outcome, Rate, Row, Settings, Workload
+from bench.runner import audit
 from bench.runner import sampler as sampler_module
 from bench.runner.candidates import PEAK, REFERENCE, Candidate, Participant, RateWorkers, plan
 from bench.runner.process import WorkerFailed, WorkerProcess
@@ -17,9 +18,7 @@ from bench.runner.rounds import Rounds, plan_rounds
 from bench.runner.sampler import Sampler
 from bench.runner.worker_environment import Shared
 from bench.system.cpus import cores
-from bench.worker import timing
-from bench.worker.protocol import AnyRequest, Calibration, Reply, Start, Take, Taken
-from bench.worker.timing import Arrangement, TimedCall
+from bench.worker.protocol import Calibration
 from impls.registry import find
 
 OTHERS = dict.fromkeys(("per_example", CONTROL, "in_place"), "ok")
@@ -89,87 +88,39 @@ def test_a_stall_in_one_repetition_costs_that_workload_only(monkeypatch: pytest.
 # --- Interrupts --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("interrupted", [0, 2])
-def test_an_interrupt_while_rows_are_prepared_keeps_the_repetitions_before(
-    monkeypatch: pytest.MonkeyPatch, interrupted: int
-) -> None:
-    def interrupt(_self: RateWorkers, _workload: Workload, generation: int) -> list[Participant]:
-        if generation == interrupted:
-            raise KeyboardInterrupt
-        return []
+def test_an_interrupt_before_the_first_sample_is_an_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_arguments: object) -> list[Participant]:
+        raise KeyboardInterrupt
 
     monkeypatch.setattr(RateWorkers, "ready", interrupt)
-    sampler = sample(["in_place", f"{FAULTY}:Wrong"], generations=4)
+    sampler = sample(["in_place", f"{FAULTY}:Wrong"])
     result = summary(sampler)
     assert sampler.interrupted
     assert (result.peak, result.no_peak) == (None, "it was not sampled")
-    expected = dict.fromkeys(OTHERS, "ok" if interrupted else "interrupted") | {"Wrong": "incorrect"}
-    assert outcomes(sampler) == expected
-    for label in OTHERS:
-        assert [process.generation for process in by_label(sampler)[label].processes] == [0, 1][:interrupted]
+    assert outcomes(sampler) == dict.fromkeys(OTHERS, "interrupted") | {"Wrong": "incorrect"}
 
 
-def test_an_interrupted_round_counts_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else a sample would be there without its pair."""
-    ask = WorkerProcess.ask
-    taken = 0
+@pytest.mark.parametrize("place", ["Rounds._ask", "Rounds._hand_over", "audit.suspicion"])
+def test_what_is_not_audited_counts_for_nothing(monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+    """Else an implementation would be timed whose calls nobody looked at; the repetition before is whole."""
+    owner, name = {"Rounds": Rounds, "audit": audit}[place.split(".")[0]], place.split(".")[1]
+    original, calls = getattr(owner, name), 0
 
-    def interrupt(self: WorkerProcess, request: Take, expected: type[Reply]) -> Reply:
-        nonlocal taken
-        if isinstance(request, Take):
-            taken += 1
-            if taken == 5 * 2 + 2:  # in the third round of baseline, control, row, peak and reference rate
-                raise KeyboardInterrupt
-        return ask(self, request, expected)
-
-    monkeypatch.setattr(WorkerProcess, "ask", interrupt)
-    sampler = sample(["in_place"], workload_seconds=0.3)
-    assert sampler.interrupted
-    rounds = sorted(tuple(row.samples[0]) for row in by_label(sampler).values())
-    assert rounds[1:] == [(0, 1), (0, 1)]
-    assert rounds[0] in ((0, 1), ())  # of the row that was interrupted, if it was not yet compared
-
-
-def test_a_worker_that_owes_a_reply_is_not_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its next reply would be taken for that of another request; what it did in this repetition cannot be audited."""
-    requests: list[object] = []  # to the worker of in_place
-    send, receive = WorkerProcess.send, WorkerProcess.receive
-    pids: set[int] = set()
-
-    def note(self: WorkerProcess, request: AnyRequest) -> None:
-        if isinstance(request, Start) and request.target == find("in_place").target:
-            pids.add(self.pid)
-        if self.pid in pids:
-            requests.append(request)
-        send(self, request)
-
-    def interrupt(self: WorkerProcess, expected: type[Reply]) -> Reply:
-        if self.pid in pids and requests.count(Take()) == 2 and expected is Taken:
+    def interrupt(*arguments: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if any(len(result.processes) == 2 for result in results):
             raise KeyboardInterrupt
-        return receive(self, expected)
+        return original(*arguments)
 
-    monkeypatch.setattr(WorkerProcess, "send", note)
-    monkeypatch.setattr(WorkerProcess, "receive", interrupt)
-    sampler = sample(["in_place"])
-    assert sampler.interrupted
-    assert requests[-1] == Take()
-    assert outcomes(sampler) == OTHERS | {"in_place": "interrupted"}
-
-
-def test_an_interrupted_repetition_is_audited_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By what the calls of the last sample left behind, if the round that is compared was not reached."""
-
-    def interrupt(self: Rounds, number: int, candidates: list[Participant], *, compared: bool) -> None:
-        if compared:
-            raise KeyboardInterrupt
-        round_(self, number, candidates, compared=compared)
-
-    round_ = Rounds._round
-    monkeypatch.setattr(Rounds, "_round", interrupt)
-    rows = by_label(sample([f"{FAULTY.with_name('timed_frauds.py')}:Naps", "in_place"], workload_seconds=0.3))
-    assert re.fullmatch(r"incorrect after timing \(\d+ calls\)", rows["Naps"].outcome_text)
-    assert rows["in_place"].outcome == "ok"
-    assert rows["in_place"].worst_error is not None
+    monkeypatch.setattr(owner, name, interrupt)
+    candidates = plan(SMALL, [find("in_place")])
+    results = [candidate.row for candidate in candidates]
+    assert run({"small": candidates}, Settings(generations=3, workload_seconds=0.3)).interrupted
+    assert calls > 1
+    for result in results:
+        assert result.outcome == "ok"
+        assert [bool(samples) for samples in result.samples] == [True, False]
 
 
 def test_a_fault_of_the_benchmark_ends_the_run_once_and_keeps_what_was_finished(
@@ -245,44 +196,6 @@ def test_every_row_has_five_samples_or_more_however_slow_it_is() -> None:
         strides, count = plan_rounds(candidates, Settings(workload_seconds=workload_seconds))
         fewest = min(len(range(0, count, stride)) for stride in strides.values())
         assert fewest >= 5, (workload_seconds, strides, count)
-
-
-def test_a_sample_lasts_long_enough(monkeypatch: pytest.MonkeyPatch) -> None:
-    call_seconds = 1e-4
-
-    def time_calls(_function: object, _arguments: object, calls: int, _ranks: object) -> tuple[float, float]:
-        return calls * call_seconds, calls * call_seconds
-
-    monkeypatch.setattr(timing, "time_calls", time_calls)
-    timed = TimedCall((lambda: None, ()), threads=1)
-    assert timed.calibrate(0.005) == pytest.approx(1e-4)
-    assert timed.calls * call_seconds >= 0.005
-    call_seconds = 2e-5  # the machine was disturbed while it was calibrated
-    taken = timed.sample()
-    assert (taken.seconds / taken.calls, taken.cpu_seconds / taken.calls) == pytest.approx((2e-5, 2e-5))
-    assert timed.calls * call_seconds >= 0.005
-
-
-@pytest.mark.parametrize("calls", [1, 3])
-def test_every_sample_goes_from_the_start_of_its_turn_to_what_is_left(calls: int) -> None:
-    done: list[str] = []
-
-    def arrange(turn: int) -> Arrangement:
-        done.append(f"arrange {turn}")
-        return (done.append, ("untimed",)), (done.append, ("timed",))
-
-    def read() -> int:
-        done.append("read")
-        return len(done)
-
-    timed = TimedCall((lambda: None, ()), 1, arrange, read)
-    timed.calls = calls
-    timed.arrange(7)
-    taken = timed.sample()
-    untimed = ["untimed", "read"] if calls > 1 else []  # A single call is long enough by itself.
-    assert done == ["arrange 7", "read", "read", *untimed, *["timed"] * calls, "read"]
-    assert (timed.left, taken.calls, taken.untimed_calls) == (len(done), calls, bool(untimed))
-    assert (taken.read_after_one_seconds > 0) == bool(untimed)
 
 
 # --- What is recorded --------------------------------------------------------------------------------------------

@@ -10,23 +10,17 @@ from pathlib import Path
 
 import psutil
 import pytest
-from processes import gone, of_run
+from processes import QUICK, gone, of_run, run_backprop
 
 from bench.analysis.results_files import read
 from impls import ROOT
 
-BACKPROP = Path(sys.executable).with_name("backprop")
 SYSTEMS = ("without_linux", "without_posix")
 
 
-def elsewhere(system: str) -> dict[str, str]:
+def elsewhere(system: str, **variables: str) -> dict[str, str]:
     """Return an environment in which Python finds what that system has."""
-    return os.environ | {"PYTHONPATH": os.pathsep.join((str(ROOT / "tests" / system), str(ROOT)))}
-
-
-def run(system: str, *command: str | Path, **variables: str) -> "subprocess.CompletedProcess[str]":
-    env = elsewhere(system) | variables
-    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, check=False)
+    return os.environ | variables | {"PYTHONPATH": os.pathsep.join((str(ROOT / "tests" / system), str(ROOT)))}
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
@@ -39,36 +33,14 @@ from bench.worker.replies import Replies
 print(Replies(process.stdout)._pieces is not None)
 process.wait()
 """
-    found = run(system, sys.executable, "-c", program)
+    output = subprocess.check_output([sys.executable, "-c", program], env=elsewhere(system), text=True)
     here = system == "without_linux"
-    assert found.stdout == f"False False {here} {here}\n{not here}\n", found.stderr
-
-
-@pytest.mark.slow("runs benchmarks")
-@pytest.mark.parametrize("system", SYSTEMS)
-def test_a_run_is_whole_but_for_what_only_linux_tells(system: str, tmp_path: Path) -> None:
-    done = run(
-        system,
-        BACKPROP,
-        *("bench", "--workload=20-8-4:16", "--impl=in_place", "--impl=multithreaded", "--generations=2"),
-        *("--seconds=0.3", "--data=digits", f"--results={tmp_path}"),
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    results = read(tmp_path / "results.json")
-    assert [row.outcome for row in results.rows] == ["ok"] * 4
-    assert all(row.cores_used for row in results.rows)
-    assert not [row.strayed for row in results.rows if row.strayed]
-    assert not [row for row in results.rows if row.percent_of_peak]
-    assert (
-        "no % of peak: no multiply-add instructions that are known here: AVX-512, AVX2 with FMA, NEON (on Linux)"
-        in map(str, results.notes)
-    )
-    assert {path.name for path in tmp_path.iterdir()} >= {"results.json", "speedups.png", "report.html"}
+    assert output == f"False False {here} {here}\n{not here}\n"
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_rows_are_verified(system: str, tmp_path: Path) -> None:
-    done = run(system, BACKPROP, "verify", "in_place", "--seed=1")
+    done = run_backprop("verify", "in_place", "--seed=1", environment=elsewhere(system))
     assert (done.returncode, done.stdout.split(" (")[0]) == (0, "in_place: conforms")
 
 
@@ -93,22 +65,12 @@ class Dies(InPlace):
 def test_a_run_is_whole_but_for_what_only_linux_tells_and_bad_rows_end(system: str, tmp_path: Path) -> None:
     bad = tmp_path / "bad.py"
     bad.write_text(BAD)
-    done = run(
-        system,
-        BACKPROP,
-        *(
-            "bench",
-            "--workload=20-8-4:16",
-            "--impl=in_place",
-            "--impl=multithreaded",
-            f"--impl={bad}:Hangs",
-            f"--impl={bad}:Dies",
-        ),
-        *("--generations=1", "--seconds=0.2", "--data=digits", "--time-out=5", f"--results={tmp_path / 'results'}"),
-        BACKPROP_MARK=str(tmp_path),
-    )
+    names = ("in_place", "multithreaded", f"{bad}:Hangs", f"{bad}:Dies")
+    out = tmp_path / "results"
+    command = ("bench", *QUICK, "--time-out=5", f"--results={out}", *(f"--impl={name}" for name in names))
+    done = run_backprop(*command, environment=elsewhere(system, BACKPROP_MARK=str(tmp_path)))
     assert done.returncode == 1, done.stdout + done.stderr
-    results = read(tmp_path / "results" / "results.json")
+    results = read(out / "results.json")
     rows = {row.label: row for row in results.rows}
     assert rows["in_place"].outcome == rows["multithreaded"].outcome == "ok"
     assert rows["in_place"].cores_used
@@ -116,7 +78,7 @@ def test_a_run_is_whole_but_for_what_only_linux_tells_and_bad_rows_end(system: s
     assert any(
         note.text.startswith("no % of peak: no multiply-add instructions that are known") for note in results.notes
     )
-    assert {path.name for path in (tmp_path / "results").iterdir()} >= {"speedups.png", "report.html"}
+    assert {path.name for path in out.iterdir()} >= {"speedups.png", "report.html"}
     assert (rows["Hangs"].outcome, rows["Hangs"].reason) == ("timed out", "no answer within 5 s")
     assert rows["Dies"].outcome == "crashed"
     assert rows["Dies"].reason.startswith("the worker ended with exit status 3; its last words: farewell")

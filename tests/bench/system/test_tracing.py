@@ -12,14 +12,13 @@ from typing import Any
 
 import pytest
 from made_up_results import row
+from processes import QUICK, run_backprop
 
 from bench.analysis.notes import notes_on_tracing
 from bench.analysis.results_files import read
-from bench.runner import worker_environment
 from bench.system import processes, tracers
 from bench.system.cpus import usable_cpus
 
-BACKPROP = Path(sys.executable).with_name("backprop")
 SET = {  # what other tools and other people's shells leave in the environment
     "COVERAGE_PROCESS_CONFIG": ":data:{}",
     "COVERAGE_PROCESS_START": ".coveragerc",
@@ -27,7 +26,6 @@ SET = {  # what other tools and other people's shells leave in the environment
     "PYTHONTRACEMALLOC": "25",
     "PYTHONDEVMODE": "1",
     "PYTHONMALLOC": "pymalloc_debug",
-    "PYTHONPROFILEIMPORTTIME": "1",
     "PYTHONWARNINGS": "error",
     "MALLOC_PERTURB_": "85",
     "MALLOC_CHECK_": "3",
@@ -109,12 +107,6 @@ def test_whoever_wants_workers_to_be_traced_has_them_traced(tmp_path: Path) -> N
     assert seen["tracing"][2]
 
 
-@pytest.mark.parametrize("value", ["malloc", "pymalloc", "debug", "malloc_debug"])
-def test_an_allocator_may_be_chosen(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
-    monkeypatch.setenv("PYTHONMALLOC", value)
-    assert ("PYTHONMALLOC" in worker_environment.removed()) == ("debug" in value)
-
-
 # --- What is started within the process --------------------------------------------------------------------------
 
 
@@ -174,16 +166,9 @@ def test_a_run_tells_what_it_removed_and_leaves_no_temporary_files(tmp_path: Pat
     (tmp_path / "temporary").mkdir()
     (tmp_path / "traces.py").write_text(TRACES)
     variables = ("COV_CORE_SOURCE", "MALLOC_PERTURB_", "PYTHONASYNCIODEBUG")  # that do not slow the benchmark itself
-    options = ("--workload=20-8-4:4", "--impl=traces.py:Mine", "--generations=1", "--seconds=0.2", "--data=digits")
-    done = subprocess.run(
-        [BACKPROP, "bench", *options, "--results=out"],
-        env=os.environ | dict.fromkeys(variables, "1") | {"TMPDIR": str(tmp_path / "temporary")},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    environment = os.environ | dict.fromkeys(variables, "1") | {"TMPDIR": str(tmp_path / "temporary")}
+    command = ("bench", *QUICK, "--impl=traces.py:Mine", "--results=out")
+    done = run_backprop(*command, folder=tmp_path, environment=environment)
     assert done.returncode == 0, done.stdout + done.stderr
     results = read(tmp_path / "out" / "results.json")
     (note,) = [str(note) for note in results.notes if note.text.startswith("workers were started without ")]
@@ -204,19 +189,6 @@ def test_what_holds_for_all_rows_is_told_once() -> None:
     assert [note.text for note in notes_on_tracing(rows)] == ["numba: tracemalloc was on", "numba: of unknown origin"]
     rows[0].note_tracing(["tracemalloc was on"])
     assert notes_on_tracing(rows)[0].text == "all: tracemalloc was on"
-
-
-# --- Where workers keep files ------------------------------------------------------------------------------------
-
-
-def test_a_worker_has_a_temporary_folder_of_the_runs_own(tmp_path: Path) -> None:
-    (tmp_path / "temporary").mkdir()
-    seen = started_by(tmp_path, TMPDIR=str(tmp_path / "temporary"), TORCHINDUCTOR_CACHE_DIR="")
-    folder = Path(seen["environment"]["TMPDIR"])
-    assert folder.parent == tmp_path / "temporary"
-    assert folder.name.startswith("backprop-bench-")
-    assert list((tmp_path / "temporary").iterdir()) == []
-    assert Path(seen["environment"]["TORCHINDUCTOR_CACHE_DIR"]).parent == tmp_path / "temporary"  # as PyTorch has it
 
 
 def test_a_tool_that_was_loaded_before_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:

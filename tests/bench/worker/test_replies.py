@@ -2,7 +2,6 @@
 
 import os
 import threading
-import time
 from collections.abc import Generator
 from typing import IO
 
@@ -47,19 +46,6 @@ def test_a_late_line_is_waited_for_and_no_longer(ends: tuple[IO[bytes], int]) ->
     threading.Timer(0.05, os.write, (into, b"and ended\n")).start()
     assert lines.next(60.0) == b"begun and ended\n"
     os.close(into)
-
-
-def test_the_rest_is_all_that_comes(ends: tuple[IO[bytes], int]) -> None:
-    pipe, into = ends
-    lines = Replies(pipe)
-    os.write(into, b"one\ntwo\nthr")
-    assert lines.next(5.0) == b"one\n"
-    start = time.monotonic()
-    assert lines.rest(0.1) == b"two\n"  # somebody still has the other end
-    assert time.monotonic() - start < 30
-    os.write(into, b"ee")
-    os.close(into)
-    assert lines.rest(5.0) == b"three"
 
 
 def test_a_long_line_is_whole_and_one_that_does_not_end_is_cut(

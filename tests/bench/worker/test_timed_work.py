@@ -8,6 +8,8 @@ from sampling import by_label, sample, summary
 from bench.analysis.notes import notes_on_workloads
 from bench.records import Outcome, Row, Workload
 from bench.system.cpus import cores
+from bench.worker import timing
+from bench.worker.timing import Arrangement, TimedCall
 from bench.workloads.names import default_workloads
 from impls import ROOT
 
@@ -62,7 +64,7 @@ def test_a_row_that_passes_the_gate_and_is_wrong_when_it_is_timed(
 def test_a_row_that_keeps_a_cpu_busy_while_others_are_timed() -> None:
     row = sampled(BOOK, "Disturbs")["Disturbs"]
     assert row.outcome == Outcome.INCONSISTENT_TIMING
-    assert re.search("CPUs while other rows were timed|more than it told of", row.reason)  # both are true of it
+    assert re.search("CPUs while others were timed|beyond the time it reported", row.reason)  # both are true of it
 
 
 def test_work_in_other_processes_is_counted_and_confined() -> None:
@@ -87,3 +89,44 @@ def test_memory_that_grows_is_told() -> None:
     rows = sampled(BOOK, "Leaks")
     assert 7_000 < rows["Leaks"].processes[0].growth_bytes < 15_000
     assert rows["control"].processes[0].growth_bytes < 1_000
+
+
+# --- A sample -----------------------------------------------------------------------------------------------------
+
+
+def test_a_sample_lasts_long_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    call_seconds = 1e-4
+
+    def time_calls(_function: object, _arguments: object, calls: int, _ranks: object) -> tuple[float, float]:
+        return calls * call_seconds, calls * call_seconds
+
+    monkeypatch.setattr(timing, "time_calls", time_calls)
+    timed = TimedCall((lambda: None, ()), threads=1)
+    assert timed.calibrate(0.005) == pytest.approx(1e-4)
+    assert timed.calls * call_seconds >= 0.005
+    call_seconds = 2e-5  # the machine was disturbed while it was calibrated
+    taken = timed.sample()
+    assert (taken.seconds / taken.calls, taken.cpu_seconds / taken.calls) == pytest.approx((2e-5, 2e-5))
+    assert timed.calls * call_seconds >= 0.005
+
+
+@pytest.mark.parametrize("calls", [1, 3])
+def test_every_sample_goes_from_the_start_of_its_instance_to_what_is_left(calls: int) -> None:
+    done: list[str] = []
+
+    def arrange(instance: int) -> Arrangement:
+        done.append(f"arrange {instance}")
+        return (done.append, ("untimed",)), (done.append, ("timed",))
+
+    def read() -> int:
+        done.append("read")
+        return len(done)
+
+    timed = TimedCall((lambda: None, ()), 1, arrange, read)
+    timed.calls = calls
+    timed.arrange(7)
+    taken = timed.sample()
+    untimed = ["untimed", "read"] if calls > 1 else []  # A single call is long enough by itself.
+    assert done == ["arrange 7", "read", "read", *untimed, *["timed"] * calls, "read"]
+    assert (timed.left, taken.calls, taken.untimed_calls) == (len(done), calls, bool(untimed))
+    assert (taken.read_after_one_seconds > 0) == bool(untimed)

@@ -1,8 +1,6 @@
 """Workers and the processes around them: what an implementation may do to the protocol, and what workers import."""
 
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Generator
 from pathlib import Path
@@ -10,6 +8,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
+from processes import QUICK, run_backprop
 from sampling import FAULTY, SMALL, by_label, sample
 
 from bench.runner.process import WorkerFailed, WorkerProcess
@@ -38,8 +37,6 @@ from impls.interface import Batch, Parameters
 from impls.registry import find
 from impls.support.loading import Target
 
-BACKPROP = Path(sys.executable).with_name("backprop")
-QUICK = ("--workload=20-8-4:4", "--generations=1", "--seconds=0.2", "--data=digits", "--results=out")
 IN_PLACE = Start(find("in_place").target)
 
 
@@ -169,6 +166,9 @@ def test_a_worker_imports_what_stands_beside_the_row_but_no_other_library(tmp_pa
             (place / f"{name}.py").write_text("raise ImportError('of the current folder')")
     (folder / "beside_mine.py").write_text("from impls.batched_2d import Batched2D as Base\n")
     (folder / "mine.py").write_text("import numpy\nfrom beside_mine import Base\n\nclass Mine(Base):\n    pass\n")
-    for command in (("bench", *QUICK, "--impl=rows/mine.py:Mine"), ("verify", "rows/mine.py:Mine", "--examples=0")):
-        done = subprocess.run([BACKPROP, *command], cwd=tmp_path, capture_output=True, timeout=120, check=False)
+    for command in (
+        ("bench", *QUICK, "--impl=rows/mine.py:Mine", "--results=out"),
+        ("verify", "rows/mine.py:Mine", "--examples=0"),
+    ):
+        done = run_backprop(*command, folder=tmp_path)
         assert done.returncode == 0, done.stdout + done.stderr

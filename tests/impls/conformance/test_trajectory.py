@@ -177,6 +177,6 @@ def test_parameters_that_a_step_too_many_left_are_wrong(shared: Shared, monkeypa
         str(steps): audit.Left(after(problem, turn, steps_of(problem, turn, steps)), 1, 3, 0, "quadratic")
         for steps in (3, 4)
     }
-    assert [bool(words) for words, _ in audit.verdicts(problem, left).values()] == [False, True]
+    assert [bool(words) for words, _ in audit.compare_with_reference(problem, left).values()] == [False, True]
     monkeypatch.setattr(Stop, "undecided", True)
-    assert {words for words, _ in audit.verdicts(problem, left).values()} == {""}
+    assert {words for words, _ in audit.compare_with_reference(problem, left).values()} == {""}
