@@ -31,7 +31,6 @@ def report(results: tuple[Path, ...], recordings: Path | None, scaling: Path | N
     backprop report results/reference/default --recordings=profiles/recordings --out=/tmp/report.html
     """
     from bench.output.page.page import page
-    from bench.output.page.scaling import is_of
     from profiles.page import recorded
 
     paths = [file_of(path) for path in results or (LATEST,)]
@@ -40,7 +39,7 @@ def report(results: tuple[Path, ...], recordings: Path | None, scaling: Path | N
     target = out or paths[runs.index(newest)].with_name(REPORT)
     check_writable(target.parent)
     over_ranks = read_scaling(scaling or FILE) if scaling or FILE.is_file() else None
-    if scaling and over_ranks and not is_of(over_ranks, newest):
+    if scaling and over_ranks and over_ranks.machine.kind != newest.machine.kind:
         raise UserError(f"{scaling}: measured on {over_ranks.machine.cpu_model}, the run on {newest.machine.cpu_model}")
     write_whole(target, page(newest, recorded(recordings or RECORDINGS), runs, over_ranks))
     click.echo(f"report: {target}")

@@ -15,38 +15,37 @@ def findings(results: Results) -> list[str]:
 
 def fastest(results: Results, workload_result: WorkloadResult) -> list[Row]:
     """Return the fastest result on a workload, and those that its interval cannot tell from it."""
-    rows = [row for row in results.rows_of(workload_result.workload.name) if row.timed and not row.is_control]
-    if not rows:
-        return []
-    first = min(rows, key=lambda row: row.seconds or 0.0)
-    return [first, *(row for row in rows if row is not first and _same(first, row))]
+    timed = [row for row in results.rows_of(workload_result.workload.name) if row.timed and not row.is_control]
+    first = min(timed, key=lambda result: result.seconds or 0.0, default=None)
+    return [result for result in timed if first and (result is first or _same(first, result))]
 
 
-def _same(first: Row, row: Row) -> bool:
+def _same(first: Row, second: Row) -> bool:
     """Return whether the interval of the ratio of two results contains 1."""
-    return bool(pairs(first.samples, row.samples)) and paired_ratio(first.samples, row.samples).holds(1.0)
+    return bool(pairs(first.samples, second.samples)) and paired_ratio(first.samples, second.samples).holds(1.0)
 
 
 def _fastest(results: Results) -> str:
     """Return which implementation is the fastest on most workloads, and by how much on the first of them."""
-    winners = {each.workload: rows for each in results.workloads if (rows := fastest(results, each))}
-    if not winners:
+    winners = {each.workload: fastest(results, each) for each in results.workloads}
+    wins = Counter(result.label for best in winners.values() for result in best)
+    if not wins:
         return ""
-    label, most = Counter(row.label for rows in winners.values() for row in rows).most_common(1)[0]
-    workload, rows = next((w, rows) for w, rows in winners.items() if label in [row.label for row in rows])
-    row = next(row for row in rows if row.label == label)
-    others = [other.label for other in rows if other is not row]
-    where = f"on all {most} workloads" if most == len(winners) else f"on {most} of {len(winners)} workloads"
+    label, most = wins.most_common(1)[0]
+    workload, result = next((w, result) for w, best in winners.items() for result in best if result.label == label)
+    alike = [each.label for each in winners[workload] if each is not result]
+    timed_workloads = sum(map(bool, winners.values()))
     on = f"on {workload.name} "
-    if len(winners) == 1:
+    where = f"on all {most} workloads" if most == timed_workloads else f"on {most} of {timed_workloads} workloads"
+    if timed_workloads == 1:
         where, on = f"on {workload.name}", ""
     text = f"{label} is the fastest row {where}"
-    if others:
-        text += f" (on {workload.name} not significantly different from {', '.join(others)})"
-    if row.speed_up is not None:
-        text += f": {on}{estimate_text(row.speed_up)} times as fast as {workload.baseline_label}"
-    if row.percent_of_peak is not None:
-        text += f", {row.percent_of_peak.value:.0f} % of the peak"
+    if alike:
+        text += f" (on {workload.name} not significantly different from {', '.join(alike)})"
+    if result.speed_up is not None:
+        text += f": {on}{estimate_text(result.speed_up)} times as fast as {workload.baseline_label}"
+    if result.percent_of_peak is not None:
+        text += f", {result.percent_of_peak.value:.0f} % of the peak"
     return f"{text}."
 
 

@@ -1,11 +1,14 @@
 """The table of `backprop scale`: what was measured over MPI ranks, and what the model says of more of them."""
 
 import math
-from collections.abc import Sequence
+
+from rich.console import RenderableType
 
 from bench.analysis.scaling import FABRICS, MAX_RANKS, Fabric, Scaling, ScalingPoint
+from bench.output.table import plain_table, printed
 from bench.output.text import estimate_text, number_text, seconds_text
 
+WIDTH = 240  # characters
 HEADER = ("scaling", "ranks", "batch", "step", "compute", "Allreduce", "waiting", "efficiency")
 
 
@@ -55,18 +58,19 @@ def predicted_cells(scaling: Scaling) -> list[tuple[str, ...]]:
 def lines(scaling: Scaling) -> list[str]:
     """Return the table of what was measured, and what the model says."""
     network = "-".join(map(str, scaling.sizes))
-    text = [f"{scaling.implementation}: {network}, {scaling.dtype}, {scaling.generations} jobs each"]
-    text += _aligned([HEADER, *(cells(point, scaling.cpus) for point in scaling.points)])
+    parts: list[RenderableType] = [
+        f"{scaling.implementation}: {network}, {scaling.dtype}, {scaling.generations} jobs each",
+        plain_table(HEADER, [cells(point, scaling.cpus) for point in scaling.points]),
+    ]
     if crowded := crowded_text(scaling):
-        text.append(f"* {crowded}")
-    text.append(f"Latency and bandwidth between two ranks here: {' and '.join(fabric_cells(scaling.here))}.")
-    text.append(f"The model's error, of the step's time: {errors_text(scaling)}.")
-    text.append(f"Predicted for {MAX_RANKS} ranks, from typical figures of each fabric:")
+        parts.append(f"* {crowded}")
     efficiency = f"efficiency, {scaling.batch} a rank"
-    header = ("fabric", "latency", "bandwidth", "Allreduce", efficiency, "could hide from")
-    return text + _aligned([header, *predicted_cells(scaling)])
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    parts += [
+        f"Latency and bandwidth between two ranks here: {' and '.join(fabric_cells(scaling.here))}.",
+        f"The model's error, of the step's time: {errors_text(scaling)}.",
+        f"Predicted for {MAX_RANKS} ranks, from typical figures of each fabric:",
+        plain_table(
+            ("fabric", "latency", "bandwidth", "Allreduce", efficiency, "could hide from"), predicted_cells(scaling)
+        ),
+    ]
+    return printed(parts, WIDTH)

@@ -1,8 +1,9 @@
 """The tables of speed-ups: on the terminal after a run, and in Markdown."""
 
+from collections.abc import Iterable, Sequence
 from statistics import median
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -15,7 +16,6 @@ from bench.output.text import (
     number_text,
     seconds_text,
     short_outcome,
-    short_seconds_text,
 )
 from bench.records import NOT_TIMED_HERE, Note, Results, Row, WorkloadResult
 
@@ -36,28 +36,36 @@ def summary_lines(results: Results, whole: bool = False, styled: bool = False) -
     The short summary fits 80 columns; `whole` has all columns of all workloads and all notes. With `styled`, lines
     hold a terminal's colours.
     """
+    parts: list[RenderableType] = []
+    if whole or len(results.workloads) <= FEW:
+        for workload_result in results.workloads:
+            parts += _workload_parts(results, workload_result, WHOLE if whole else SHORT)
+    else:
+        parts += _overview_parts(results)
+    notes, left_out = (list(map(str, results.notes)), 0) if whole else _short_notes(results)
+    parts += [*findings(results), *(f"note: {note}" for note in notes)]
+    if left_out:
+        parts.append(f"{left_out} more in the results; -v prints all notes")
+    return printed(parts, WHOLE_WIDTH if whole else WIDTH, styled, soft_wrap=whole)
+
+
+def printed(parts: Iterable[RenderableType], width: int, styled: bool = False, soft_wrap: bool = False) -> list[str]:
+    """Return what a terminal of that width shows of texts and tables, line by line."""
     console = Console(
-        width=WHOLE_WIDTH if whole else WIDTH,
-        force_terminal=styled,
-        no_color=not styled,
-        highlight=False,
-        emoji=False,
-        markup=False,
+        width=width, force_terminal=styled, no_color=not styled, highlight=False, emoji=False, markup=False
     )
     with console.capture() as capture:
-        if whole or len(results.workloads) <= FEW:
-            for workload_result in results.workloads:
-                _print_workload(console, results, workload_result, WHOLE if whole else SHORT)
-        else:
-            _print_overview(console, results)
-        for sentence in findings(results):
-            console.print(sentence)
-        notes, left_out = (list(map(str, results.notes)), 0) if whole else _short_notes(results)
-        for note in notes:
-            console.print(f"note: {note}", soft_wrap=whole)
-        if left_out:
-            console.print(f"{left_out} more in the results; -v prints all notes")
+        for part in parts:
+            console.print(part, soft_wrap=soft_wrap)
     return [line.rstrip() for line in capture.get().splitlines()]
+
+
+def plain_table(columns: Sequence[str], rows: Iterable[Sequence[str | Text]] = ()) -> Table:
+    """Return a table without lines between its cells."""
+    table = Table(*columns, box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for row in rows:
+        table.add_row(*row)
+    return table
 
 
 def _short_notes(results: Results) -> tuple[list[str], int]:
@@ -74,29 +82,27 @@ def _short_notes(results: Results) -> tuple[list[str], int]:
     return lines + others[:NOTES], len(others[NOTES:])
 
 
-def _print_workload(
-    console: Console, results: Results, workload_result: WorkloadResult, columns: tuple[str, ...]
-) -> None:
-    """Print the table of one workload, the fastest last, and why implementations have no time."""
+def _workload_parts(results: Results, workload_result: WorkloadResult, columns: Sequence[str]) -> list[RenderableType]:
+    """Return the table of a workload, the fastest last, below what it is, and why implementations have no time."""
     workload = workload_result.workload
-    rows = results.rows_of(workload.name)
-    shown = [number for number, column in enumerate(columns) if workload_result.peak or column != PERCENT]
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for number in shown:
-        table.add_column(columns[number], justify="right" if number else "left", no_wrap=True)
-    best, marked = fastest(results, workload_result), jittery(rows)
-    for row in sorted((row for row in rows if row.timed), key=lambda row: -(row.seconds or 0.0)):
-        cells = _cells(row, workload.baseline_label)
-        cells[1] += JITTERY if row.label in marked else ""
-        table.add_row(*(cells[number] for number in shown), style="bold" if row in best else None)
+    workload_rows = results.rows_of(workload.name)
+    shown = [column for column in columns if workload_result.peak or column != PERCENT]
+    table = plain_table([])
+    for column in shown:
+        table.add_column(column, justify="left" if column == "row" else "right", no_wrap=True)
+    best, jittery_labels = fastest(results, workload_result), jittery(workload_rows)
+    for result in sorted(
+        (result for result in workload_rows if result.timed), key=lambda result: -(result.seconds or 0)
+    ):
+        cells = _cells(result, workload.baseline_label, JITTERY * (result.label in jittery_labels))
+        table.add_row(*(cells[column] for column in shown), style="bold" if result in best else None)
     title = f"{workload.name}: {workload.describe()}; speed-ups over {workload.baseline_label}"
-    console.print("; ".join([title, *_rates(workload_result)]))
-    console.print(table)
-    if marked:
-        console.print(JITTERY_WORDS)
-    for row in rows:
-        if row.outcome in NOT_TIMED_HERE:  # notes tell of the others
-            console.print(f" {row.label}: {row.outcome}: {row.reason}", soft_wrap=columns is WHOLE)
+    reasons = [
+        f" {result.label}: {result.outcome}: {result.reason}"
+        for result in workload_rows
+        if result.outcome in NOT_TIMED_HERE  # Notes are about the others.
+    ]
+    return ["; ".join([title, *_rates(workload_result)]), table, *[JITTERY_WORDS] * bool(jittery_labels), *reasons]
 
 
 def _rates(workload_result: WorkloadResult) -> list[str]:
@@ -112,62 +118,62 @@ def _rates(workload_result: WorkloadResult) -> list[str]:
     return words
 
 
-def _print_overview(console: Console, results: Results) -> None:
-    """Print tables of several workloads each."""
-    console.print("Speed-up (baseline: time; skipped: reason)", style="bold")
-    for start in range(0, len(results.workloads), TOGETHER):
-        console.print(_overview(results, results.workloads[start : start + TOGETHER]))
-    if any(jittery(results.rows_of(each.workload.name)) for each in results.workloads):
-        console.print(JITTERY_WORDS)
+def _overview_parts(results: Results) -> list[RenderableType]:
+    """Return tables of several workloads each."""
+    starts = range(0, len(results.workloads), TOGETHER)
+    tables = [_overview(results, results.workloads[start : start + TOGETHER]) for start in starts]
+    is_jittery = any(jittery(results.rows_of(each.workload.name)) for each in results.workloads)
+    return [Text("Speed-up (baseline: time; skipped: reason)", "bold"), *tables, *[JITTERY_WORDS] * is_jittery]
 
 
-def _overview(results: Results, workload_results: list[WorkloadResult]) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("", no_wrap=True)
-    columns = [_overview_cells(results, each) for each in workload_results]
-    for each in workload_results:
-        heading = each.workload.name.replace("-", "\n").replace(":", "\n").replace("float", "f")
+def _overview(results: Results, workload_results: Sequence[WorkloadResult]) -> Table:
+    table = Table("", box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    for workload_result in workload_results:
+        heading = workload_result.workload.name.replace("-", "\n").replace(":", "\n").replace("float", "f")
         table.add_column(heading, justify="right", no_wrap=True, vertical="bottom")
-    for label in dict.fromkeys(row.label for row in results.rows):
+    columns = [_overview_cells(results, workload_result) for workload_result in workload_results]
+    for label in dict.fromkeys(result.label for result in results.rows):
         if any(label in cells for cells in columns):
-            table.add_row(label, *(cells.get(label, "") for cells in columns))
+            table.add_row(Text(label, no_wrap=True), *(cells.get(label, "") for cells in columns))
     return table
 
 
 def _overview_cells(results: Results, workload_result: WorkloadResult) -> dict[str, Text]:
     """Return by label what the table of several workloads has of one of them."""
-    rows = results.rows_of(workload_result.workload.name)
-    marked, best = jittery(rows), fastest(results, workload_result)
+    workload = workload_result.workload
+    workload_rows = results.rows_of(workload.name)
+    jittery_labels, best = jittery(workload_rows), fastest(results, workload_result)
     cells = {}
-    for row in rows:
-        text = _overview_text(row, workload_result.workload.baseline_label) + JITTERY * (row.label in marked)
-        cells[row.label] = Text(text, "bold" if row in best else "")
+    for result in workload_rows:
+        if not result.timed:
+            text = short_outcome(result.outcome)
+        elif result.label == workload.baseline_label:
+            text = seconds_text(result.seconds or 0.0)
+        else:
+            text = number_text(result.speed_up.value) if result.speed_up else ""
+        text += JITTERY * (result.label in jittery_labels)
+        cells[result.label] = Text(text, "bold" if result in best else "")
     return cells
 
 
-def _overview_text(row: Row, baseline_label: str) -> str:
-    if not row.timed:
-        return short_outcome(row.outcome)
-    if row.label == baseline_label:
-        return short_seconds_text(row.seconds or 0.0)
-    return number_text(row.speed_up.value, 3 if row.speed_up.value >= 0.1 else 2) if row.speed_up else ""
-
-
-def _cells(row: Row, baseline_label: str) -> list[str]:
-    over = row.cores_used is not None and row.cores_used > OVER_SHARE * row.threads
-    calls = row.first_calls
-    return [
-        row.label,
-        seconds_text(row.seconds or 0.0),
-        "1" if row.label == baseline_label else number_text(row.speed_up.value) if row.speed_up else "",
-        interval_text(row.speed_up) if row.speed_up else "",
-        f"{row.percent_of_peak.value:.1f}" if row.percent_of_peak else "",
-        ("" if row.cores_used is None else f"{row.cores_used:.2f}") + ("!" if over else ""),
+def _cells(result: Row, baseline_label: str, mark: str) -> dict[str, str]:
+    """Return the cells of a result by column; `mark` is put after its time."""
+    over = result.cores_used is not None and result.cores_used > OVER_SHARE * result.threads
+    calls = result.first_calls
+    speed_up = number_text(result.speed_up.value) if result.speed_up else ""
+    cells = (
+        result.label,
+        seconds_text(result.seconds or 0.0) + mark,
+        "1" if result.label == baseline_label else speed_up,
+        interval_text(result.speed_up) if result.speed_up else "",
+        f"{result.percent_of_peak.value:.1f}" if result.percent_of_peak else "",
+        ("" if result.cores_used is None else f"{result.cores_used:.2f}") + "!" * over,
         f"{max(call.peak_rss_bytes for call in calls) / 1e6:.0f}" if calls else "",
         _median_text([call.import_seconds for call in calls]),
         _median_text([call.setup_seconds for call in calls]),
         _median_text([call.first_call_seconds for call in calls]),
-    ]
+    )
+    return dict(zip(WHOLE, cells, strict=True))
 
 
 def _median_text(seconds: list[float]) -> str:
@@ -176,38 +182,37 @@ def _median_text(seconds: list[float]) -> str:
 
 def markdown(results: Results) -> str:
     """Return the speed-ups of all workloads as one Markdown table: a line an implementation, a column a workload."""
-    columns = [_markdown_column(results, each) for each in results.workloads]
-    labels = dict.fromkeys(row.label for row in results.rows if row.timed)
-    lines = [
-        ["", *(_escaped(each.workload.name) for each in results.workloads)],
+    columns = [_markdown_column(results, workload_result) for workload_result in results.workloads]
+    labels = dict.fromkeys(result.label for result in results.rows if result.timed)
+    table = [
+        ["", *(_escaped(workload_result.workload.name) for workload_result in results.workloads)],
         ["---"] + ["---:"] * len(columns),
         *([f"`{_escaped(label)}`", *(column.get(label, "–") for column in columns)] for label in labels),
+        ["peak", *(_speed_up_at(results, each, each.peak_seconds) for each in results.workloads)],
+        ["reference rate", *(_speed_up_at(results, each, each.reference_seconds) for each in results.workloads)],
     ]
-    for name, seconds in (
-        ("peak", [each.peak_seconds for each in results.workloads]),
-        ("reference rate", [each.reference_seconds for each in results.workloads]),
-    ):
-        pairs = zip(results.workloads, seconds, strict=True)
-        speed_ups = [results.speed_up_at(workload_result, each) for workload_result, each in pairs]
-        lines.append([name, *("–" if each is None else number_text(each) for each in speed_ups)])
-    table = "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    lines = "".join(f"| {' | '.join(cells)} |\n" for cells in table)
     words = [JITTERY_WORDS] if any(JITTERY in cell for column in columns for cell in column.values()) else []
     words += dict.fromkeys(f"{NO_PEAK}: {each.no_peak}" for each in results.workloads if each.no_peak)
-    return table + "".join(f"\n{line}\n" for line in words)
+    return lines + "".join(f"\n{sentence}\n" for sentence in words)
+
+
+def _speed_up_at(results: Results, workload_result: WorkloadResult, seconds: float | None) -> str:
+    speed_up = results.speed_up_at(workload_result, seconds)
+    return "–" if speed_up is None else number_text(speed_up)
 
 
 def _markdown_column(results: Results, workload_result: WorkloadResult) -> dict[str, str]:
     """Return the speed-ups on a workload with half of their intervals, and the baseline's time, by label."""
-    rows = results.rows_of(workload_result.workload.name)
-    marked = jittery(rows)
+    workload_rows = results.rows_of(workload_result.workload.name)
+    jittery_labels = jittery(workload_rows)
     cells = {}
-    for row in rows:
-        if row.seconds is None:
-            continue
-        cell = margin_text(row.speed_up) if row.speed_up else seconds_text(row.seconds)
-        if row.label == workload_result.workload.baseline_label:
-            cell = f"**{seconds_text(row.seconds)}**"
-        cells[row.label] = f"{cell} {JITTERY}" if row.label in marked else cell
+    for result in workload_rows:
+        if result.seconds is not None:
+            cell = margin_text(result.speed_up) if result.speed_up else seconds_text(result.seconds)
+            if result.label == workload_result.workload.baseline_label:
+                cell = f"**{seconds_text(result.seconds)}**"
+            cells[result.label] = f"{cell} {JITTERY}" if result.label in jittery_labels else cell
     return cells
 
 

@@ -35,15 +35,6 @@ def seconds_text(seconds: float) -> str:
     return f"{seconds:.3g} s"
 
 
-def short_seconds_text(seconds: float) -> str:
-    """Return a time in five letters at most: 434µs, 5.5ms, 67ms, 1.2s."""
-    for unit, scale in UNITS:
-        if seconds >= 0.995 * scale:
-            value = seconds / scale
-            return f"{value:.{1 if value < 9.95 else 0}f}{unit}"
-    return f"{seconds:.1g}s"
-
-
 def number_text(value: float, digits: int = 3) -> str:
     """Return a number with so many significant digits and no exponent: 0.0196, 7.65, 22.7, 1190."""
     if value == 0 or not math.isfinite(value):

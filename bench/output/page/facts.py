@@ -3,21 +3,16 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate
 from typing import Any
 
 from markupsafe import Markup
 
 from bench.analysis import estimates, precision
-from bench.analysis.history import Trend
 from bench.output.plots.palette import in_order, look
 from bench.output.text import cpus_text, estimate_text, number_text, seconds_text
-from bench.records import Results, Row, Workload, WorkloadResult
+from bench.records import Estimate, Results, Row, Workload, WorkloadResult
 
-WIDTH, EDGE = 180, 8  # pixels, of the picture of a speed-up, as in report.js
 STRIP, STRIP_EDGE = 90, 5  # pixels, of the picture of a result's processes
-COURSE, COURSE_HEIGHT = 220, 30  # pixels, of the picture of an implementation from run to run
-LEAST_REACH = 0.05  # of a speed-up, between the bottom and the top of that picture: noise is not blown up to fill it
 MARKS = {  # of the families, as matplotlib's markers
     "o": '<circle r="5" fill="{}"/>',
     "s": '<rect x="-4.5" y="-4.5" width="9" height="9" fill="{}"/>',
@@ -27,7 +22,6 @@ MARKS = {  # of the families, as matplotlib's markers
     "X": '<path transform="rotate(45)" d="M-2-6H2V-2H6V2H2V6H-2V2H-6V-2H-2Z" fill="{}"/>',
     "P": '<path d="M-2-6H2V-2H6V2H2V6H-2V2H-6V-2H-2Z" fill="{}"/>',
 }
-Ratio = tuple[float, float | None, float | None]  # value, low, high
 
 
 @dataclass(frozen=True)
@@ -37,8 +31,8 @@ class PageRow:
     result: Row
     colour: str
     mark: Markup  # the family's shape in the implementation's colour
-    rank: int  # 1 is the fastest; results that cannot be told apart share one; 0 without a time
-    points: list[float]  # the speed-up in each process
+    rank: int = 0  # 1 is the fastest; results that are not significantly different share one; 0 without a time
+    points: Sequence[float] = ()  # the speed-up in each process
 
 
 @dataclass(frozen=True)
@@ -47,14 +41,9 @@ class PageWorkload:
 
     workload: Workload
     rows: list[PageRow]
-    ratios: dict[str, dict[str, Ratio]]  # by the label of a baseline and of a result: how many times as fast that is
+    ratios: dict[str, dict[str, Estimate]]  # by the label of a baseline and of a result: how many times as fast that is
     peak_flops: float | None  # per second
     notes: list[str]
-
-    @property
-    def timed(self) -> list[PageRow]:
-        """Return the rows with a time."""
-        return [row for row in self.rows if row.result.timed]
 
 
 @dataclass(frozen=True)
@@ -74,15 +63,25 @@ class Recorded:
 def workload_facts(results: Results, workload_result: WorkloadResult) -> PageWorkload:
     """Return the facts of a workload."""
     workload, peak = workload_result.workload, workload_result.peak
-    rows = results.rows_of(workload.name)
-    timed = sorted((row for row in rows if row.timed), key=lambda row: row.seconds or math.inf)
-    failed = {row.label: row for row in rows if not row.timed}
-    ratios = _ratios(timed, results.settings.precision)
+    workload_rows = results.rows_of(workload.name)
+    timed = sorted((result for result in workload_rows if result.timed), key=lambda result: result.seconds or math.inf)
+    failed = {result.label: result for result in workload_rows if not result.timed}
+    ratios = {
+        slow.label: {
+            fast.label: precision.ratio(slow.samples, fast.samples, results.settings.precision)
+            for fast in timed
+            if estimates.pairs(slow.samples, fast.samples)
+        }
+        for slow in timed
+    }
     baseline = results.row(workload.name, workload.baseline_label)
     return PageWorkload(
         workload=workload,
-        rows=[_row(row, _rank(ratios[row.label]), baseline) for row in timed]
-        + [_row(failed[label], 0, None) for label in in_order(failed)],
+        rows=[
+            PageRow(result, *_look(result.label), _rank(ratios[result.label]), _speed_ups(baseline, result))
+            for result in timed
+        ]
+        + [PageRow(failed[label], *_look(label)) for label in in_order(failed)],
         ratios=ratios,
         peak_flops=peak.flops_per_second if peak else None,
         notes=[
@@ -93,41 +92,20 @@ def workload_facts(results: Results, workload_result: WorkloadResult) -> PageWor
     )
 
 
-def _ratios(rows: Sequence[Row], asked_precision: float | None) -> dict[str, dict[str, Ratio]]:
-    """Return the ratio of every pair of results that have samples in the same rounds."""
-    ratios: dict[str, dict[str, Ratio]] = {row.label: {row.label: (1.0, 1.0, 1.0)} for row in rows}
-    for number, slow in enumerate(rows):
-        for fast in rows[number + 1 :]:
-            if estimates.pairs(slow.samples, fast.samples):
-                ratio = precision.ratio(slow.samples, fast.samples, asked_precision)
-                low, high = (1 / bound if bound else None for bound in (ratio.high, ratio.low))
-                ratios[slow.label][fast.label] = ratio.value, ratio.low, ratio.high
-                ratios[fast.label][slow.label] = 1 / ratio.value, low, high
-    return ratios
-
-
-def _rank(ratios: Mapping[str, Ratio]) -> int:
+def _rank(ratios: Mapping[str, Estimate]) -> int:
     """Return the rank of a result, given how many times as fast as it the others are."""
-    return 1 + sum(low is not None and low > 1.0 for _, low, _ in ratios.values())
+    return 1 + sum(ratio.low is not None and ratio.low > 1.0 for ratio in ratios.values())
 
 
-def _row(row: Row, rank: int, baseline: Row | None) -> PageRow:
-    style = look(row.label)
-    pairs = estimates.pairs(baseline.samples, row.samples) if baseline and row.timed else []
-    points = [estimates.lower_quartile(slow) / estimates.lower_quartile(fast) for slow, fast in pairs]
-    return PageRow(row, style.colour, Markup(MARKS[style.marker]).format(style.colour), rank, points)
+def _speed_ups(baseline: Row | None, result: Row) -> list[float]:
+    """Return the speed-up in each process."""
+    pairs = estimates.pairs(baseline.samples, result.samples) if baseline else []
+    return [estimates.lower_quartile(slow) / estimates.lower_quartile(fast) for slow, fast in pairs]
 
 
-# --- Small pictures within tables --------------------------------------------------------------------------------
-
-
-def scale(facts: PageWorkload, ratio: Ratio) -> list[float]:
-    """Return where a ratio and the ends of its interval stand in the picture of its row, in pixels."""
-    ratios = facts.ratios[facts.workload.baseline_label].values()
-    edges = [math.log(edge) for others in ratios for edge in others if edge]
-    low, high = min(0.0, *edges), max(0.01, *edges)
-    shares = ((math.log(value or ratio[0]) - low) / (high - low) for value in ratio)
-    return [round(EDGE + share * (WIDTH - 2 * EDGE), 1) for share in shares]
+def _look(label: str) -> tuple[str, Markup]:
+    _, colour, marker = look(label)
+    return colour, Markup(MARKS[marker]).format(colour)
 
 
 def strip(points: Sequence[float]) -> list[float]:
@@ -136,43 +114,6 @@ def strip(points: Sequence[float]) -> list[float]:
     low, high = min(logs, default=0.0), max(logs, default=0.0)
     pixels = (STRIP - 2 * STRIP_EDGE) / max(0.02, high - low)
     return [round(STRIP / 2 + (value - (low + high) / 2) * pixels, 1) for value in logs]
-
-
-@dataclass(frozen=True)
-class Course:
-    """An implementation from run to run in pixels: the curve of each stretch, intervals, where the machine changed."""
-
-    curves: list[str]  # points, as a polyline has them
-    intervals: list[tuple[float, float, float]]  # x, y of the low end, y of the high end
-    breaks: list[float]  # x
-
-
-def course(trend: Trend) -> Course:
-    """Return where the speed-ups of an implementation and their intervals stand."""
-    edges = [math.log(edge) for speed_up in trend.speed_ups for edge in speed_up.ends]
-    middle, reach = (min(edges) + max(edges)) / 2, max(LEAST_REACH, max(edges) - min(edges))
-    step = (COURSE - 12) / max(1, len(trend.speed_ups) - 1)
-
-    def x(number: float) -> float:
-        return round(6 + number * step, 1)
-
-    def y(value: float) -> float:
-        return round(COURSE_HEIGHT / 2 - (math.log(value) - middle) / reach * (COURSE_HEIGHT - 6), 1)
-
-    starts = [0, *accumulate(map(len, trend.stretches))]  # the number of the first run of each stretch
-    return Course(
-        curves=[
-            " ".join(f"{x(number)},{y(speed_up.value)}" for number, speed_up in enumerate(stretch, start))
-            for start, stretch in zip(starts, trend.stretches, strict=False)
-        ],
-        intervals=[
-            (x(number), y(speed_up.ends[0]), y(speed_up.ends[1])) for number, speed_up in enumerate(trend.speed_ups)
-        ],
-        breaks=[x(start - 0.5) for start in starts[1:-1]],
-    )
-
-
-# --- Several machines --------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -188,18 +129,20 @@ def hosts(runs: Sequence[Results]) -> Hosts | None:
     newest = {run.machine.kind: run for run in sorted(runs, key=lambda run: run.started)}.values()
     if len(newest) < 2:
         return None
-    tables: dict[str, dict[str, list[tuple[str, str]]]] = {}
-    for workload in dict.fromkeys(each.workload.name for run in newest for each in run.workloads):
-        labels = {row.label: None for run in newest for row in run.rows_of(workload) if not row.is_control}
-        tables[workload] = {label: [_cell(run.row(workload, label)) for run in newest] for label in in_order(labels)}
-    return Hosts([f"{run.machine.cpu_model}, {cpus_text(run.machine)}, {run.date[:10]}" for run in newest], tables)
+    workloads: dict[str, dict[str, list[tuple[str, str]]]] = {}
+    for run in newest:
+        for name in [workload_result.workload.name for workload_result in run.workloads]:
+            labels = [result.label for run in newest for result in run.rows_of(name) if not result.is_control]
+            workloads[name] = {label: [_cell(run.row(name, label)) for run in newest] for label in in_order(labels)}
+    return Hosts([f"{run.machine.cpu_model}, {cpus_text(run.machine)}, {run.date[:10]}" for run in newest], workloads)
 
 
-def _cell(row: Row | None) -> tuple[str, str]:
+def _cell(result: Row | None) -> tuple[str, str]:
     """Return the speed-up, or why there is none, and the time with the share of the peak."""
-    if row is None:
+    if result is None:
         return "–", ""
-    if row.seconds is None:
-        return row.outcome, ""
-    peak = f", {number_text(row.percent_of_peak.value, 2)} % of peak" if row.percent_of_peak else ""
-    return estimate_text(row.speed_up) if row.speed_up else "baseline", f"{seconds_text(row.seconds)}{peak}"
+    if result.seconds is None:
+        return result.outcome, ""
+    peak = f", {number_text(result.percent_of_peak.value, 2)} % of peak" if result.percent_of_peak else ""
+    speed_up = estimate_text(result.speed_up) if result.speed_up else "baseline"
+    return speed_up, f"{seconds_text(result.seconds)}{peak}"

@@ -1,6 +1,5 @@
 """How cost grows: the line of time over batch size, a model of a step from its work, and when a slow start has paid."""
 
-import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +8,7 @@ import numpy as np
 
 from bench.analysis.estimates import CONFIDENCE, lower_quartile, student_quantile
 from bench.output.page.roofline import least_bytes
-from bench.records import FirstCall, Results, Row, Workload, WorkloadResult, threads_text
+from bench.records import Results, Row, WorkloadResult, threads_text
 from impls.interface import Array
 
 BATCH_SWEEPS = ("batch", "batch-grid")
@@ -17,11 +16,12 @@ SWEEPS = (*BATCH_SWEEPS, "width", "width-grid")  # networks of one depth, so tha
 CLOSE = 0.2  # of a time: how far the line or a prediction may be from it
 MIN_SIZES = 4  # batch sizes for a line
 MIN_POINTS = 7  # for a model of four numbers with one point held out
-ROUNDING = 1e-12  # of a product: a difference below has no right digit
 CACHES = tuple(1 << exponent for exponent in range(18, 29))  # bytes tried, 256 KiB to 256 MiB: what fits best
 NO_MARK = 1e-6  # of the longest time: a term below is rounding
-WORKLOAD, THAN = "book", "in_place"  # where, and compared with what, a start-up has to pay
+START_UP_WORKLOAD, START_UP_BASELINE = "book", "in_place"  # where, and compared with what, a start-up has to pay
+MIN_START_UP = 0.05  # seconds more than the baseline's, from which on a start-up that never pays is shown
 Interval = tuple[float, float, float]  # value, low, high
+Swept = list[tuple[WorkloadResult, Row]]  # an implementation on the workloads of sweeps, where it was timed
 
 
 @dataclass(frozen=True)
@@ -71,23 +71,17 @@ class StartUp:
     steps: float | None  # None: it never does
 
 
-Swept = list[tuple[WorkloadResult, Row]]  # one implementation on the workloads of sweeps, where it was timed
-
-
 def _swept(results: Results, sweeps: Sequence[str]) -> dict[tuple[str, str], Swept]:
-    """Return what was timed on sweeps over the step, by dtype and threads in words and by label."""
+    """Return what was timed on sweeps over the step, by label and by dtype and threads in words."""
     groups: dict[tuple[str, str], Swept] = {}
     for workload_result in results.workloads:
         workload = workload_result.workload
         if workload.sweep in sweeps and workload.timed == "step":
-            for row in results.rows_of(workload.name):
-                if row.timed and not row.is_control and "@" not in row.label:
-                    groups.setdefault((_where(workload), row.label), []).append((workload_result, row))
+            where = f"{workload.dtype}, {threads_text(workload.threads)}"
+            for result in results.rows_of(workload.name):
+                if result.timed and not result.is_control and "@" not in result.label:
+                    groups.setdefault((result.label, where), []).append((workload_result, result))
     return groups
-
-
-def _where(workload: Workload) -> str:
-    return f"{workload.dtype}, {threads_text(workload.threads)}"
 
 
 # --- The line ----------------------------------------------------------------------------------------------------
@@ -95,53 +89,41 @@ def _where(workload: Workload) -> str:
 
 def fits(results: Results) -> list[Fit]:
     """Return the line of each implementation, for every combination of dtype and threads of a batch sweep."""
-    groups = _swept(results, BATCH_SWEEPS).items()
-    return [fit for (where, label), swept in groups if (fit := _fit(label, where, swept)) is not None]
+    return [
+        fit
+        for (label, where), swept in _swept(results, BATCH_SWEEPS).items()
+        if (fit := _fit(label, where, swept)) is not None
+    ]
 
 
 def _fit(label: str, where: str, swept: Swept) -> Fit | None:
-    """Return the fit of an implementation's times, each process by itself; None if there are too few."""
-    times = [(each.workload.batch_size, row) for each, row in swept]
-    lines = []
-    for generation in range(min(len(row.samples) for _, row in times)):
-        points = [
-            (size, lower_quartile(list(row.samples[generation].values())))
-            for size, row in times
-            if row.samples[generation]
-        ]
-        fitted = line(points) if len({size for size, _ in points}) >= MIN_SIZES else None
-        if fitted is not None:
-            lines.append(fitted)
-    if not lines:
+    """Return the fit of an implementation's times, each process by itself; None with too few sizes or processes."""
+    sizes = np.array([workload_result.workload.batch_size for workload_result, _ in swept], float)
+    seconds = np.array([result.seconds for _, result in swept], float)
+    processes = [
+        [lower_quartile(list(rounds.values())) for rounds in by_size]
+        for by_size in zip(*(result.samples for _, result in swept), strict=False)
+        if all(by_size)
+    ]
+    if len(set(sizes)) < MIN_SIZES or len(processes) < 2:
         return None
-    overhead, slope = _interval([each[0] for each in lines]), _interval([each[1] for each in lines])
-    off = {
-        size: abs(overhead[0] + slope[0] * size - (row.seconds or 0.0)) / (row.seconds or 1.0) for size, row in times
-    }
-    worst_at = max(off, key=lambda size: off[size])
-    return Fit(label, where, overhead, slope, off[worst_at], worst_at)
+    slopes, overheads = zip(*(_line(sizes, np.array(times)) for times in processes), strict=True)
+    overhead, per_example = _interval(overheads), _interval(slopes)
+    distances = np.abs((overhead[0] + per_example[0] * sizes) / seconds - 1)
+    worst = int(distances.argmax())
+    return Fit(label, where, overhead, per_example, float(distances[worst]), int(sizes[worst]))
 
 
-def line(points: Sequence[tuple[int, float]]) -> tuple[float, float] | None:
-    """Return the overhead t0 and the cost per example c with the smallest sum of ((t0 + c B) / t - 1)^2.
-
-    None if the batch sizes B are too close to each other to tell the two apart.
-    """
-    sizes, seconds = np.array(points, float).T
-    terms = np.stack([1 / seconds, sizes / seconds], axis=1)  # (points, 2)
-    matrix = terms.T @ terms
-    if np.linalg.det(matrix) <= ROUNDING * matrix[0, 0] * matrix[1, 1]:
-        return None
-    overhead, per_example = np.linalg.solve(matrix, terms.sum(axis=0))
-    return float(overhead), float(per_example)
+def _line(sizes: Array, seconds: Array) -> tuple[float, float]:
+    """Return the cost per example c and the overhead t0 with the smallest sum of ((t0 + c B) / t - 1)^2."""
+    per_example, overhead = np.polyfit(sizes, seconds, 1, w=1 / seconds)
+    return float(per_example), float(overhead)
 
 
 def _interval(values: Sequence[float]) -> Interval:
-    """Return the mean with Student's interval; NaN where one value alone gives none."""
+    """Return the mean with Student's interval."""
     mean = statistics.fmean(values)
-    if len(values) < 2:
-        return mean, math.nan, math.nan
-    margin = student_quantile(len(values) - 1, CONFIDENCE) * statistics.stdev(values) / math.sqrt(len(values))
+    margin = student_quantile(len(values) - 1, CONFIDENCE) * statistics.stdev(values) / len(values) ** 0.5
     return mean, mean - margin, mean + margin
 
 
@@ -151,21 +133,16 @@ def _interval(values: Sequence[float]) -> Interval:
 def models(results: Results) -> list[Model]:
     """Return the model of each implementation, for every combination of dtype and threads of batch and width sweeps."""
     groups = _swept(results, SWEEPS).items()
-    return [_model(label, where, swept) for (where, label), swept in groups if len(swept) >= MIN_POINTS]
+    return [_model(label, where, swept) for (label, where), swept in groups if len(swept) >= MIN_POINTS]
 
 
 def _model(label: str, where: str, swept: Swept) -> Model:
-    flops = np.array([each.flops for each, _ in swept], float)
-    moved = np.array([least_bytes(each) for each, _ in swept], float)
-    seconds = np.array([row.seconds for _, row in swept], float)
+    flops = np.array([workload_result.flops for workload_result, _ in swept], float)
+    moved = np.array([least_bytes(workload_result) for workload_result, _ in swept], float)
+    seconds = np.array([result.seconds for _, result in swept], float)
     (overhead, per_flop, per_byte), cache = _fitted(flops, moved, seconds)
-    off = []
-    for held_out in range(len(swept)):
-        seen = np.arange(len(swept)) != held_out
-        coefficients, held_cache = _fitted(flops[seen], moved[seen], seconds[seen])
-        predicted = _work(flops, moved, held_cache)[held_out] @ coefficients
-        off.append(float(predicted / seconds[held_out] - 1))
-    worst = max(range(len(off)), key=lambda point: abs(off[point]))
+    errors = np.array([_held_out_error(flops, moved, seconds, point) for point in range(len(swept))])
+    worst = int(np.abs(errors).argmax())
     return Model(
         label=label,
         where=where,
@@ -174,10 +151,17 @@ def _model(label: str, where: str, swept: Swept) -> Model:
         bandwidth=1 / per_byte if per_byte * moved.max() > NO_MARK * seconds.max() else None,
         cache=cache,
         points=len(swept),
-        close=sum(abs(each) <= CLOSE for each in off),
-        worst=off[worst],
+        close=int((np.abs(errors) <= CLOSE).sum()),
+        worst=float(errors[worst]),
         worst_at=swept[worst][0].workload.name,
     )
+
+
+def _held_out_error(flops: Array, moved: Array, seconds: Array, point: int) -> float:
+    """Return by what share of its time the model of all other points misses a point."""
+    others = np.arange(len(seconds)) != point
+    coefficients, cache = _fitted(flops[others], moved[others], seconds[others])
+    return float(_work(flops, moved, cache)[point] @ coefficients / seconds[point] - 1)
 
 
 def _work(flops: Array, moved: Array, cache: int) -> Array:
@@ -185,19 +169,19 @@ def _work(flops: Array, moved: Array, cache: int) -> Array:
     return np.stack([np.ones_like(flops), flops, np.maximum(0.0, moved - cache)], axis=1)
 
 
-def _fitted(flops: Array, moved: Array, seconds: Array) -> tuple[tuple[float, float, float], int]:
+def _fitted(flops: Array, moved: Array, seconds: Array) -> tuple[list[float], int]:
     """Return the coefficients, none below 0, and the cache that leave the smallest sum of squared relative errors."""
     from scipy.optimize import nnls
 
-    best_error, best = math.inf, ((0.0, 0.0, 0.0), 0)
+    fitted = []
     for cache in CACHES:
         terms = _work(flops, moved, cache) / seconds[:, None]
-        sizes = np.maximum(np.abs(terms).max(axis=0), np.finfo(float).tiny)  # of terms ten decades apart
-        scaled, error = nnls(terms / sizes, np.ones_like(seconds))
-        if error < best_error * (1 - 1e-9):
-            overhead, per_flop, per_byte = (float(value) for value in scaled / sizes)
-            best_error, best = float(error), ((overhead, per_flop, per_byte), cache)
-    return best
+        scales = np.maximum(terms.max(axis=0), np.finfo(float).tiny)  # Terms are ten decades apart, or all 0.
+        coefficients, error = nnls(terms / scales, np.ones_like(seconds))
+        # The errors of two caches are often equal but for rounding: the smaller cache counts.
+        fitted.append((round(float(error), 9), cache, (coefficients / scales).tolist()))
+    _, cache, coefficients = min(fitted)
+    return coefficients, cache
 
 
 # --- The start ---------------------------------------------------------------------------------------------------
@@ -205,21 +189,21 @@ def _fitted(flops: Array, moved: Array, seconds: Array) -> tuple[tuple[float, fl
 
 def start_ups(results: Results) -> list[StartUp]:
     """Return after how many steps others are ahead of in_place on the book's network, slow starts included."""
-    than = results.row(WORKLOAD, THAN)
-    if than is None or not than.timed or not than.first_calls:
+    baseline = results.row(START_UP_WORKLOAD, START_UP_BASELINE)
+    if baseline is None or not baseline.timed or not baseline.first_calls:
         return []
-    ahead = []
-    for row in results.rows_of(WORKLOAD):
-        if row is than or not row.timed or not row.first_calls:
-            continue
-        start = _start(row.first_calls)
-        more, gain = start - _start(than.first_calls), (than.seconds or 0.0) - (row.seconds or 0.0)
-        if gain > 0:
-            ahead.append(StartUp(row.label, start, max(0.0, more / gain)))
-        elif more > 0.05:
-            ahead.append(StartUp(row.label, start, None))
-    return sorted(ahead, key=lambda each: each.seconds)
+    start_ups = []
+    for result in results.rows_of(START_UP_WORKLOAD):
+        if result.timed and result.first_calls:
+            start_up = _start_up_seconds(result)
+            more = start_up - _start_up_seconds(baseline)
+            gain = (baseline.seconds or 0.0) - (result.seconds or 0.0)
+            if gain > 0 or more > MIN_START_UP:
+                start_ups.append(StartUp(result.label, start_up, max(0.0, more / gain) if gain > 0 else None))
+    return sorted(start_ups, key=lambda start_up: start_up.seconds)
 
 
-def _start(calls: Sequence[FirstCall]) -> float:
-    return statistics.median(each.import_seconds + each.setup_seconds + each.first_call_seconds for each in calls)
+def _start_up_seconds(result: Row) -> float:
+    return statistics.median(
+        call.import_seconds + call.setup_seconds + call.first_call_seconds for call in result.first_calls
+    )

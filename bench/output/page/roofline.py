@@ -1,49 +1,30 @@
-"""The machine: how far the fastest results are from its peak, and what the memory has to do with it."""
+"""The roofline: the fastest result on each workload against the machine's peak and what its memory can feed."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 
-from bench.records import Results, WorkloadResult, threads_text
+from bench.output.plots.curves import Curve, Scale, curve_figure
+from bench.output.plots.drawing import GREY, RATE_COLOUR, caption
+from bench.output.plots.palette import Look
+from bench.records import Estimate, MemoryRate, Results, WorkloadResult, threads_text
 
-WIDTH, HEIGHT = 640, 300
-NAME_WIDTH, LEVEL_WIDTH, NAME_HEIGHT = 66, 190, 13  # pixels, that the names of a workload and of a peak take
-LEFT, RIGHT, TOP, BOTTOM = 54, 20, 14, 40  # of the axes, in pixels
-Name = tuple[float, float, float]  # where a name is in the picture: its left and right end, its height
+DOT = Look("", "#08519c", "o")
 
 
 @dataclass(frozen=True)
-class Fastest:
-    """The fastest result on a workload."""
+class FastestResult:
+    """The fastest implementation on a workload."""
 
     workload_result: WorkloadResult
     label: str
     intensity: float  # flop per byte that must be read or written at least
-    gflops: float
+    gflops: float  # Gflop/s
     peak: float  # Gflop/s
-
-
-@dataclass(frozen=True)
-class Mark:
-    """A workload in the picture: where the fastest result is, in pixels."""
-
-    fastest: Fastest
-    x: float
-    y: float
-    name_y: float  # of the name beside it, clear of the others
-
-
-@dataclass(frozen=True)
-class Roofline:
-    """The picture and its table."""
-
-    marks: list[Mark]
-    levels: list[tuple[str, float, float, float]]  # name, Gflop/s, y, y of the name
-    memory: list[tuple[str, float, str]]  # threads in words, GB/s, and the points of the line: what memory can feed
-    ticks_x: list[tuple[str, float]]
-    ticks_y: list[tuple[str, float]]
 
 
 def least_bytes(workload_result: WorkloadResult) -> int:
@@ -58,95 +39,47 @@ def least_bytes(workload_result: WorkloadResult) -> int:
     return numbers * np.dtype(workload.dtype).itemsize
 
 
-def fastest_results(results: Results) -> list[Fastest]:
+def fastest_results(results: Results) -> list[FastestResult]:
     """Return the fastest result on each workload that is no sweep's and has a peak, the highest rate first."""
     fastest = []
     for workload_result in results.workloads:
         workload, peak = workload_result.workload, workload_result.peak
-        seconds = {row.label: row.seconds for row in results.rows_of(workload.name) if row.timed and not row.is_control}
+        seconds = {
+            result.label: result.seconds
+            for result in results.rows_of(workload.name)
+            if result.seconds is not None and result.timed and not result.is_control
+        }
         if workload.sweep or not seconds or not peak or not peak.flops_per_second:
             continue
-        label = min(seconds, key=lambda label: seconds[label] or math.inf)
-        gflops = workload_result.flops / (seconds[label] or math.inf) / 1e9
+        label = min(seconds, key=lambda label: seconds[label])
+        gflops = workload_result.flops / seconds[label] / 1e9
         intensity = workload_result.flops / least_bytes(workload_result)
-        fastest.append(Fastest(workload_result, label, intensity, gflops, peak.flops_per_second / 1e9))
-    return sorted(fastest, key=lambda each: -each.gflops)
+        fastest.append(FastestResult(workload_result, label, intensity, gflops, peak.flops_per_second / 1e9))
+    return sorted(fastest, key=lambda result: -result.gflops)
 
 
-@dataclass(frozen=True)
-class _Axes:
-    """From flop per byte and Gflop/s to pixels."""
-
-    powers: range  # of ten, flop per byte
-    top: float  # Gflop/s
-
-    def x(self, intensity: float) -> float:
-        share = (math.log10(intensity) - self.powers[0]) / (len(self.powers) - 1)
-        return LEFT + share * (WIDTH - LEFT - RIGHT)
-
-    def y(self, gflops: float) -> float:
-        return HEIGHT - BOTTOM - gflops / self.top * (HEIGHT - TOP - BOTTOM)
-
-    def line(self, rate: float) -> str:
-        """Return the points of gflops = rate x intensity from the left edge to the top or the right one; a curve."""
-        lowest, highest = 10.0 ** self.powers[0], 10.0 ** self.powers[-1]
-        intensities = np.geomspace(lowest, max(lowest, min(highest, self.top / rate)), 33)
-        return " ".join(f"{self.x(each):.1f},{self.y(rate * each):.1f}" for each in intensities.tolist())
-
-    def ticks_y(self) -> list[tuple[str, float]]:
-        step = 10 ** math.floor(math.log10(self.top / 2))
-        step = next(step * factor for factor in (1, 2, 5, 10) if self.top / (step * factor) <= 6)
-        return [(f"{number * step:g}", self.y(number * step)) for number in range(int(self.top / step) + 1)]
+def memory_rates(results: Results, fastest: Sequence[FastestResult]) -> list[MemoryRate]:
+    """Return the memory's rates for the numbers of threads that the workloads have."""
+    threads = {result.workload_result.workload.threads for result in fastest}
+    return [rate for rate in results.machine.memory_rates if rate.threads in threads]
 
 
-def roofline(results: Results) -> Roofline | None:
-    """Return the picture of the workloads that are no sweep's; None without a peak."""
-    fastest = fastest_results(results)
-    if not fastest:
-        return None
-    lowest = math.floor(math.log10(min(each.intensity for each in fastest)))
-    highest = math.ceil(math.log10(max(each.intensity for each in fastest)))
-    axes = _Axes(range(lowest, max(highest, lowest + 1) + 1), max(each.peak for each in fastest) * 1.15)
-    names: list[Name] = []
-    threads = {each.workload_result.workload.threads for each in fastest}
-    rates = [each for each in results.machine.memory_rates if each.threads in threads]
-    return Roofline(
-        levels=_levels(fastest, axes, names),
-        marks=[_mark(each, axes, names) for each in fastest],
-        memory=[
-            (threads_text(each.threads), each.bytes_per_second / 1e9, axes.line(each.bytes_per_second / 1e9))
-            for each in rates
-        ],
-        ticks_x=[(f"{10.0**power:g}", axes.x(10.0**power)) for power in axes.powers],
-        ticks_y=axes.ticks_y(),
-    )
-
-
-def _levels(fastest: Sequence[Fastest], axes: _Axes, names: list[Name]) -> list[tuple[str, float, float, float]]:
-    """Return the peaks, the highest first."""
+def roofline(results: Results, fastest: Sequence[FastestResult]) -> Figure:
+    """Return the figure: Gflop/s of the fastest results against flop per byte, below peaks and what memory can feed."""
+    ends = min(result.intensity for result in fastest), max(result.intensity for result in fastest)
     peaks = {}
-    for each in fastest:
-        workload = each.workload_result.workload
-        peaks[f"{workload.dtype}, {threads_text(workload.threads)}"] = each.peak
-    levels: list[tuple[str, float, float, float]] = []
-    for name, peak in sorted(peaks.items(), key=lambda level: -level[1]):
-        y = axes.y(peak)
-        name_y = y - 5 if not levels or y - 5 > levels[-1][3] + NAME_HEIGHT else y + NAME_HEIGHT  # above or below it
-        names.append((WIDTH - RIGHT - LEVEL_WIDTH, WIDTH, name_y))
-        levels.append((name, peak, y, name_y))
-    return levels
-
-
-def _mark(fastest: Fastest, axes: _Axes, names: list[Name]) -> Mark:
-    x, y = axes.x(fastest.intensity), axes.y(fastest.gflops)
-    return Mark(fastest, x, y, _clear(x, NAME_WIDTH, y + 4, names))
-
-
-def _clear(left: float, width: float, y: float, names: list[Name]) -> float:
-    """Return the height of a name, moved down until it is clear of all earlier ones; add it to them."""
-    right = left + width
-    while any(left < their_right and their_left < right and abs(y - their_y) < NAME_HEIGHT
-              for their_left, their_right, their_y in names):  # fmt: skip
-        y += 1
-    names.append((left, right, y))
-    return y
+    curves = []
+    for result in fastest:
+        workload = result.workload_result.workload
+        peaks[f"peak {workload.dtype}, {threads_text(workload.threads)}"] = result.peak
+        curves.append(Curve(workload.name, [(result.intensity, Estimate(result.gflops))], DOT))
+    for name, peak in peaks.items():
+        curves.append(Curve(name, [(end, Estimate(peak)) for end in ends], Look("", RATE_COLOUR, ""), "--"))
+    for rate in memory_rates(results, fastest):
+        gflops_per_intensity = rate.bytes_per_second / 1e9
+        top = max(ends[0], min(ends[1], max(peaks.values()) / gflops_per_intensity))
+        points = [(end, Estimate(end * gflops_per_intensity)) for end in (ends[0], top)]
+        curves.append(Curve(f"memory, {threads_text(rate.threads)}", points, Look("", GREY, ""), ":"))
+    across = Scale("flop per byte", lambda value, _: f"{value:g}", LogLocator(subs=(1.0, 2.0, 5.0)))
+    up = Scale("Gflop/s", lambda value, _: f"{value:g}", LogLocator(subs=(1.0, 2.0, 5.0)))
+    return curve_figure("Roofline", caption(results), {"": curves}, across, up)

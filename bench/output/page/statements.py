@@ -23,67 +23,68 @@ NOTHING = (0.0, 1.1)  # times as fast
 HOLDS, DOES_NOT, UNKNOWN = "holds", "does not hold", "inconclusive"
 
 
-@dataclass(frozen=True)
-class Statement:
-    """What the post says, and what becomes of it here."""
-
-    words: str
-    measured: str  # what is taken for it here
-    figure: str
-    verdict: str
-    why: str = ""  # it is inconclusive
-
-
 Figure = Callable[[Results, Mapping[str, Recorded]], Estimate]
 
 
 @dataclass(frozen=True)
-class _Claim:
+class Claim:
+    """What the post says, as a range of a figure."""
+
     words: str
-    measured: str
+    measured: str  # what is taken for it here
     figure: Figure  # raises UserError if it is not there
     range: tuple[float, float]
     unit: str = " times"
 
 
+@dataclass(frozen=True)
+class Statement:
+    """A claim, and what becomes of it here."""
+
+    claim: Claim
+    verdict: str
+    figure: str = ""
+    why: str = ""  # it is inconclusive
+
+
 def statements(results: Results, recordings: Sequence[Recorded]) -> list[Statement]:
     """Return the statements of the post with this machine's figures and verdicts."""
-    by_label = {each.row: each for each in recordings if each.workload == WORKLOAD}
+    by_label = {recording.row: recording for recording in recordings if recording.workload == WORKLOAD}
     return [_checked(claim, results, by_label) for claim in CLAIMS]
 
 
-def verdict(figure: Estimate, wanted: tuple[float, float]) -> str:
+def verdict(figure: Estimate, claimed: tuple[float, float]) -> str:
     """Return whether a figure's interval lies in a range: it holds, it does not, or that is inconclusive."""
     low, high = figure.low, figure.high
     if low is None or high is None:
         return UNKNOWN
-    if wanted[0] <= low and high <= wanted[1]:
+    if claimed[0] <= low and high <= claimed[1]:
         return HOLDS
-    return DOES_NOT if high < wanted[0] or wanted[1] < low else UNKNOWN
+    return DOES_NOT if high < claimed[0] or claimed[1] < low else UNKNOWN
 
 
-def _checked(claim: _Claim, results: Results, recordings: Mapping[str, Recorded]) -> Statement:
+def _checked(claim: Claim, results: Results, recordings: Mapping[str, Recorded]) -> Statement:
     try:
         figure = claim.figure(results, recordings)
     except UserError as error:
-        return Statement(claim.words, claim.measured, "", UNKNOWN, str(error))
+        return Statement(claim, UNKNOWN, why=str(error))
     word = verdict(figure, claim.range)
     why = f"the interval reaches over an end of {claim.range[0]:g} to {claim.range[1]:g}" if word == UNKNOWN else ""
-    return Statement(claim.words, claim.measured, estimate_text(figure) + claim.unit, word, why)
+    return Statement(claim, word, estimate_text(figure) + claim.unit, why)
 
 
 def _ratio(slow: str, fast: str) -> Figure:
-    return lambda results, _recordings: _ratio_on(results, WORKLOAD, slow, fast)
+    return lambda results, _: _ratio_on(results, WORKLOAD, slow, fast)
 
 
 def _ratio_on_cores(slow: str, fast: str) -> Figure:
-    return lambda results, _recordings: _ratio_on(results, _on_several_cores(results), slow, fast)
+    return lambda results, _: _ratio_on(results, _on_several_cores(results), slow, fast)
 
 
 def _ratio_on(results: Results, workload: str, slow: str, fast: str) -> Estimate:
     for label in (slow, fast):
-        row = results.row(workload, label)
-        if row is None or not row.timed:
+        result = results.row(workload, label)
+        if result is None or not result.timed:
             raise UserError(f"{label} was not timed on {workload}")
     return compare_implementations(results, slow, fast)[workload]
 
@@ -91,7 +92,7 @@ def _ratio_on(results: Results, workload: str, slow: str, fast: str) -> Estimate
 def _on_several_cores(results: Results) -> str:
     """Return the workload that is the book's step on several cores. Raises UserError if there is none."""
     book = default_workloads()[WORKLOAD]
-    for workload in [each.workload for each in results.workloads]:
+    for workload in [workload_result.workload for workload_result in results.workloads]:
         same_step = (workload.sizes, workload.batch_size, workload.timed) == (book.sizes, book.batch_size, "step")
         if workload.threads > 1 and same_step:
             return workload.name
@@ -109,57 +110,57 @@ def _share(label: str, category: str) -> Figure:
 
 
 CLAIMS = (
-    _Claim(
+    Claim(
         "A Rust port of the loop over examples is about twice as fast as the Python.",
         "rust_per_example_blas over per_example: both call OpenBLAS, as the post's did",
         _ratio("per_example", "rust_per_example_blas"),
         ABOUT_TWO,
     ),
-    _Claim(
+    Claim(
         "Python on whole mini-batches is about twice as fast as that Rust.",
         "batched_2d over rust_per_example_blas",
         _ratio("rust_per_example_blas", "batched_2d"),
         ABOUT_TWO,
     ),
-    _Claim(
+    Claim(
         "About half of the Rust program's time is spent in dgemm.",
         "BLAS in the recording of rust_per_example_blas",
         _share("rust_per_example_blas", "BLAS"),
         ABOUT_HALF,
         " %",
     ),
-    _Claim(
+    Claim(
         "Most of the Python program's time is spent in np.dot, too, so that tenfold can never be hoped for.",
         "BLAS in the recording of per_example",
         _share("per_example", "BLAS"),
         MOST,
         " %",
     ),
-    _Claim(
+    Claim(
         "Tenfold can never be hoped for: no program for this step is ten times as fast as the loop in Python.",
         "rust_fused over per_example",
         _ratio("per_example", "rust_fused"),
         (0.0, 10.0),
     ),
-    _Claim(
+    Claim(
         "rayon brings nothing: threads do not make the small network's step faster.",
         "rust_rayon over rust_batched on several cores",
         _ratio_on_cores("rust_batched", "rust_rayon"),
         NOTHING,
     ),
-    _Claim(
+    Claim(
         "ndarray has no product above two dimensions; NumPy's stacks of matrices are the reason to batch.",
         "batched_3d, stacks of matrices, over batched_2d, matrices: what such a product would bring",
         _ratio("batched_2d", "batched_3d"),
         (1.0, float("inf")),
     ),
-    _Claim(
+    Claim(
         "Rust's bindings of Torch bring nothing over Python's.",
         "rust_tch over torch: the same libtorch, in the environment that make rust-tch makes",
         _ratio("torch", "rust_tch"),
         NOTHING,
     ),
-    _Claim(
+    Claim(
         "Rust's bindings of TensorFlow bring nothing over Python's.",
         "rust_tensorflow over tensorflow: the same library, a session's graph in place of tf.function",
         _ratio("tensorflow", "rust_tensorflow"),

@@ -33,32 +33,29 @@ def browser() -> Iterator[Any]:
     if not program or any(importlib.util.find_spec(name) is None for name in ("playwright", "axe_playwright_python")):
         skip("browser", "needs chromium, and the extra browser")
     with importlib.import_module("playwright.sync_api").sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield found
-        found.close()
+        chromium = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()
 
 
 @pytest.fixture
 def opened(browser: Any, address: str) -> Iterator[Any]:
     """Return the open page; what it says to the console or asks of the network fails the test."""
-    found = browser.new_page(viewport=DESK)
-    said: list[str] = []
-    found.on("console", lambda message: said.append(message.text))
-    found.on("pageerror", lambda error: said.append(str(error)))
-    found.on(
-        "request", lambda request: said.append(request.url) if not request.url.startswith(("file:", "blob:")) else 0
-    )
-    found.goto(address)
-    yield found
-    assert said == []
-    found.close()
+    tab = browser.new_page(viewport=DESK)
+    messages: list[str] = []
+    tab.on("console", lambda message: messages.append(message.text))
+    tab.on("pageerror", lambda error: messages.append(str(error)))
+    tab.on("request", lambda request: messages.append(request.url))
+    tab.goto(address)
+    yield tab
+    assert [message for message in messages if not message.startswith(("file:", "blob:"))] == []
+    tab.close()
 
 
 def labels(opened: Any) -> list[str]:
-    found: list[str] = opened.locator(".workload:visible tbody tr:not(.bad)").evaluate_all(
-        "rows => rows.map(row => row.dataset.label)"
-    )
-    return found
+    rows = opened.locator(".workload:visible tbody tr:not(.bad)")
+    shown: list[str] = rows.evaluate_all("rows => rows.map(row => row.dataset.label)")
+    return shown
 
 
 def test_a_workload_and_a_baseline_can_be_picked(opened: Any) -> None:
@@ -106,11 +103,11 @@ def test_flamegraphs_zoom_and_search_each_on_its_own(opened: Any) -> None:
 
 def test_without_javascript_every_table_is_there(browser: Any, address: str) -> None:
     context = browser.new_context(java_script_enabled=False, viewport=DESK)
-    found = context.new_page()
-    found.goto(address)
-    assert found.locator(".workload:visible").count() == len(read(REFERENCE).workloads)
-    assert not found.locator("#controls").is_visible()
-    assert found.locator(".speedups circle").count() > 50
+    tab = context.new_page()
+    tab.goto(address)
+    assert tab.locator(".workload:visible").count() == len(read(REFERENCE).workloads)
+    assert not tab.locator("#controls").is_visible()
+    assert tab.locator(".speedups circle").count() > 50
     context.close()
 
 
@@ -119,15 +116,15 @@ def test_without_javascript_every_table_is_there(browser: Any, address: str) -> 
 @pytest.mark.parametrize("width", [390, 1200])
 def test_it_fits_and_can_be_used_by_everybody(browser: Any, address: str, scheme: str, width: int) -> None:
     context = browser.new_context(color_scheme=scheme, viewport={"width": width, "height": 900})
-    found = context.new_page()
-    found.goto(address)
-    assert found.evaluate("document.documentElement.scrollWidth") <= width
-    found.locator(".flame summary").first.click()
-    found.locator(".steps details summary").first.click()
+    tab = context.new_page()
+    tab.goto(address)
+    assert tab.evaluate("document.documentElement.scrollWidth") <= width
+    tab.locator(".flame summary").first.click()
+    tab.locator(".steps details summary").first.click()
     axe = importlib.import_module("axe_playwright_python.sync_playwright").Axe()
     serious = [
         (each["id"], [node["html"][:90] for node in each["nodes"][:3]])
-        for each in axe.run(found).response["violations"]
+        for each in axe.run(tab).response["violations"]
         if each["impact"] in ("serious", "critical")
     ]
     assert serious == []

@@ -20,7 +20,7 @@ function show() {
     const number = Number(workload.value) || 0;
     blocks.forEach((block, at) => { block.hidden = at !== number; });
     const facts = data.workloads[blocks[number].dataset.name];
-    baseline.replaceChildren(...Object.keys(facts.rows).map(label => new Option(label, label, false, label === facts.baseline)));
+    baseline.replaceChildren(...Object.keys(facts.ratios).map(label => new Option(label, label, false, label === facts.baseline)));
     over();
 }
 
@@ -52,19 +52,15 @@ function over() {
 }
 
 function value(line, key, facts) {
-    const cells = line.cells;
-    if (key === "label") return line.dataset.label;
-    if (key === "seconds") return facts.rows[line.dataset.label].seconds;
-    if (key === "ratio") return Number(line.dataset.ratio);
-    return Number((key === "rank" ? cells[0] : key === "percent" ? cells[5] : cells[6]).textContent) || 0;
+    return key === "ratio" ? Number(line.dataset.ratio) : facts.rows[line.dataset.label][key] ?? 0;
 }
 
 function sort(block, heading) {
     const key = heading.dataset.sort, facts = data.workloads[block.dataset.name];
     const ascending = heading.getAttribute("aria-sort") !== "ascending";
     const body = block.querySelector("tbody"), lines = [...body.rows].filter(line => !line.classList.contains("bad"));
-    lines.sort((one, other) => {
-        const a = value(one, key, facts), b = value(other, key, facts);
+    lines.sort((left, right) => {
+        const a = value(left, key, facts), b = value(right, key, facts);
         return (a < b ? -1 : a > b ? 1 : 0) * (ascending ? 1 : -1);
     });
     body.prepend(...lines);
@@ -92,7 +88,7 @@ document.getElementById("csv").addEventListener("click", () => {
     const name = blocks[Number(workload.value) || 0].dataset.name, ratios = data.workloads[name].ratios[baseline.value] || {};
     const quoted = text => `"${String(text ?? "").replaceAll('"', '""')}"`;
     const lines = [["row", "rank", "seconds", "speed-up over " + baseline.value, "low", "high", "% of peak", "cores", "outcome"]];
-    for (const row of data.csv[name]) lines.push([row.label, row.rank || "", row.seconds, ...(ratios[row.label] || ["", "", ""]), row.percent, row.cores, row.reason]);
+    for (const row of Object.values(data.workloads[name].rows)) lines.push([row.label, row.rank || "", row.seconds, ...(ratios[row.label] || ["", "", ""]), row.percent, row.cores, row.reason]);
     const link = document.createElement("a");
     link.download = `speed-ups-${name}.csv`;
     link.href = URL.createObjectURL(new Blob([lines.map(line => line.map(quoted).join(",")).join("\r\n") + "\r\n"], {type: "text/csv"}));
