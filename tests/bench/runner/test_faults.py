@@ -159,7 +159,7 @@ DRIVERS = {  # of NVIDIA, as C, and whether there is a GPU
 
 
 @pytest.mark.skipif(sys.platform != "linux" or not shutil.which("cc"), reason="needs Linux and a C compiler")
-@pytest.mark.parametrize("driver", DRIVERS, ids=["hangs", "aborts", "no GPU", "a GPU"])
+@pytest.mark.parametrize("driver", DRIVERS, ids=["empty", "hangs", "aborts", "no GPU", "a GPU"])
 def test_whatever_the_gpus_driver_does(driver: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = tmp_path / "driver.c"
     source.write_text(driver)
