@@ -57,11 +57,12 @@ def read(folder: Path) -> tuple[NDArray[np.uint8], ...]:
     contents, other_files = _search(folder)
     missing = [name for name in FILES if name not in contents]
     if missing:
-        to = "" if folder == cache_folder() else f" --to {shlex.quote(str(folder))}"
+        to_cache = folder == cache_folder() or other_files  # into a folder of other files nothing is downloaded
+        command = backprop_command("data fetch" if to_cache else f"data fetch --to {shlex.quote(str(folder))}")
         raise UserError(
             f"{folder}: expected a folder with the four files of MNIST, under any names; missing: "
-            f"{', '.join(missing)}; {_describe(folder, other_files)}; download MNIST with: "
-            f"{backprop_command(f'data fetch{to}')}; or name a folder that has it with --data or in {ENVIRONMENT}"
+            f"{', '.join(missing)}; {_describe(folder, other_files)}; download MNIST with: {command}"
+            f"{', then --data=mnist' if other_files else ''}; or name a folder that has it with --data or in {ENVIRONMENT}"
         )
     return tuple(_array(contents[name]) for name in FILES)
 

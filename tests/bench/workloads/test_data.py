@@ -162,6 +162,8 @@ def test_what_is_not_mnist_is_counted_and_does_no_harm(file: bytes, tmp_path: Pa
     (tmp_path / "link").symlink_to("nowhere")
     os.mkfifo(tmp_path / "pipe")
     assert f"missing: {', '.join(content)}; other files: 4, such as inner/some-ubyte, d" in refusal(tmp_path)
+    elsewhere = f"download MNIST with: {backprop_command('data fetch')}, then --data=mnist; or"  # nothing is replaced
+    assert elsewhere in refusal(tmp_path)
     put(tmp_path, packed(content))
     data.load(tmp_path)
 
