@@ -62,7 +62,8 @@ def read(folder: Path) -> tuple[NDArray[np.uint8], ...]:
         raise UserError(
             f"{folder}: expected a folder with the four files of MNIST, under any names; missing: "
             f"{', '.join(missing)}; {_describe(folder, other_files)}; download MNIST with: {command}"
-            f"{', then --data=mnist' if other_files else ''}; or name a folder that has it with --data or in {ENVIRONMENT}"
+            f"{', then --data=mnist' if other_files else ''}; "
+            f"or name a folder that has it with --data or in {ENVIRONMENT}"
         )
     return tuple(_array(contents[name]) for name in FILES)
 
