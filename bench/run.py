@@ -25,8 +25,9 @@ from bench.analysis.notes import (
 )
 from bench.analysis.results_files import LATEST, RESULTS
 from bench.analysis.summary import summarise
+from bench.conditions import Machine, MemoryRate, Settings, Workload
 from bench.output.progress import Conditions, ended_by_signals, observed, report_progress
-from bench.records import SCHEMA, Machine, MemoryRate, Note, Results, Settings, Workload
+from bench.records import SCHEMA, Note, Results
 from bench.runner import machine, worker_environment
 from bench.runner.candidates import PEAK, REFERENCE, Candidate, plan
 from bench.runner.machine import memory_rates

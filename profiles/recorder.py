@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bench.records import Settings, Workload
+from bench.conditions import Settings, Workload
 from bench.runner.process import WorkerProcess, confined_to
 from bench.runner.worker_environment import files_of_this_process, shared_examples
 from bench.system.cpus import usable_cpus

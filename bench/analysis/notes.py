@@ -5,7 +5,8 @@ from statistics import median, median_low
 
 from bench.analysis import estimates
 from bench.analysis.estimates import failed_controls
-from bench.records import NOT_TIMED_HERE, Machine, Note, Outcome, Process, Rate, Row
+from bench.conditions import Machine
+from bench.records import NOT_TIMED_HERE, Note, Outcome, Process, Rate, Row
 
 MIN_PROCESSES = 3  # for a claim
 NOISY_SPREAD = 0.10  # interquartile range of the baseline's samples over their median

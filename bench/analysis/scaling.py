@@ -19,7 +19,8 @@ from typing import Literal
 import msgspec
 import numpy as np
 
-from bench.records import UNREADABLE, Estimate, Machine
+from bench.conditions import Machine
+from bench.records import UNREADABLE, Estimate
 from impls.support.errors import UserError
 
 FILE = Path("results/scaling/scaling.json")  # of the current folder

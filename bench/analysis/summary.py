@@ -1,7 +1,8 @@
 """Estimates made from the samples of a workload's results."""
 
 from bench.analysis import estimates, precision
-from bench.records import Outcome, Process, Rate, Row, Workload, WorkloadResult
+from bench.conditions import Workload
+from bench.records import Outcome, Process, Rate, Row, WorkloadResult
 
 # With these outcomes, the samples of a baseline are correct as far as they go.
 PAIRED_OUTCOMES = (Outcome.OK, Outcome.CRASHED, Outcome.TIMED_OUT)

@@ -9,7 +9,7 @@ import click
 import msgspec
 from click.shell_completion import CompletionItem
 
-from bench.records import Settings
+from bench.conditions import Settings
 from impls.registry import entries
 from impls.support.errors import UserError
 

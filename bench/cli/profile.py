@@ -8,7 +8,8 @@ import click
 from rich.console import Console
 
 from bench.cli.options import complete_implementations
-from bench.records import Outcome, Workload
+from bench.conditions import Workload
+from bench.records import Outcome
 from bench.runner.process import WorkerFailed
 from bench.system.files import check_writable, write_whole
 from bench.workloads.names import parse

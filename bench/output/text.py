@@ -2,7 +2,8 @@
 
 import math
 
-from bench.records import Estimate, Machine, Outcome
+from bench.conditions import Machine
+from bench.records import Estimate, Outcome
 
 SHORT_OUTCOMES = {
     Outcome.UNAVAILABLE: "–",

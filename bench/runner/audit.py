@@ -17,7 +17,8 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from bench.analysis.estimates import lower_quartile
-from bench.records import Outcome, Workload
+from bench.conditions import Workload
+from bench.records import Outcome
 from bench.worker.protocol import HandedOver, Taken
 from bench.workloads.problem import Problem
 from impls.conformance.reference import GradientStep

@@ -4,7 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from bench.records import CONTROL, Outcome, Process, Rate, Row, Sample, Settings, Workload
+from bench.conditions import Settings, Workload
+from bench.records import CONTROL, Outcome, Process, Rate, Row, Sample
 from bench.runner.audit import Answered, Left
 from bench.runner.process import WorkerFailed, WorkerProcess
 from bench.system.cpus import cores, places

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from bench.records import Machine, MemoryRate, printable
+from bench.conditions import Machine, MemoryRate, printable
 from bench.runner.worker_environment import ENVIRONMENT, THREAD_VARIABLES, removed
 from bench.system.cpus import TOPOLOGY, siblings, smallest_quota, usable_cpus
 from impls.interface import Array

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from bench import records
+from bench import conditions, records
 from bench.records import Outcome
 from bench.runner import launch
 from bench.runner.worker_environment import environment
@@ -36,7 +36,9 @@ class WorkerFailed(Exception):
     """
 
     def __init__(self, outcome: Outcome, reason: str, details: str = "", *, outcome_detail: str = "") -> None:
-        super().__init__(records.printable(reason, records.MAX_REASON))  # an implementation's own words, cleaned here
+        super().__init__(
+            conditions.printable(reason, conditions.MAX_REASON)
+        )  # an implementation's own words, cleaned here
         self.outcome = outcome
         self.outcome_detail = outcome_detail
         self.details = shortened(details.splitlines())

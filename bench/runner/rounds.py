@@ -10,7 +10,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.records import Outcome, Settings
+from bench.conditions import Settings
+from bench.records import Outcome
 from bench.runner import audit
 from bench.runner.candidates import Participant
 from bench.runner.process import WorkerFailed

@@ -15,7 +15,8 @@ from pathlib import Path
 
 from bench.analysis.compare_implementations import look_slower
 from bench.analysis.precision import MAX_PROCESSES, narrow_enough
-from bench.records import Outcome, Rate, Settings, Workload
+from bench.conditions import Settings, Workload
+from bench.records import Outcome, Rate
 from bench.runner.candidates import Candidate, Kind, Participant, RateWorkers, WorkerKey
 from bench.runner.process import WorkerFailed, WorkerProcess
 from bench.runner.rounds import Rounds

@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench import records
+from bench import conditions, records
 from bench.system import processes, tracers
 from bench.worker import protocol, timing
 from bench.worker.timing import ALONE, Alone, TimedCall, perf_counter, time_calls
@@ -289,12 +289,12 @@ def _check_budget(seconds: float, budget_seconds: float) -> None:
         raise Refused(records.Outcome.TOO_SLOW, words)
 
 
-def _thread_pools() -> list[records.ThreadPool]:
+def _thread_pools() -> list[conditions.ThreadPool]:
     """Return the BLAS and OpenMP libraries of this process with the threads that they will use."""
     import threadpoolctl
 
-    known = set(records.ThreadPool.__struct_fields__)
+    known = set(conditions.ThreadPool.__struct_fields__)
     return [
-        records.ThreadPool(Path(pool["filepath"]).name, **{key: pool[key] for key in known & pool.keys()})
+        conditions.ThreadPool(Path(pool["filepath"]).name, **{key: pool[key] for key in known & pool.keys()})
         for pool in threadpoolctl.threadpool_info()
     ]

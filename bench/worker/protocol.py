@@ -7,7 +7,8 @@ from typing import Annotated, ClassVar
 
 import msgspec
 
-from bench.records import Calls, Cost, Count, FirstCall, Outcome, Positive, ThreadPool, Workload
+from bench.conditions import Calls, Cost, Count, Positive, ThreadPool, Workload
+from bench.records import FirstCall, Outcome
 from impls.conformance.violation import Violation
 from impls.support.loading import Target
 

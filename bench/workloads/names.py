@@ -7,7 +7,7 @@ import msgspec
 import numpy as np
 import psutil
 
-from bench.records import Workload, printable, threads_text
+from bench.conditions import Workload, printable, threads_text
 from bench.system.cpus import cores, cores_text
 from impls.support.errors import UserError
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.records import Workload
+from bench.conditions import Workload
 from bench.workloads import Call
 from impls.interface import Array, Implementation, Parameters
 

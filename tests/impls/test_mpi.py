@@ -15,7 +15,8 @@ import pytest
 from processes import gone
 from required import needs
 
-from bench.records import FirstCall, Outcome, Workload
+from bench.conditions import Workload
+from bench.records import FirstCall, Outcome
 from bench.run import Asked, Run
 from bench.runner.launch import command
 from bench.runner.process import WorkerFailed, WorkerProcess

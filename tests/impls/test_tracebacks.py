@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.records import MAX_REASON, Outcome
+from bench.conditions import MAX_REASON
+from bench.records import Outcome
 from bench.runner.process import WorkerFailed
 from bench.worker.timing import time_calls
 from impls.support.loading import Target, load_target

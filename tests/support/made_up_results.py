@@ -4,13 +4,12 @@ from typing import Any
 
 import msgspec
 
+from bench.conditions import Machine, MemoryRate, Settings, ThreadPool, Workload
 from bench.records import (
     CONTROL,
     SCHEMA,
     Estimate,
     FirstCall,
-    Machine,
-    MemoryRate,
     Note,
     Outcome,
     Process,
@@ -18,9 +17,6 @@ from bench.records import (
     Results,
     Row,
     Sample,
-    Settings,
-    ThreadPool,
-    Workload,
     WorkloadResult,
 )
 

@@ -1,7 +1,8 @@
 """Scaling that nobody measured: two and four ranks, strong and weak."""
 
 from bench.analysis.scaling import Compute, Fabric, Scaling, ScalingPoint
-from bench.records import Estimate, Machine
+from bench.conditions import Machine
+from bench.records import Estimate
 
 SLOW = Fabric("slow", 1e-5, 1e9)
 EXACT = Compute(0.001, 0.0001)

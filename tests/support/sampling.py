@@ -8,7 +8,8 @@ import msgspec
 import numpy as np
 
 from bench.analysis.summary import summarise
-from bench.records import Row, Settings, Workload, WorkloadResult
+from bench.conditions import Settings, Workload
+from bench.records import Row, WorkloadResult
 from bench.runner.candidates import PEAK, REFERENCE, Candidate, plan
 from bench.runner.sampler import Sampler
 from bench.worker.protocol import Taken

@@ -8,9 +8,10 @@ from typing import Any
 from markupsafe import Markup
 
 from bench.analysis import estimates, precision
+from bench.conditions import Workload
 from bench.output.plots.palette import in_order, look
 from bench.output.text import cpus_text, estimate_text, number_text, seconds_text
-from bench.records import Estimate, Results, Row, Workload, WorkloadResult
+from bench.records import Estimate, Results, Row, WorkloadResult
 
 STRIP, STRIP_EDGE = 90, 5  # pixels, of the picture of a result's processes
 MARKS = {  # of the families, as matplotlib's markers

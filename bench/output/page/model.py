@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from bench.analysis.estimates import CONFIDENCE, lower_quartile, student_quantile
+from bench.conditions import threads_text
 from bench.output.page.roofline import least_bytes
-from bench.records import Results, Row, WorkloadResult, threads_text
+from bench.records import Results, Row, WorkloadResult
 from impls.interface import Array
 
 BATCH_SWEEPS = ("batch", "batch-grid")

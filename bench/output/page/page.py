@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from bench.analysis.history import history
 from bench.analysis.scaling import Scaling
+from bench.conditions import threads_text
 from bench.output import scaling_table
 from bench.output.findings import findings
 from bench.output.page.facts import PageRow, PageWorkload, Recorded, hosts, strip, workload_facts
@@ -23,7 +24,7 @@ from bench.output.page.statements import statements
 from bench.output.plots.curves import history_plot, scaling_beyond, scaling_here
 from bench.output.plots.drawing import picture, style
 from bench.output.text import cpus_text, estimate_text, number_text, seconds_text
-from bench.records import Results, threads_text
+from bench.records import Results
 
 FOLDER = Path(__file__).with_name("html")
 CATEGORIES = {  # as in the flamegraphs: colour and colour of the text on it

@@ -8,10 +8,11 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
+from bench.conditions import MemoryRate, threads_text
 from bench.output.plots.curves import Curve, Scale, curve_figure
 from bench.output.plots.drawing import GREY, RATE_COLOUR, caption
 from bench.output.plots.palette import Look
-from bench.records import Estimate, MemoryRate, Results, WorkloadResult, threads_text
+from bench.records import Estimate, Results, WorkloadResult
 
 DOT = Look("", "#08519c", "o")
 

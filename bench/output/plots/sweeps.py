@@ -4,7 +4,8 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
-from bench.records import Estimate, Results, Workload, WorkloadResult, threads_text
+from bench.conditions import Workload, threads_text
+from bench.records import Estimate, Results, WorkloadResult
 
 SPLIT_GAIN = 0.05  # An implementation that gains less does not split a step across threads.
 

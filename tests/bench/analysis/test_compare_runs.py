@@ -14,7 +14,8 @@ from bench.analysis.compare_runs import (
     result_difference,
 )
 from bench.analysis.verdict import FASTER, FLOOR, INCONCLUSIVE, PEAK_FLOOR, SAME, SLOWER, Limits, change
-from bench.records import CONTROL, Estimate, Outcome, Process, Results, Row, Sample, ThreadPool
+from bench.conditions import ThreadPool
+from bench.records import CONTROL, Estimate, Outcome, Process, Results, Row, Sample
 
 LOGS = (-0.001, 0.0, 0.002)  # of the processes of an implementation over its baseline
 

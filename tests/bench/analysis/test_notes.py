@@ -27,8 +27,9 @@ from bench.analysis.notes import (
     notes_on_workloads,
 )
 from bench.analysis.results_files import read
+from bench.conditions import Machine, ThreadPool
 from bench.pages.figures import REFERENCE
-from bench.records import CONTROL, Estimate, Machine, Note, Outcome, Row, Sample, ThreadPool
+from bench.records import CONTROL, Estimate, Note, Outcome, Row, Sample
 from bench.runner import machine
 from bench.runner.worker_environment import ENVIRONMENT, THREAD_VARIABLES
 

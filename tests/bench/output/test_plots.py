@@ -21,13 +21,14 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 
+from bench.conditions import Workload
 from bench.output.plots.curves import sweep
 from bench.output.plots.dots import POST_WAYS, SLOWEST, peak, seven_ways, speedups
 from bench.output.plots.drawing import GREY, style
 from bench.output.plots.palette import MARKERS, look
 from bench.output.plots.run_plots import draw
 from bench.output.text import flops_text
-from bench.records import Estimate, Outcome, Results, Row, Workload
+from bench.records import Estimate, Outcome, Results, Row
 
 LARGE = Workload("large", (784, 512, 512, 10), 256, threads=2, baseline="batched_2d")
 HOSTILE = ("$\\frac{$", "bell\aand\x1b[31mred", "批处理", "x" * 300, "")

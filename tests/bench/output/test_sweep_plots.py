@@ -13,10 +13,11 @@ from matplotlib.figure import Figure
 from matplotlib.text import Annotation, Text
 from test_plots import add, segments
 
+from bench.conditions import Workload
 from bench.output.plots.curves import sweep
 from bench.output.plots.drawing import style
 from bench.output.plots.sweeps import break_even, gains
-from bench.records import Results, Workload
+from bench.records import Results
 
 HUNDRED = msgspec.structs.replace(BOOK, name="b100", batch_size=100)
 

@@ -11,7 +11,7 @@ import pytest
 from processes import QUICK, run_backprop
 from sampling import SMALL, run
 
-from bench.records import Settings
+from bench.conditions import Settings
 from bench.run import Asked, Run
 from bench.runner.candidates import plan
 from bench.runner.revision import Before

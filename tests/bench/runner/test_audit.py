@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from sampling import taken
 
-from bench.records import Workload
+from bench.conditions import Workload
 from bench.runner.audit import Answered, inconsistency, missed_seconds, read_left, work_pending, wrong_dtypes
 from bench.worker.protocol import HandedOver, Taken, Tensor
 

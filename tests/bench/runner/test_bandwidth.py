@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.records import MemoryRate
+from bench.conditions import MemoryRate
 from bench.runner import machine
 
 

@@ -17,8 +17,9 @@ from sampling import by_label, sample
 from bench.analysis.results_files import read
 from bench.analysis.summary import summarise
 from bench.cli import bench as bench_command
+from bench.conditions import Settings
 from bench.output.page.page import page
-from bench.records import Outcome, Settings
+from bench.records import Outcome
 from bench.run import Asked, Run
 from bench.runner import worker_environment
 from bench.runner.candidates import RateWorkers

@@ -15,7 +15,8 @@ import pytest
 import required
 from sampling import taken
 
-from bench.records import Process, Settings, Workload
+from bench.conditions import Settings, Workload
+from bench.records import Process
 from bench.runner import rounds
 from bench.runner.candidates import plan
 from bench.runner.rounds import RETAKES, Rounds
@@ -136,7 +137,7 @@ MEASURE = """
 import io, json, sys
 from rich.console import Console
 from bench.system.cpus import cores
-from bench.records import Settings
+from bench.conditions import Settings
 from bench.run import Asked, Run
 settings = Settings(generations=1, workload_seconds=0.1)
 run = Run(Asked(implementations=("in_place",), workloads=("20-8-4:16",), data="digits", settings=settings))

@@ -9,7 +9,8 @@ import pytest
 from sampling import FAULTY, SMALL, by_label, outcomes, run, sample, summary
 
 from bench.analysis.notes import notes_on_workloads
-from bench.records import CONTROL, Outcome, Rate, Row, Settings, Workload
+from bench.conditions import Settings, Workload
+from bench.records import CONTROL, Outcome, Rate, Row
 from bench.runner import audit
 from bench.runner import sampler as sampler_module
 from bench.runner.candidates import PEAK, REFERENCE, Candidate, Participant, RateWorkers, plan

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from bench.records import Workload
+from bench.conditions import Workload
 from bench.runner import sampler
 from bench.runner.candidates import plan
 from bench.system import cpus

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import DTypeLike
 
-from bench.records import Outcome, Workload
+from bench.conditions import Workload
+from bench.records import Outcome
 from bench.runner.worker_environment import shared_examples
 from bench.worker.handlers import Refused, Worker
 from bench.worker.protocol import Prepare, Prepared

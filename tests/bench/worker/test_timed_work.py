@@ -6,7 +6,8 @@ import pytest
 from sampling import by_label, sample, summary
 
 from bench.analysis.notes import notes_on_workloads
-from bench.records import Outcome, Row, Workload
+from bench.conditions import Workload
+from bench.records import Outcome, Row
 from bench.system.cpus import cores
 from bench.worker import timing
 from bench.worker.timing import Arrangement, TimedCall

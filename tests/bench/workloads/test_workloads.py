@@ -4,7 +4,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from bench.records import Workload
+from bench.conditions import Workload
 from bench.runner.worker_environment import shared_examples
 from bench.system import cpus
 from bench.workloads.names import check_fits, default_workloads, parse, sweeps

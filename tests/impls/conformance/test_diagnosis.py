@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_wrong_codes import measure
 
-from bench.records import Workload
+from bench.conditions import Workload
 from bench.runner.process import WorkerFailed, WorkerProcess
 from bench.runner.worker_environment import shared_examples
 from bench.worker.protocol import Prepare, Prepared, Start, Started

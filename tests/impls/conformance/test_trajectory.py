@@ -7,7 +7,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from bench.records import Workload
+from bench.conditions import Workload
 from bench.runner import audit
 from bench.runner.worker_environment import Shared, shared_examples
 from bench.workloads.data import load, one_hot
