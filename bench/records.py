@@ -106,7 +106,7 @@ class Estimate(msgspec.Struct, frozen=True):
         return Estimate(self.value * factor, *(x if x is None else x * factor for x in (self.low, self.high)))
 
 
-class Row(msgspec.Struct):
+class Result(msgspec.Struct):
     """One implementation on one workload, with all that was found out about it."""
 
     workload: str
@@ -250,7 +250,7 @@ class Results(msgspec.Struct):
     load_average_before: float | None
     steal_percent: float | None
     workloads: list[WorkloadResult]
-    rows: list[Row]
+    rows: list[Result]
     notes: list[Note]
     other_cpus: float | None = None  # that other processes kept busy meanwhile, on average
     throttled_seconds: float | None = None  # for which a CPU quota stopped processes meanwhile; None without a quota
@@ -262,7 +262,7 @@ class Results(msgspec.Struct):
         date = datetime.fromisoformat(self.date)
         return date if date.tzinfo else date.replace(tzinfo=UTC)
 
-    def rows_of(self, workload: str) -> list[Row]:
+    def rows_of(self, workload: str) -> list[Result]:
         """Return the rows of a workload, the baseline and its control first."""
         return [row for row in self.rows if row.workload == workload]
 
@@ -270,7 +270,7 @@ class Results(msgspec.Struct):
         """Return the workload of that name, or None."""
         return next((result for result in self.workloads if result.workload.name == name), None)
 
-    def row(self, workload: str, label: str) -> Row | None:
+    def row(self, workload: str, label: str) -> Result | None:
         """Return the row of a workload with that label, or None."""
         return next((row for row in self.rows if (row.workload, row.label) == (workload, label)), None)
 

@@ -10,7 +10,7 @@ from bench.analysis.compare_runs import Comparison, ResultPair, broken_result, c
 from bench.analysis.estimates import CONFIDENCE, Samples, paired_ratio, pairs
 from bench.analysis.summary import PAIRED_OUTCOMES
 from bench.analysis.verdict import AGAINST_MARGIN, SLOWER, Limits, verdict
-from bench.records import BEFORE, Estimate, Results, Row
+from bench.records import BEFORE, Estimate, Result, Results
 from impls.support.errors import UserError
 
 
@@ -34,7 +34,7 @@ def compare_implementations(results: Results, slow: str, fast: str) -> dict[str,
     return speed_ups
 
 
-def _samples(result: Row | None, baseline_label: str) -> Samples:
+def _samples(result: Result | None, baseline_label: str) -> Samples:
     """Return the samples that count: those of a baseline that crashed or hung late do, as in the table."""
     if result is None:
         return []
@@ -45,7 +45,7 @@ def _samples(result: Row | None, baseline_label: str) -> Samples:
 # --- What implementations were in another revision -----------------------------------------------------------------
 
 
-def look_slower(results: Sequence[Row]) -> bool:
+def look_slower(results: Sequence[Result]) -> bool:
     """Return whether an implementation seems to have become slower, so that it has to be measured once more."""
     ratios = [_ratio(before, after, 1) for before, after in _revisions(results)]
     return any(verdict(ratio, AGAINST_MARGIN) == SLOWER for ratio in ratios)
@@ -76,14 +76,14 @@ def compare_with_before(results: Results, limits: Limits | None = None, *, gate:
     )
 
 
-def _revisions(results: Sequence[Row]) -> list[ResultPair]:
+def _revisions(results: Sequence[Result]) -> list[ResultPair]:
     """Return what each implementation on a workload was before, if that was measured too, and what it is now."""
     by_label = {result.label: result for result in results}
     before = {label: by_label.get(f"{label}{BEFORE}") for label in by_label}
     return [(earlier, by_label[label]) for label, earlier in before.items() if earlier]
 
 
-def _ratio(before: Row, after: Row, intervals: int) -> Estimate | None:
+def _ratio(before: Result, after: Result, intervals: int) -> Estimate | None:
     """Return new time over old time, so wide that `intervals` intervals hold together; None without two processes."""
     if len(pairs(after.samples, before.samples)) < 2:
         return None

@@ -10,10 +10,10 @@ from collections.abc import Mapping
 import msgspec
 
 from bench.analysis.verdict import FLOOR, INCONCLUSIVE, PEAK_FLOOR, SLOWER, Limits, change, logs, verdict
-from bench.records import NOT_TIMED_HERE, Estimate, Outcome, Results, Row
+from bench.records import NOT_TIMED_HERE, Estimate, Outcome, Result, Results
 
 PEAK = "the peak"
-ResultPair = tuple[Row, Row]  # a result in the old run and in the new one
+ResultPair = tuple[Result, Result]  # a result in the old run and in the new one
 
 
 class ResultChange(msgspec.Struct, frozen=True):
@@ -95,14 +95,14 @@ def clearest_first(changes: list[ResultChange]) -> list[ResultChange]:
     return sorted(changes, key=clearness, reverse=True)
 
 
-def result_change(before: Row, after: Row, limits: Limits, ratio: Estimate | None, reason: str) -> ResultChange:
+def result_change(before: Result, after: Result, limits: Limits, ratio: Estimate | None, reason: str) -> ResultChange:
     """Return how a result changed, given the ratio of its times or the reason why there is none."""
     limit = limits.limit(after.workload, after.label)
     word = verdict(ratio, limit)
     return ResultChange(after.workload, after.label, word, limit, ratio, before.seconds, after.seconds, reason)
 
 
-def broken_result(before: Row, after: Row, limits: Limits) -> ResultChange:
+def broken_result(before: Result, after: Result, limits: Limits) -> ResultChange:
     """Return a result that was timed before and failed now."""
     limit = limits.limit(after.workload, after.label)
     return ResultChange(
@@ -133,7 +133,7 @@ def _ratio(old: Results, new: Results, pair: ResultPair, floor: float, intervals
     return ratio, "" if ratio else f"not sampled together with {reference} in two processes of each run"
 
 
-def _relative_logs(run: Results, result: Row) -> tuple[str, list[float]]:
+def _relative_logs(run: Results, result: Result) -> tuple[str, list[float]]:
     """Return what a result's time is relative to, the baseline or the peak, and the logarithm in each process."""
     workload_result = run.workload(result.workload)
     assert workload_result is not None
@@ -144,7 +144,7 @@ def _relative_logs(run: Results, result: Row) -> tuple[str, list[float]]:
     return baseline_label, logs(result.samples, baseline.samples) if baseline else []
 
 
-def _is_broken(old: Results, new: Results, result: Row) -> bool:
+def _is_broken(old: Results, new: Results, result: Result) -> bool:
     """Return whether a result failed now; too slow counts, unless a call is only allowed to take less time now."""
     if result.outcome == Outcome.TOO_SLOW:
         return new.settings.budget_seconds >= old.settings.budget_seconds
@@ -201,7 +201,7 @@ def _descriptions(run: Results) -> dict[str, str]:
     }
 
 
-def result_difference(old: Row, new: Row) -> str:
+def result_difference(old: Result, new: Result) -> str:
     """Return what makes a result incomparable, another BLAS or another number of threads; "" if nothing does."""
     if old.threads != new.threads:
         return f"{old.threads} threads before, {new.threads} now"
@@ -209,7 +209,7 @@ def result_difference(old: Row, new: Row) -> str:
     return f"{before} before, {after} now" if before and after and before != after else ""
 
 
-def _blas(result: Row) -> str:
+def _blas(result: Result) -> str:
     names = {f"{pool.internal_api} {pool.version or ''}" for pool in result.thread_pools if pool.user_api == "blas"}
     return ", ".join(sorted(name.strip() for name in names))
 

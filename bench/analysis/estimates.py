@@ -27,7 +27,7 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 
-from bench.records import Estimate, Row
+from bench.records import Estimate, Result
 
 CONFIDENCE = 0.95  # of the intervals that are shown
 FEW_ROUNDS = 5  # with fewer than these, the lower quartile is close to the minimum
@@ -97,12 +97,12 @@ def holds_jointly(estimate: Estimate, value: float, processes: int, intervals: i
     return low <= math.log(value) - math.log(estimate.value) <= high
 
 
-def measured_controls(results: Sequence[Row]) -> list[Row]:
+def measured_controls(results: Sequence[Result]) -> list[Result]:
     """Return the A/A controls that have an interval, one a workload."""
     return [result for result in results if result.is_control and result.speed_up and result.speed_up.low is not None]
 
 
-def failed_controls(results: Sequence[Row]) -> list[Row]:
+def failed_controls(results: Sequence[Result]) -> list[Result]:
     """Return the A/A controls that failed, of all workloads of a run; each baseline is the first of its workload.
 
     All controls together are tested at 95 %: in a run of unchanged code, any of them fails in one case of twenty,

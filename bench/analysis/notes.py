@@ -6,7 +6,7 @@ from statistics import median, median_low
 from bench.analysis import estimates
 from bench.analysis.estimates import failed_controls
 from bench.conditions import Machine
-from bench.records import NOT_TIMED_HERE, Note, Outcome, Process, Rate, Row
+from bench.records import NOT_TIMED_HERE, Note, Outcome, Process, Rate, Result
 
 MIN_PROCESSES = 3  # for a claim
 NOISY_SPREAD = 0.10  # interquartile range of the baseline's samples over their median
@@ -98,7 +98,7 @@ def notes_on_missing_rates(missing: str, rates: Mapping[str, Rate | str]) -> lis
 # --- On the environment ------------------------------------------------------------------------------------------
 
 
-def note_on_kernels(machine: Machine, results: Iterable[Row]) -> list[Note]:
+def note_on_kernels(machine: Machine, results: Iterable[Result]) -> list[Note]:
     """Return that OpenBLAS runs kernels without AVX-512 on a processor that has it, if it does.
 
     It picks kernels by a table of processors. One that is not in the table gets older ones, at half the speed or less.
@@ -138,7 +138,7 @@ def note_on_environment(debugging: Mapping[str, str], keep: str, *, kept: bool) 
     return [Note(f"workers were started without {variables}; {keep}=1 would keep what was removed")]
 
 
-def notes_on_tracing(results: Iterable[Row]) -> list[Note]:
+def notes_on_tracing(results: Iterable[Result]) -> list[Note]:
     """Return what traced or checked the processes of results, or that it was switched off, each with the labels."""
     started = [result for result in results if result.processes]
     labels_by_text: dict[str, list[str]] = {}
@@ -154,7 +154,7 @@ def notes_on_tracing(results: Iterable[Row]) -> list[Note]:
 # --- On results --------------------------------------------------------------------------------------------------
 
 
-def notes_on_workloads(workloads: Iterable[Sequence[Row]], precision: float | None = None) -> list[Note]:
+def notes_on_workloads(workloads: Iterable[Sequence[Result]], precision: float | None = None) -> list[Note]:
     """Return what holds for the results on each workload of a run, of which the baseline is the first.
 
     `precision` is the one that was asked for, if any.
@@ -168,12 +168,12 @@ def notes_on_workloads(workloads: Iterable[Sequence[Row]], precision: float | No
     return notes
 
 
-def failure_note(result: Row) -> Note:
+def failure_note(result: Result) -> Note:
     """Return why an implementation could not be timed."""
     return Note(f"{result.outcome_text}: {result.reason}", (result.workload,), result.label, "failure")
 
 
-def jittery(results: Sequence[Row]) -> dict[str, float]:
+def jittery(results: Sequence[Result]) -> dict[str, float]:
     """Return the labels of results whose own jitter their lower quartiles hide, with `estimates.jitter` of each.
 
     The baseline is the first of the results. On the reference runs, with a few hundred results, one is among them.
@@ -186,7 +186,7 @@ def jittery(results: Sequence[Row]) -> dict[str, float]:
     return factors
 
 
-def _on_workload(results: Sequence[Row], precision: float | None) -> list[Note]:
+def _on_workload(results: Sequence[Result], precision: float | None) -> list[Note]:
     workload, baseline = results[0].workload, results[0]
     timed = [result for result in results if result.timed]
     notes = [failure_note(result) for result in results if result.outcome not in (Outcome.OK, *NOT_TIMED_HERE)]
@@ -198,7 +198,7 @@ def _on_workload(results: Sequence[Row], precision: float | None) -> list[Note]:
     return notes + [Note(text, (workload,)) for text in _on_several_results(timed, baseline, precision)]
 
 
-def _on_several_results(timed: Sequence[Row], baseline: Row, precision: float | None) -> Iterable[str]:
+def _on_several_results(timed: Sequence[Result], baseline: Result, precision: float | None) -> Iterable[str]:
     """Yield each text once, with the labels of all results on a workload that it holds for."""
     throttled = [
         result.label for result in timed if result.throttled_samples > MAX_THROTTLED * sum(map(len, result.samples))
@@ -229,7 +229,7 @@ def _on_several_results(timed: Sequence[Row], baseline: Row, precision: float | 
         yield f"noisy machine: the middle half of the baseline's samples spans {percent:.0f} % of their median"
 
 
-def _on_result(result: Row, baseline: Row) -> Iterable[str]:
+def _on_result(result: Result, baseline: Result) -> Iterable[str]:
     for factor in jittery([baseline, result]).values():
         yield (
             f"jitter: a quarter of its samples took at least {100 * (factor - 1):.0f} % longer than the reported time, "

@@ -12,7 +12,7 @@ they are called 95 % intervals. `pytest tests/bench/analysis/test_precision.py` 
 from collections.abc import Sequence
 
 from bench.analysis.estimates import CONFIDENCE, Samples, paired_ratio, pairs
-from bench.records import Estimate, Row
+from bench.records import Estimate, Result
 
 MIN_PROCESSES = 10  # before the first look
 MAX_PROCESSES = 60  # after which a run ends, narrow or not
@@ -33,7 +33,7 @@ def ratio(numerator: Samples, denominator: Samples, precision: float | None) -> 
     return paired_ratio(numerator, denominator, confidence(processes))
 
 
-def narrow_enough(results: Sequence[Row], precision: float) -> bool:
+def narrow_enough(results: Sequence[Result], precision: float) -> bool:
     """Return whether a workload's results, of which the baseline is the first, need no more processes.
 
     That is so when the 95 % interval of each speed-up, the control's included, reaches at most `precision` times its
@@ -44,7 +44,7 @@ def narrow_enough(results: Sequence[Row], precision: float) -> bool:
     return not baseline.open or all(_is_narrow(result, baseline, precision) for result in compared if result.open)
 
 
-def _is_narrow(result: Row, baseline: Row, precision: float) -> bool:
+def _is_narrow(result: Result, baseline: Result, precision: float) -> bool:
     if len(pairs(baseline.samples, result.samples)) < MIN_PROCESSES:
         return False
     half_width = ratio(baseline.samples, result.samples, precision).half_width

@@ -2,7 +2,7 @@
 
 from bench.analysis import estimates, precision
 from bench.conditions import Workload
-from bench.records import Outcome, Process, Rate, Row, WorkloadResult
+from bench.records import Outcome, Process, Rate, Result, WorkloadResult
 
 # With these outcomes, the samples of a baseline are correct as far as they go.
 PAIRED_OUTCOMES = (Outcome.OK, Outcome.CRASHED, Outcome.TIMED_OUT)
@@ -10,7 +10,7 @@ PAIRED_OUTCOMES = (Outcome.OK, Outcome.CRASHED, Outcome.TIMED_OUT)
 
 def summarise(
     workload: Workload,
-    results: list[Row],
+    results: list[Result],
     peak: Rate | str,
     reference: Rate | str,
     data_examples: int,

@@ -10,7 +10,7 @@ from bench.analysis.compare_runs import Comparison, ResultChange
 from bench.analysis.verdict import FASTER, INCONCLUSIVE, SAME, SLOWER
 from bench.output.table import plain_table, printed
 from bench.output.text import number_text, seconds_text
-from bench.records import Estimate, Results, Row
+from bench.records import Estimate, Result, Results
 
 COLUMNS = ("workload", "row", "verdict", "new / old time", "old", "new")
 COLOURS = {SLOWER: "red", FASTER: "green", INCONCLUSIVE: "yellow"}
@@ -67,7 +67,7 @@ def side_by_side(runs: Sequence[Results]) -> list[str]:
     return printed([plain_table(columns, rows)], SIDE_BY_SIDE_WIDTH)
 
 
-def _speed_up_text(result: Row | None) -> str:
+def _speed_up_text(result: Result | None) -> str:
     if result is None:
         return NOT_SHOWN
     if result.speed_up is not None:

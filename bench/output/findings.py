@@ -5,7 +5,7 @@ from collections import Counter
 from bench.analysis.estimates import failed_controls, measured_controls, paired_ratio, pairs
 from bench.analysis.notes import MIN_PROCESSES
 from bench.output.text import estimate_text, number_text
-from bench.records import Results, Row, WorkloadResult
+from bench.records import Result, Results, WorkloadResult
 
 
 def findings(results: Results) -> list[str]:
@@ -13,14 +13,14 @@ def findings(results: Results) -> list[str]:
     return [sentence for sentence in (_fastest(results), _controls(results)) if sentence]
 
 
-def fastest(results: Results, workload_result: WorkloadResult) -> list[Row]:
+def fastest(results: Results, workload_result: WorkloadResult) -> list[Result]:
     """Return the fastest result on a workload, and those that its interval cannot tell from it."""
     timed = [row for row in results.rows_of(workload_result.workload.name) if row.timed and not row.is_control]
     first = min(timed, key=lambda result: result.seconds or 0.0, default=None)
     return [result for result in timed if first and (result is first or _same(first, result))]
 
 
-def _same(first: Row, second: Row) -> bool:
+def _same(first: Result, second: Result) -> bool:
     """Return whether the interval of the ratio of two results contains 1."""
     return bool(pairs(first.samples, second.samples)) and paired_ratio(first.samples, second.samples).holds(1.0)
 

@@ -17,7 +17,7 @@ from bench.output.text import (
     seconds_text,
     short_outcome,
 )
-from bench.records import NOT_TIMED_HERE, Note, Results, Row, WorkloadResult
+from bench.records import NOT_TIMED_HERE, Note, Result, Results, WorkloadResult
 
 PERCENT = "% of peak"
 SHORT = ("row", "time", "speed-up", "95 % interval", PERCENT, "cores")
@@ -156,7 +156,7 @@ def _overview_cells(results: Results, workload_result: WorkloadResult) -> dict[s
     return cells
 
 
-def _cells(result: Row, baseline_label: str, mark: str) -> dict[str, str]:
+def _cells(result: Result, baseline_label: str, mark: str) -> dict[str, str]:
     """Return the cells of a result by column; `mark` is put after its time."""
     over = result.cores_used is not None and result.cores_used > OVER_SHARE * result.threads
     calls = result.first_calls

@@ -14,7 +14,7 @@ from functools import cache
 from bench.analysis.compare_implementations import compare_implementations
 from bench.analysis.results_files import read
 from bench.output.text import cpus_text, estimate_text, seconds_text
-from bench.records import Results, Row
+from bench.records import Result, Results
 from impls import ROOT
 from profiles import recording
 from profiles.stacks import PRODUCTS, category, wilson
@@ -72,7 +72,7 @@ def speed_ups(run: str, workloads: str, label: str, over: str = "") -> list[str]
     return [speed_up(run, workload, label, over) for workload in workloads.split()]
 
 
-def timed_row(run: str, workload: str, label: str) -> Row | None:
+def timed_row(run: str, workload: str, label: str) -> Result | None:
     """Return the result of an implementation on a workload, if it has a time."""
     result = reference(run).row(workload, label)
     return result if result and result.timed else None

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from bench.conditions import Settings, Workload
-from bench.records import CONTROL, Outcome, Process, Rate, Row, Sample
+from bench.records import CONTROL, Outcome, Process, Rate, Result, Sample
 from bench.runner.audit import Answered, Left
 from bench.runner.process import WorkerFailed, WorkerProcess
 from bench.system.cpus import cores, places
@@ -24,7 +24,7 @@ class Participant:
     """A result that is being sampled, with the worker that samples it."""
 
     workload: Workload
-    row: Row
+    row: Result
     kind: Kind
     worker: WorkerProcess = field(init=False)
     calibration: Calibration | None = None
@@ -110,7 +110,7 @@ def plan(workload: Workload, entries: Iterable[Entry]) -> list[Candidate]:
 
 
 def _candidate(workload: Workload, entry: Entry, label: str, threads: int) -> Candidate:
-    row = Row(workload.name, label, entry.implementation, threads)
+    row = Result(workload.name, label, entry.implementation, threads)
     return Candidate(workload=workload, row=row, entry=entry)
 
 
@@ -181,7 +181,7 @@ class RateWorkers:
 
 
 def _rate(workload: Workload, kind: Kind) -> Participant:
-    return Participant(workload=workload, row=Row(workload.name, kind, kind, workload.threads), kind=kind)
+    return Participant(workload=workload, row=Result(workload.name, kind, kind, workload.threads), kind=kind)
 
 
 def _key(rate: Participant) -> RateKey:

@@ -14,7 +14,7 @@ from processes import workers_of
 
 from bench.analysis.results_files import read
 from bench.output.table import NOTES
-from bench.records import Row
+from bench.records import Result
 from impls import ROOT
 
 PROGRAMS = Path(sys.executable).parent
@@ -40,7 +40,7 @@ def bench(folder: Path, *options: str) -> Done:
     return run(BACKPROP, "bench", *QUICK, f"--results={folder}", *options)
 
 
-def results_in(folder: Path) -> dict[str, Row]:
+def results_in(folder: Path) -> dict[str, Result]:
     return {result.label: result for result in read(folder / "results.json").rows}
 
 

@@ -11,7 +11,7 @@ import pytest
 from made_up_results import ROUNDS, made_up_results
 
 from bench.analysis import results_files
-from bench.records import SCHEMA, Outcome, Process, Results, Row, Sample
+from bench.records import SCHEMA, Outcome, Process, Result, Results, Sample
 from bench.worker import protocol
 
 Backprop = Callable[..., tuple[int, str, str]]
@@ -85,15 +85,17 @@ def test_a_reply_with_numbers_that_cannot_be_is_refused(reply: msgspec.Struct, c
 
 
 def test_samples_are_sorted_by_generation() -> None:
-    result = Row("w", "r", "r", 1, processes=[Process(2, 1, samples=[Sample(0, 1.0), Sample(4, 2.0)]), Process(0, 1)])
+    result = Result(
+        "w", "r", "r", 1, processes=[Process(2, 1, samples=[Sample(0, 1.0), Sample(4, 2.0)]), Process(0, 1)]
+    )
     assert result.samples == [{}, {}, {0: 1.0, 4: 2.0}]
 
 
 def test_a_row_without_samples_has_no_time() -> None:
     sampled = Process(1, 1, samples=[Sample(0, 1.0)])
-    assert not Row("w", "r", "r", 1, seconds=1.0, processes=[Process(0, 1)]).timed
-    assert Row("w", "r", "r", 1, seconds=1.0, processes=[Process(0, 1), sampled]).timed
-    assert not Row("w", "r", "r", 1, processes=[sampled]).timed
+    assert not Result("w", "r", "r", 1, seconds=1.0, processes=[Process(0, 1)]).timed
+    assert Result("w", "r", "r", 1, seconds=1.0, processes=[Process(0, 1), sampled]).timed
+    assert not Result("w", "r", "r", 1, processes=[sampled]).timed
 
 
 def test_a_date_without_a_time_zone_is_in_utc() -> None:

@@ -14,8 +14,8 @@ from bench.records import (
     Outcome,
     Process,
     Rate,
+    Result,
     Results,
-    Row,
     Sample,
     WorkloadResult,
 )
@@ -37,10 +37,10 @@ def processes(seconds: float) -> list[Process]:
     return [Process(generation, 100, 0.2, samples=list(samples)) for generation in range(GENERATIONS)]
 
 
-def row(label: str, seconds: float, speed_up: float | None = None, workload: str = "book", **others: Any) -> Row:
+def row(label: str, seconds: float, speed_up: float | None = None, workload: str = "book", **others: Any) -> Result:
     """Return a row that was timed."""
     return msgspec.structs.replace(
-        Row(
+        Result(
             workload,
             label,
             "per_example" if label == CONTROL else label.partition("@")[0],
@@ -107,7 +107,7 @@ def made_up_results() -> Results:
             row(CONTROL, 4.02e-4, 0.995),
             row("batched_2d", 5e-5, 8.0),
             row("in_place", 4e-5, 10.0),
-            Row("book", "torch", "torch", 1, Outcome.UNAVAILABLE, "needs torch: pip install -e '.[torch]'"),
+            Result("book", "torch", "torch", 1, Outcome.UNAVAILABLE, "needs torch: pip install -e '.[torch]'"),
         ],
         notes=[Note("a note", ("book",))],
     )

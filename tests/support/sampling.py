@@ -9,7 +9,7 @@ import numpy as np
 
 from bench.analysis.summary import summarise
 from bench.conditions import Settings, Workload
-from bench.records import Row, WorkloadResult
+from bench.records import Result, WorkloadResult
 from bench.runner.candidates import PEAK, REFERENCE, Candidate, plan
 from bench.runner.sampler import Sampler
 from bench.worker.protocol import Taken
@@ -38,7 +38,7 @@ def run(candidates: dict[str, list[Candidate]], settings: Settings, examples: in
     return sampler
 
 
-def by_label(sampler: Sampler, workload: str = "") -> dict[str, Row]:
+def by_label(sampler: Sampler, workload: str = "") -> dict[str, Result]:
     """Return the results on a workload, by default the first."""
     name = workload or next(iter(sampler.candidates))
     return {candidate.label: candidate.row for candidate in sampler.candidates[name]}

@@ -11,7 +11,7 @@ from bench.analysis import estimates, precision
 from bench.conditions import Workload
 from bench.output.plots.palette import in_order, look
 from bench.output.text import cpus_text, estimate_text, number_text, seconds_text
-from bench.records import Estimate, Results, Row, WorkloadResult
+from bench.records import Estimate, Result, Results, WorkloadResult
 
 STRIP, STRIP_EDGE = 90, 5  # pixels, of the picture of a result's processes
 MARKS = {  # of the families, as matplotlib's markers
@@ -29,7 +29,7 @@ MARKS = {  # of the families, as matplotlib's markers
 class PageRow:
     """A row of a workload's table."""
 
-    result: Row
+    result: Result
     colour: str
     mark: Markup  # the family's shape in the implementation's colour
     rank: int = 0  # 1 is the fastest; results that are not significantly different share one; 0 without a time
@@ -98,7 +98,7 @@ def _rank(ratios: Mapping[str, Estimate]) -> int:
     return 1 + sum(ratio.low is not None and ratio.low > 1.0 for ratio in ratios.values())
 
 
-def _speed_ups(baseline: Row | None, result: Row) -> list[float]:
+def _speed_ups(baseline: Result | None, result: Result) -> list[float]:
     """Return the speed-up in each process."""
     pairs = estimates.pairs(baseline.samples, result.samples) if baseline else []
     return [estimates.lower_quartile(slow) / estimates.lower_quartile(fast) for slow, fast in pairs]
@@ -138,7 +138,7 @@ def hosts(runs: Sequence[Results]) -> Hosts | None:
     return Hosts([f"{run.machine.cpu_model}, {cpus_text(run.machine)}, {run.date[:10]}" for run in newest], workloads)
 
 
-def _cell(result: Row | None) -> tuple[str, str]:
+def _cell(result: Result | None) -> tuple[str, str]:
     """Return the speed-up, or why there is none, and the time with the share of the peak."""
     if result is None:
         return "–", ""

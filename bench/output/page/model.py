@@ -9,7 +9,7 @@ import numpy as np
 from bench.analysis.estimates import CONFIDENCE, lower_quartile, student_quantile
 from bench.conditions import threads_text
 from bench.output.page.roofline import least_bytes
-from bench.records import Results, Row, WorkloadResult
+from bench.records import Result, Results, WorkloadResult
 from impls.interface import Array
 
 BATCH_SWEEPS = ("batch", "batch-grid")
@@ -22,7 +22,7 @@ NO_MARK = 1e-6  # of the longest time: a term below is rounding
 START_UP_WORKLOAD, START_UP_BASELINE = "book", "in_place"  # where, and compared with what, a start-up has to pay
 MIN_START_UP = 0.05  # seconds more than the baseline's, from which on a start-up that never pays is shown
 Interval = tuple[float, float, float]  # value, low, high
-Swept = list[tuple[WorkloadResult, Row]]  # an implementation on the workloads of sweeps, where it was timed
+Swept = list[tuple[WorkloadResult, Result]]  # an implementation on the workloads of sweeps, where it was timed
 
 
 @dataclass(frozen=True)
@@ -204,7 +204,7 @@ def start_ups(results: Results) -> list[StartUp]:
     return sorted(start_ups, key=lambda start_up: start_up.seconds)
 
 
-def _start_up_seconds(result: Row) -> float:
+def _start_up_seconds(result: Result) -> float:
     return statistics.median(
         call.import_seconds + call.setup_seconds + call.first_call_seconds for call in result.first_calls
     )

@@ -26,7 +26,7 @@ from bench.output.plots.drawing import (
 )
 from bench.output.plots.palette import MARKERS, labels_to_show, look
 from bench.output.text import estimate_text, flops_text, number_text, seconds_text, short_outcome
-from bench.records import CONTROL, Estimate, Results, Row, WorkloadResult
+from bench.records import CONTROL, Estimate, Result, Results, WorkloadResult
 
 SLOWEST = 0.45  # speed-up at the left edge: slower implementations are arrows there
 LONG_AXIS = 400.0  # ratio of its ends from which on only 1×, 10×, … are marked
@@ -133,7 +133,7 @@ def peak(results: Results, workload_results: list[WorkloadResult]) -> Figure:
     return figure
 
 
-def _peak_cell(result: Row | None) -> tuple[float, str]:
+def _peak_cell(result: Result | None) -> tuple[float, str]:
     """Return the per cent of the peak and its text; NaN and the outcome of a result without a time."""
     if result and not result.timed:
         return math.nan, short_outcome(result.outcome)
@@ -172,7 +172,7 @@ def _speedup_panel(
         axes.set_title(words, loc="right", fontsize=7, color=DARK, weight="normal")
 
 
-def _dot(result: Row, baseline_label: str) -> Dot | None:
+def _dot(result: Result, baseline_label: str) -> Dot | None:
     """Return what is drawn of a result; None if it was timed without its baseline."""
     if not result.timed:
         return Dot(result.label, result.outcome)

@@ -12,7 +12,7 @@ from bench.analysis.compare_runs import ResultChange
 from bench.analysis.estimates import paired_ratio
 from bench.analysis.verdict import FASTER, INCONCLUSIVE, SAME, SLOWER, Limits
 from bench.output.changes import lines
-from bench.records import Estimate, Outcome, Process, Results, Row, Sample
+from bench.records import Estimate, Outcome, Process, Result, Results, Sample
 from impls.support.errors import UserError
 
 
@@ -88,17 +88,17 @@ def test_what_is_not_there_or_was_never_sampled_together_cannot_be_compared() ->
 # --- What implementations were in another revision -----------------------------------------------------------------
 
 
-def revisions(label: str, *logs: float) -> list[Row]:
+def revisions(label: str, *logs: float) -> list[Result]:
     """Return what an implementation is and what it was, whose ratio in each process has these logarithms."""
     before = processes(*[0.0] * len(logs))
     return [row(label, 1.1, processes=processes(*logs)), row(f"{label}-before", 1.0, processes=before)]
 
 
-def failed(result: Row) -> Row:
+def failed(result: Result) -> Result:
     return replace(result, outcome=Outcome.CRASHED, reason="it did", seconds=None)
 
 
-def run(*results_of_book: Row) -> Results:
+def run(*results_of_book: Result) -> Results:
     return msgspec.structs.replace(made_up_results(), rows=list(results_of_book), against="main")
 
 

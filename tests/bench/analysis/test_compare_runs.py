@@ -15,12 +15,12 @@ from bench.analysis.compare_runs import (
 )
 from bench.analysis.verdict import FASTER, FLOOR, INCONCLUSIVE, PEAK_FLOOR, SAME, SLOWER, Limits, change
 from bench.conditions import ThreadPool
-from bench.records import CONTROL, Estimate, Outcome, Process, Results, Row, Sample
+from bench.records import CONTROL, Estimate, Outcome, Process, Result, Results, Sample
 
 LOGS = (-0.001, 0.0, 0.002)  # of the processes of an implementation over its baseline
 
 
-def sampled(label: str, logs: tuple[float, ...], workload: str = "book", **others: Any) -> Row:
+def sampled(label: str, logs: tuple[float, ...], workload: str = "book", **others: Any) -> Result:
     processes = [Process(n, 1, samples=[Sample(0, math.exp(log))]) for n, log in enumerate(logs)]
     return row(label, 1.0, workload=workload, **{"processes": processes, **others})
 
@@ -122,13 +122,13 @@ def test_why_a_result_is_inconclusive(order: int) -> None:
 
 def failed_now(outcome: Outcome, reason: str = "it did") -> Results:
     results = run()
-    results.rows[3] = Row("book", "in_place", "in_place", 1, outcome, reason)
+    results.rows[3] = Result("book", "in_place", "in_place", 1, outcome, reason)
     return results
 
 
 def test_what_broke_is_named_with_its_limit_and_only_if_it_was_timed_before() -> None:
     old, new = run(), failed_now(Outcome.INCORRECT_AFTER_TIMING)
-    old.rows[2] = new.rows[2] = Row("book", "batched_2d", "batched_2d", 1, Outcome.CRASHED, "it did")
+    old.rows[2] = new.rows[2] = Result("book", "batched_2d", "batched_2d", 1, Outcome.CRASHED, "it did")
     comparison = compare_runs(old, new, Limits(workloads={"book": {"in_place": "7%"}}))
     expected = ResultChange("book", "in_place", "incorrect after timing", 0.07, old_seconds=1.0, reason="it did")
     assert comparison.broken == comparison.failed == [expected]

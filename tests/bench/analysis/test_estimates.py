@@ -20,7 +20,7 @@ from bench.analysis.estimates import (
     spread,
 )
 from bench.analysis.notes import JITTER
-from bench.records import CONTROL, Estimate, Outcome, Process, Row, Sample
+from bench.records import CONTROL, Estimate, Outcome, Process, Result, Sample
 from impls.interface import Array
 
 
@@ -83,10 +83,10 @@ def test_noise_that_hits_one_implementation_harder_is_not_covered() -> None:
     assert np.mean([ratio.holds(1.0) for ratio in ratios]) < 0.8
 
 
-def result(label: str, seconds: list[float], workload: str, speed_up: Estimate | None = None) -> Row:
+def result(label: str, seconds: list[float], workload: str, speed_up: Estimate | None = None) -> Result:
     """Return a result with one sample in each process."""
     processes = [Process(number, 1, samples=[Sample(0, value)]) for number, value in enumerate(seconds)]
-    return Row(workload, label, "per_example", 1, Outcome.OK, processes=processes, speed_up=speed_up)
+    return Result(workload, label, "per_example", 1, Outcome.OK, processes=processes, speed_up=speed_up)
 
 
 @pytest.mark.parametrize(("workloads", "processes"), [(1, 10), (9, 10), (9, 3)])

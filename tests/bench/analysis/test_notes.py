@@ -29,7 +29,7 @@ from bench.analysis.notes import (
 from bench.analysis.results_files import read
 from bench.conditions import Machine, ThreadPool
 from bench.pages.figures import REFERENCE
-from bench.records import CONTROL, Estimate, Note, Outcome, Row, Sample
+from bench.records import CONTROL, Estimate, Note, Outcome, Result, Sample
 from bench.runner import machine
 from bench.runner.worker_environment import ENVIRONMENT, THREAD_VARIABLES
 
@@ -37,7 +37,7 @@ NEW = Machine(avx512=True)
 
 
 @pytest.fixture
-def rows() -> list[Row]:
+def rows() -> list[Result]:
     return made_up_results().rows
 
 
@@ -45,12 +45,12 @@ def lines(notes: list[Note]) -> list[str]:
     return list(map(str, notes))
 
 
-def notes_on(results: list[Row], precision: float | None = None) -> list[str]:
+def notes_on(results: list[Result], precision: float | None = None) -> list[str]:
     """Return the notes on the results of one workload."""
     return lines(notes_on_workloads([results], precision))
 
 
-def sample(result: Row, *seconds: float) -> None:
+def sample(result: Result, *seconds: float) -> None:
     """Give a result these samples in each process."""
     for process in result.processes:
         process.samples = [Sample(number, value) for number, value in enumerate(seconds)]
@@ -59,7 +59,7 @@ def sample(result: Row, *seconds: float) -> None:
 # --- On a run ----------------------------------------------------------------------------------------------------
 
 
-def test_a_good_run_has_no_notes(rows: list[Row]) -> None:
+def test_a_good_run_has_no_notes(rows: list[Result]) -> None:
     assert notes_on_run(False, NOISY_STEAL_PERCENT, BUSY_CPUS) == notes_on_run(False, None, None) == []
     assert notes_on(rows) == []
 
@@ -101,18 +101,18 @@ def test_why_there_is_no_rate_is_said_once_with_the_workloads() -> None:
 @pytest.mark.parametrize(
     ("outcome", "noted"), [(Outcome.CRASHED, True), (Outcome.UNAVAILABLE, False), (Outcome.TOO_SLOW, False)]
 )
-def test_a_failure_is_noted(rows: list[Row], outcome: Outcome, noted: bool) -> None:
-    rows[3] = Row("book", "in_place", "in_place", 1, outcome, "for a reason")
+def test_a_failure_is_noted(rows: list[Result], outcome: Outcome, noted: bool) -> None:
+    rows[3] = Result("book", "in_place", "in_place", 1, outcome, "for a reason")
     failure = Note(f"{outcome}: for a reason", ("book",), "in_place", "failure")
     assert notes_on_workloads([rows]) == ([failure] if noted else [])
 
 
 def test_a_workload_without_any_time_has_notes_on_its_failures_alone() -> None:
-    failed = [Row("book", label, "per_example", 1, Outcome.CRASHED, "it did") for label in ("per_example", CONTROL)]
+    failed = [Result("book", label, "per_example", 1, Outcome.CRASHED, "it did") for label in ("per_example", CONTROL)]
     assert notes_on(failed) == ["book, per_example: crashed: it did", "book, control: crashed: it did"]
 
 
-def test_how_far_a_lost_baseline_reached_is_said(rows: list[Row]) -> None:
+def test_how_far_a_lost_baseline_reached_is_said(rows: list[Result]) -> None:
     rows[0].outcome, rows[0].reason, rows[0].seconds = Outcome.CRASHED, "it did", None
     rows[0].processes = processes(4e-4)[:3]
     assert notes_on(rows)[1:] == ["book: the baseline crashed: speed-ups are from its 3 processes until then"]
@@ -121,7 +121,7 @@ def test_how_far_a_lost_baseline_reached_is_said(rows: list[Row]) -> None:
     assert notes_on(rows) == ["book, per_example: crashed: it did"]
 
 
-def test_a_failed_control_is_the_noise_floor(rows: list[Row]) -> None:
+def test_a_failed_control_is_the_noise_floor(rows: list[Result]) -> None:
     rows[1].speed_up = Estimate(1.2, 1.18, 1.22)
     (failed,) = notes_on(rows)
     assert failed == (
@@ -132,7 +132,7 @@ def test_a_failed_control_is_the_noise_floor(rows: list[Row]) -> None:
     assert notes_on(rows) == []
 
 
-def test_one_of_nine_controls_may_miss_1_by_chance(rows: list[Row]) -> None:
+def test_one_of_nine_controls_may_miss_1_by_chance(rows: list[Result]) -> None:
     rows[1].speed_up = Estimate(1.02, 1.0005, 1.04)
     assert len(notes_on(rows)) == 1
     eight = [[msgspec.structs.replace(row, workload=str(number)) for row in rows] for number in range(8)]
@@ -141,7 +141,7 @@ def test_one_of_nine_controls_may_miss_1_by_chance(rows: list[Row]) -> None:
     assert notes_on_workloads([rows, *eight]) == []
 
 
-def test_wide_intervals_are_named_together(rows: list[Row]) -> None:
+def test_wide_intervals_are_named_together(rows: list[Result]) -> None:
     rows[2].speed_up, rows[3].speed_up = estimate(8.0, 0.04), estimate(10.0, 0.6)
     (note,) = notes_on(rows)
     assert note == "book: intervals wider than ± 3 % for batched_2d, in_place: run longer, or on an idle machine"
@@ -150,14 +150,14 @@ def test_wide_intervals_are_named_together(rows: list[Row]) -> None:
 
 
 @pytest.mark.parametrize(("processes", "expected"), [(3, ""), (2, "2 processes"), (1, "1 process")])
-def test_few_processes_are_no_claim(rows: list[Row], processes: int, expected: str) -> None:
+def test_few_processes_are_no_claim(rows: list[Result], processes: int, expected: str) -> None:
     for result in rows:
         del result.processes[processes:]
     note = f"book: only {expected} per implementation; at least 3 are needed for a claim"
     assert notes_on(rows) == ([note] if expected else [])
 
 
-def test_few_rounds_are_said(rows: list[Row]) -> None:
+def test_few_rounds_are_said(rows: list[Result]) -> None:
     rows[2].processes[0].samples = rows[2].processes[0].samples[:1]  # a typical process has more
     assert notes_on(rows) == []
     sample(rows[2], *[5e-5] * 4)
@@ -169,7 +169,7 @@ def test_few_rounds_are_said(rows: list[Row]) -> None:
     assert note.startswith("book: all implementations: only 2 rounds per process: ")
 
 
-def test_jitter_of_an_implementations_own_is_said(rows: list[Row]) -> None:
+def test_jitter_of_an_implementations_own_is_said(rows: list[Result]) -> None:
     jitters = [1.0, 1.0, 1.0, 1.3, 1.3]
     sample(rows[3], *(4e-5 * each for each in jitters))
     (note,) = notes_on(rows)
@@ -187,7 +187,7 @@ def test_the_reference_runs_have_hardly_any_jitter_on_one_thread(run: str) -> No
     assert sum(len(jittery(rows)) for rows in groups) <= sum(map(len, groups)) / 100
 
 
-def test_a_noisy_machine_is_said(rows: list[Row]) -> None:
+def test_a_noisy_machine_is_said(rows: list[Result]) -> None:
     rows[0].spread = NOISY_SPREAD
     assert notes_on(rows) == []
     rows[0].spread = 0.15
@@ -195,7 +195,7 @@ def test_a_noisy_machine_is_said(rows: list[Row]) -> None:
     assert note == "book: noisy machine: the middle half of the baseline's samples spans 15 % of their median"
 
 
-def test_samples_that_a_quota_stopped_are_said(rows: list[Row]) -> None:
+def test_samples_that_a_quota_stopped_are_said(rows: list[Result]) -> None:
     for result in rows[2:4]:
         sample(result, *[4e-5] * 100)
     rows[2].throttled_samples, rows[3].throttled_samples = 5, 6  # of 500
@@ -219,14 +219,14 @@ def test_samples_that_a_quota_stopped_are_said(rows: list[Row]) -> None:
         ({"percent_of_peak": Estimate(108.0, 100.5, 116.0)}, "above 100 % of peak (108 %): the machine was slower"),
     ],
 )
-def test_what_is_said_of_a_result(rows: list[Row], changed: dict[str, Any], expected: str) -> None:
+def test_what_is_said_of_a_result(rows: list[Result], changed: dict[str, Any], expected: str) -> None:
     rows[3] = msgspec.structs.replace(rows[3], **changed)
     notes = notes_on(rows)
     assert len(notes) == bool(expected)
     assert all(note.startswith(f"book, in_place: {expected}") for note in notes)
 
 
-def test_an_outlier_and_the_harness_own_share_are_said(rows: list[Row]) -> None:
+def test_an_outlier_and_the_harness_own_share_are_said(rows: list[Result]) -> None:
     rows[3].processes[1].samples = [*(Sample(number, 4e-5) for number in range(9)), Sample(9, 5e-4)]
     rows[3].processes[0].overhead_percent = MAX_OVERHEAD_PERCENT
     (note,) = notes_on(rows)
@@ -245,7 +245,7 @@ def test_an_outlier_and_the_harness_own_share_are_said(rows: list[Row]) -> None:
         (2.5e6, [1] * 5, ""),  # of five calls in all: the heap, which grows to what a problem needs
     ],
 )
-def test_memory_that_grows_is_said(rows: list[Row], growth_bytes: float, calls: list[int], words: str) -> None:
+def test_memory_that_grows_is_said(rows: list[Result], growth_bytes: float, calls: list[int], words: str) -> None:
     del rows[3].processes[len(calls) :]
     for process, count in zip(rows[3].processes, calls, strict=True):
         process.growth_bytes, process.calls = growth_bytes, count
@@ -255,7 +255,7 @@ def test_memory_that_grows_is_said(rows: list[Row], growth_bytes: float, calls: 
 # --- On the environment ------------------------------------------------------------------------------------------
 
 
-def with_pools(*architectures: str | None, api: str = "openblas") -> Row:
+def with_pools(*architectures: str | None, api: str = "openblas") -> Result:
     """Return a row in whose process these kernels of a BLAS were."""
     pools = [ThreadPool(f"{api}.so", "blas", api, architecture=name) for name in architectures]
     return row("in_place", 1e-3, thread_pools=pools)

@@ -5,18 +5,18 @@ import pytest
 
 from bench.analysis.estimates import CONFIDENCE, paired_ratio
 from bench.analysis.precision import MAX_PROCESSES, MIN_PROCESSES, confidence, narrow_enough, ratio
-from bench.records import CONTROL, Outcome, Process, Row, Sample
+from bench.records import CONTROL, Outcome, Process, Result, Sample
 
 RUNS = 20_000
 
 
-def sampled(label: str, seconds: list[float], outcome: Outcome = Outcome.PENDING) -> Row:
+def sampled(label: str, seconds: list[float], outcome: Outcome = Outcome.PENDING) -> Result:
     """Return a result as the sampler has it between two processes, all samples of a process alike."""
     processes = [
         Process(number, 1, samples=[Sample(round_number, value) for round_number in range(5)])
         for number, value in enumerate(seconds)
     ]
-    return Row("book", label, label, 1, outcome, processes=processes)
+    return Result("book", label, label, 1, outcome, processes=processes)
 
 
 def apart(processes: int, percent: float) -> list[float]:

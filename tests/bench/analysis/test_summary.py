@@ -7,17 +7,17 @@ from made_up_results import BOOK, GENERATIONS, PEAK_SECONDS, processes, workload
 
 from bench.analysis import estimates
 from bench.analysis.summary import summarise
-from bench.records import Estimate, Outcome, Rate, Row, Sample
+from bench.records import Estimate, Outcome, Rate, Result, Sample
 
 NOT_TRIED = "nobody tried"  # why there is no rate
 
 
-def sampled(label: str, seconds: float, outcome: Outcome = Outcome.OK) -> Row:
+def sampled(label: str, seconds: float, outcome: Outcome = Outcome.OK) -> Result:
     """Return a row with samples, as the sampler leaves it."""
-    return Row("book", label, label, 1, outcome, processes=processes(seconds))
+    return Result("book", label, label, 1, outcome, processes=processes(seconds))
 
 
-def disturbed(label: str, seconds: float, seed: int, stride: int = 1) -> Row:
+def disturbed(label: str, seconds: float, seed: int, stride: int = 1) -> Result:
     """Return a row whose samples are disturbed, in every n-th round only."""
     rng = np.random.default_rng(seed)
     row = sampled(label, seconds)
@@ -40,16 +40,16 @@ def peak() -> Rate:
 
 
 @pytest.fixture
-def baseline() -> Row:
+def baseline() -> Result:
     return sampled("per_example", 4e-4)
 
 
 @pytest.fixture
-def fast() -> Row:
+def fast() -> Result:
     return sampled("in_place", 4e-5)
 
 
-def test_figures_come_from_the_samples(peak: Rate, baseline: Row, fast: Row) -> None:
+def test_figures_come_from_the_samples(peak: Rate, baseline: Result, fast: Result) -> None:
     reference = msgspec.structs.replace(peak, flops=2 * peak.flops)
     fast.processes[0].samples[0] = Sample(0, 8e-5, 4e-5)
     workload_result = summarise(BOOK, [baseline, fast], peak, reference, 1500)
@@ -66,7 +66,7 @@ def test_figures_come_from_the_samples(peak: Rate, baseline: Row, fast: Row) -> 
     assert fast.cores_used == pytest.approx(25 / 26)
 
 
-def test_a_row_that_failed_or_was_interrupted_early_has_no_figures(peak: Rate, baseline: Row, fast: Row) -> None:
+def test_a_row_that_failed_or_was_interrupted_early_has_no_figures(peak: Rate, baseline: Result, fast: Result) -> None:
     """Even if it failed after some samples."""
     late = sampled("batched_2d", 4e-5, Outcome.CRASHED)
     for process in fast.processes:
@@ -78,7 +78,7 @@ def test_a_row_that_failed_or_was_interrupted_early_has_no_figures(peak: Rate, b
 
 
 @pytest.mark.parametrize("outcome", [Outcome.INCORRECT_AFTER_TIMING, Outcome.RETURNED_EARLY, Outcome.TOO_SLOW])
-def test_a_baseline_that_is_incorrect_gives_no_speed_up(peak: Rate, fast: Row, outcome: Outcome) -> None:
+def test_a_baseline_that_is_incorrect_gives_no_speed_up(peak: Rate, fast: Result, outcome: Outcome) -> None:
     summarise(BOOK, [sampled("per_example", 4e-4, outcome), fast], peak, NOT_TRIED, 1500)
     assert fast.seconds == pytest.approx(4e-5)
     assert fast.speed_up is None
@@ -86,7 +86,7 @@ def test_a_baseline_that_is_incorrect_gives_no_speed_up(peak: Rate, fast: Row, o
 
 
 @pytest.mark.parametrize("outcome", [Outcome.CRASHED, Outcome.TIMED_OUT])
-def test_a_baseline_that_is_lost_late_leaves_what_was_paired(baseline: Row, fast: Row, outcome: Outcome) -> None:
+def test_a_baseline_that_is_lost_late_leaves_what_was_paired(baseline: Result, fast: Result, outcome: Outcome) -> None:
     baseline.outcome = outcome
     del baseline.processes[3:]
     fast.processes[4].samples = [Sample(0, 1.0)]  # without a pair
@@ -120,7 +120,7 @@ def test_a_run_with_a_precision_quotes_the_interval_that_it_stopped_by() -> None
     assert rows[1].speed_up == estimates.paired_ratio(rows[0].samples, rows[1].samples, 0.96)
 
 
-def test_without_a_peak_there_is_no_share_of_it(baseline: Row, fast: Row) -> None:
+def test_without_a_peak_there_is_no_share_of_it(baseline: Result, fast: Result) -> None:
     workload_result = summarise(BOOK, [baseline, fast], NOT_TRIED, NOT_TRIED, 1500)
     assert (workload_result.peak, workload_result.no_peak, workload_result.peak_seconds) == (None, NOT_TRIED, None)
     assert (workload_result.reference, workload_result.reference_percent) == (None, None)
@@ -129,7 +129,7 @@ def test_without_a_peak_there_is_no_share_of_it(baseline: Row, fast: Row) -> Non
 
 
 def test_there_is_no_share_of_a_peak_that_is_another_devices_or_has_no_pair(
-    peak: Rate, baseline: Row, fast: Row
+    peak: Rate, baseline: Result, fast: Result
 ) -> None:
     late = sampled("batched_2d", 5e-5)
     fast.build = {"device": "GPU 1"}
@@ -140,14 +140,14 @@ def test_there_is_no_share_of_a_peak_that_is_another_devices_or_has_no_pair(
     assert fast.speed_up is not None
 
 
-def test_processes_that_an_interrupt_left_without_samples_are_dropped(baseline: Row, fast: Row) -> None:
+def test_processes_that_an_interrupt_left_without_samples_are_dropped(baseline: Result, fast: Result) -> None:
     fast.processes[3].samples = []
     summarise(BOOK, [baseline, fast], NOT_TRIED, NOT_TRIED, 1500)
     assert [process.generation for process in fast.processes] == [0, 1, 2, 4]
     assert value(fast.speed_up) == pytest.approx(10)
 
 
-def test_cores_are_unknown_where_the_cpu_time_is(fast: Row) -> None:
+def test_cores_are_unknown_where_the_cpu_time_is(fast: Result) -> None:
     fast.processes[0].samples.append(Sample(9, 1.0))
     summarise(BOOK, [fast], NOT_TRIED, NOT_TRIED, 1500)
     assert fast.cores_used is None

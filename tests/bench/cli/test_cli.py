@@ -154,7 +154,7 @@ def test_verify_sends_no_control_characters_to_the_terminal(backprop: Backprop) 
         (("scale", "--time-out=1e10"), "--time-out: expected a positive number and at most 1000000, found '1e10'"),
         (("scale", f"--ranks={'9' * 5000}"), "expected numbers from 1 to 256 as 1,2,4"),
         (("verify", "two\nlines\x1b[31m"), "unknown implementation 'two\\nlines\\x1b[31m'"),
-        (("verify", "\x1b[31m.py:Row"), "\ufffd[31m.py:Row: expected a path and a class in printable letters"),
+        (("verify", "\x1b[31m.py:Result"), "\ufffd[31m.py:Result: expected a path and a class in printable letters"),
         (("train", "--epochs", "0"), "0 is not in the range"),
         (("train", "--sizes", "784-x-10"), "--sizes 784-x-10: expected layer sizes as 784-30-10; layer size"),
         (("train", "--sizes", "100-30-10"), "expected 784 inputs and 10 outputs"),

@@ -28,7 +28,7 @@ from bench.output.plots.drawing import GREY, style
 from bench.output.plots.palette import MARKERS, look
 from bench.output.plots.run_plots import draw
 from bench.output.text import flops_text
-from bench.records import Estimate, Outcome, Results, Row
+from bench.records import Estimate, Outcome, Result, Results
 
 LARGE = Workload("large", (784, 512, 512, 10), 256, threads=2, baseline="batched_2d")
 HOSTILE = ("$\\frac{$", "bell\aand\x1b[31mred", "批处理", "x" * 300, "")
@@ -45,7 +45,7 @@ def in_our_style() -> Generator[None]:
         yield
 
 
-def add(results: Results, workload: Workload, *workload_rows: Row) -> None:
+def add(results: Results, workload: Workload, *workload_rows: Result) -> None:
     """Add a workload with its results."""
     results.workloads.append(workload_result(workload))
     results.rows += workload_rows
@@ -107,7 +107,7 @@ def test_baseline_rates_and_control_are_drawn(results: Results) -> None:
 
 def test_a_result_that_was_not_timed_shows_its_outcome(results: Results) -> None:
     """Even the longest one stays within its panel and its cell."""
-    results.rows[3] = Row("book", "in_place", "in_place", 1, Outcome.INCORRECT_AFTER_TIMING, "many words " * 9)
+    results.rows[3] = Result("book", "in_place", "in_place", 1, Outcome.INCORRECT_AFTER_TIMING, "many words " * 9)
     for name in ("deep", "large", "other"):
         add(results, msgspec.structs.replace(BOOK, name=name), row("per_example", 4e-4, workload=name))
     figure, heat_map = speedups(results, results.workloads), peak(results, results.workloads)
@@ -261,7 +261,7 @@ def test_what_cannot_be_drawn_is_not(results: Results, tmp_path: Path) -> None:
 def test_any_name_is_drawn(results: Results, tmp_path: Path, name: str) -> None:
     """Warnings are errors here, so that a letter which the font lacks would end the test."""
     results.rows[3] = msgspec.structs.replace(results.rows[3], label=name, implementation=name)
-    results.rows.append(Row("book", f"{name}!", name, 1, Outcome.CRASHED, name))
+    results.rows.append(Result("book", f"{name}!", name, 1, Outcome.CRASHED, name))
     add(results, msgspec.structs.replace(BOOK, name="swept", sweep="batch"), row(name, 4e-5, workload="swept"))
     paths = draw(results, tmp_path, "svg")
     assert len(paths) == 3

@@ -20,7 +20,7 @@ from bench.output.page.page import page
 from bench.output.page.roofline import fastest_results, least_bytes
 from bench.output.page.statements import DOES_NOT, HOLDS, UNKNOWN, Statement, statements, verdict
 from bench.output.plots.palette import MARKERS
-from bench.records import Estimate, FirstCall, Note, Outcome, Results, Row
+from bench.records import Estimate, FirstCall, Note, Outcome, Result, Results
 from impls import ROOT
 from impls.support.errors import UserError
 
@@ -71,7 +71,7 @@ def test_the_page_asks_for_nothing_and_allows_nothing_else(results: Results) -> 
 def test_names_and_words_of_others_stay_text(results: Results) -> None:
     hostile = "</script><script>alert(1)</script><b onclick=x>"
     results.rows[3] = msgspec.structs.replace(results.rows[3], label=hostile[:40])
-    results.rows.append(Row("book", "gone", "gone", 1, Outcome.CRASHED, hostile))
+    results.rows.append(Result("book", "gone", "gone", 1, Outcome.CRASHED, hostile))
     results.notes.append(Note(hostile, ("book",)))
     results.machine.cpu_model = hostile
     recording = Recorded(hostile, "book", hostile, {}, 1, [hostile], [hostile], [0, 1, -1, []])
@@ -273,7 +273,7 @@ def test_machines_stand_side_by_side(results: Results) -> None:
 
 
 def test_a_run_with_next_to_nothing_in_it(results: Results) -> None:
-    results.rows = [Row("book", "per_example", "per_example", 1, Outcome.CRASHED, "it did")]
+    results.rows = [Result("book", "per_example", "per_example", 1, Outcome.CRASHED, "it did")]
     results.workloads[0].peak = results.workloads[0].reference = None
     text = page(results, [])
     assert "No row was timed." in text

@@ -8,7 +8,7 @@ from bench.analysis.notes import failure_note
 from bench.output.findings import findings
 from bench.output.table import markdown, summary_lines
 from bench.output.text import estimate_text, flops_text, interval_text, margin_text, number_text, seconds_text
-from bench.records import CONTROL, Estimate, Note, Outcome, Results, Row, Sample
+from bench.records import CONTROL, Estimate, Note, Outcome, Result, Results, Sample
 
 JITTER = "~ jitter: a quarter of the samples took clearly longer than the time says"
 
@@ -48,7 +48,7 @@ def test_the_whole_table_says_it_all(results: Results) -> None:
 
 def test_why_implementations_failed_is_said_however_many_notes_there_are(results: Results) -> None:
     for label, workload in (("first", "book"), ("second", "book"), ("second", "deep"), ("second", "large")):
-        results.rows.append(Row(workload, label, label, 1, Outcome.CRASHED, f"it is the {label}"))
+        results.rows.append(Result(workload, label, label, 1, Outcome.CRASHED, f"it is the {label}"))
     results.notes = [Note(f"note {number}") for number in range(9)]
     results.notes[7:7] = [failure_note(result) for result in results.rows[-4:]]
     lines = summary_lines(results)
@@ -82,7 +82,7 @@ def test_jitter_is_marked_and_explained_in_every_table(results: Results) -> None
 
 
 def test_the_table_of_all_workloads_has_short_outcomes(results: Results) -> None:
-    results.rows[3] = Row("book", "in_place", "in_place", 1, Outcome.INCONSISTENT_TIMING, "for some reason")
+    results.rows[3] = Result("book", "in_place", "in_place", 1, Outcome.INCONSISTENT_TIMING, "for some reason")
     add_workloads(results, "deep", "large", "other")
     assert next(line for line in summary_lines(results) if line.startswith("in_place")).split() == [
         "in_place",

@@ -10,7 +10,7 @@ from sampling import FAULTY, SMALL, by_label, outcomes, run, sample, summary
 
 from bench.analysis.notes import notes_on_workloads
 from bench.conditions import Settings, Workload
-from bench.records import CONTROL, Outcome, Rate, Row
+from bench.records import CONTROL, Outcome, Rate, Result
 from bench.runner import audit
 from bench.runner import sampler as sampler_module
 from bench.runner.candidates import PEAK, REFERENCE, Candidate, Participant, RateWorkers, plan
@@ -176,7 +176,7 @@ def test_samples_of_a_round_are_pairs_and_each_label_has_processes_of_its_own(mo
 def test_a_precision_takes_repetitions_until_it_is_reached_or_the_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
     looks: list[int] = []
 
-    def narrow_enough(rows: Sequence[Row], precision: float) -> bool:
+    def narrow_enough(rows: Sequence[Result], precision: float) -> bool:
         assert precision == 0.25
         looks.append(len(rows[0].processes))
         return len(looks) == 3

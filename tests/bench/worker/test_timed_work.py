@@ -7,7 +7,7 @@ from sampling import by_label, sample, summary
 
 from bench.analysis.notes import notes_on_workloads
 from bench.conditions import Workload
-from bench.records import Outcome, Row
+from bench.records import Outcome, Result
 from bench.system.cpus import cores
 from bench.worker import timing
 from bench.worker.timing import Arrangement, TimedCall
@@ -20,7 +20,7 @@ FRAUDS = ROOT / "tests" / "support" / "timed_frauds.py"
 BOOK, EPOCH = (default_workloads()[name] for name in ("book", "epoch"))
 
 
-def sampled(workload: Workload, fraud: str) -> dict[str, Row]:
+def sampled(workload: Workload, fraud: str) -> dict[str, Result]:
     """Sample an implementation beside the baseline; return the results by label, with their estimates."""
     sampler = sample(
         [f"{FRAUDS}:{fraud}"], workload, examples=1500, workload_seconds=0.5, min_rounds=5, budget_seconds=5.0, seed=3
