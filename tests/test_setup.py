@@ -111,7 +111,7 @@ def test_sdist_and_wheel_hold_what_is_tracked(tmp_path: Path) -> None:
     assert tracked - sdist == {".gitignore"}
     with zipfile.ZipFile(next((copy / "dist").glob("*.whl"))) as archive:
         wheel = set(archive.namelist())
-    modules = {name for name in tracked if name.endswith(".py") and not name.startswith("tests/")}
+    modules = {name for name in tracked if name.endswith(".py") and not name.startswith(("tests/", "examples/"))}
     assert {*modules, "impls/py.typed", "profiles/flamegraph.js", "profiles/flamegraph.svg.jinja"} <= wheel
     assert not {name for name in wheel if name.startswith(("tests/", "results/"))}
 

@@ -144,7 +144,8 @@ run = Run(Asked(implementations=("in_place",), workloads=("20-8-4:16",), data="d
 run.select([("20-8-4:16", "in_place")])
 results = run.sample(Console(file=io.StringIO()))
 run.close()
-print(json.dumps([cores(), results.throttled_seconds, [row.outcome for row in results.rows], results.notes]))
+outcomes, notes = [row.outcome for row in results.rows], list(map(str, results.notes))
+print(json.dumps([cores(), results.throttled_seconds, outcomes, notes]))
 """
 
 
