@@ -39,6 +39,7 @@ MIRRORS = (
     "https://ossci-datasets.s3.amazonaws.com/mnist/",
 )
 TIMEOUT_SECONDS = 30.0  # of a silent server
+OTHER_DATA_SETS = ("Fashion-MNIST", "KMNIST", "EMNIST", "QMNIST")
 MAX_FILES = 5_000  # that are looked at, so that a home folder is searched in a second
 MAX_BYTES = 60_000 * 28 * 28 + 16  # of the largest of the four files; what is longer is not read
 IDX_OF_BYTES = (b"\0\0\x08\x01", b"\0\0\x08\x03")  # how files of labels and of images begin
@@ -155,4 +156,20 @@ def _describe(folder: Path, other_files: list[Path]) -> str:
     if not other_files:
         return "no other files"
     likely = min(other_files, key=lambda path: "ubyte" not in path.name)
-    return f"other files: {len(other_files):,}, such as {likely.relative_to(folder)}, damaged or of another data set"
+    return f"other files: {len(other_files):,}, such as {likely.relative_to(folder)}, {_kind(likely)}"
+
+
+def _kind(path: Path) -> str:
+    """Return what a file that is not MNIST's is, by its first bytes or its path: headers of IDX files are alike."""
+    start = b""
+    if path.is_file() and os.access(path, os.R_OK):
+        with path.open("rb") as file:
+            start = file.read(4)
+    if start[:1] == b"\x80" or {".pkl", ".pickle"} & set(path.suffixes):
+        return "a pickle, which is never loaded"
+    if start == b"PK\x03\x04":
+        return "a zip or npz archive"
+    if path.suffix == ".csv":
+        return "a CSV file"
+    data_sets = [name for name in OTHER_DATA_SETS if name.partition("-")[0].lower() in str(path).lower()]
+    return f"of {data_sets[0]} by its path" if data_sets else "damaged or of another data set"

@@ -161,11 +161,28 @@ def test_what_is_not_mnist_is_counted_and_does_no_harm(file: bytes, tmp_path: Pa
     put(tmp_path, {"a": b"text", "inner/some-ubyte": file})
     (tmp_path / "link").symlink_to("nowhere")
     os.mkfifo(tmp_path / "pipe")
-    assert f"missing: {', '.join(content)}; other files: 4, such as inner/some-ubyte, d" in refusal(tmp_path)
+    assert f"missing: {', '.join(content)}; other files: 4, such as inner/some-ubyte, " in refusal(tmp_path)
     elsewhere = f"download MNIST with: {backprop_command('data fetch')}, then --data=mnist; or"  # nothing is replaced
     assert elsewhere in refusal(tmp_path)
     put(tmp_path, packed(content))
     data.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("FashionMNIST/raw/train-images-idx3-ubyte", OTHER, "of Fashion-MNIST by its path"),
+        ("emnist-digits-ubyte", OTHER, "of EMNIST by its path"),
+        ("some-ubyte", OTHER, "damaged or of another data set"),
+        ("mnist.pkl.gz", b"", "a pickle, which is never loaded"),
+        ("data", b"\x80\x04\x95", "a pickle, which is never loaded"),
+        ("mnist.npz", b"PK\x03\x04", "a zip or npz archive"),
+        ("mnist_train.csv", b"5,0,0", "a CSV file"),
+    ],
+)
+def test_what_is_there_instead_is_named(name: str, content: bytes, words: str, tmp_path: Path) -> None:
+    put(tmp_path / "images", {name: content})
+    assert f"other files: 1, such as {name}, {words}; " in refusal(tmp_path / "images")
 
 
 def test_a_large_folder_is_searched_in_part_and_no_bomb_is_unpacked(
