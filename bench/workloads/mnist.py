@@ -162,9 +162,10 @@ def _describe(folder: Path, other_files: list[Path]) -> str:
 def _kind(path: Path) -> str:
     """Return what a file that is not MNIST's is, by its first bytes or its path: headers of IDX files are alike."""
     start = b""
-    if path.is_file() and os.access(path, os.R_OK):
-        with path.open("rb") as file:
-            start = file.read(4)
+    with suppress(OSError):
+        if path.is_file():  # no pipe
+            with path.open("rb") as file:
+                start = file.read(4)
     if start[:1] == b"\x80" or {".pkl", ".pickle"} & set(path.suffixes):
         return "a pickle, which is never loaded"
     if start == b"PK\x03\x04":
